@@ -1,0 +1,54 @@
+/*
+ * cgroup files by directory descriptor: which version, small reads and writes, flat-keyed values.
+ *
+ * Source: kernel Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/. A "controller directory" is
+ * an O_PATH|O_DIRECTORY descriptor of one cgroup in one hierarchy. On v2 and on a full hybrid all
+ * controllers may share one directory; on v1 each has its own. Thread rule: any thread.
+ */
+#pragma once
+
+#include "proto/base/err.h"
+
+enum cgroup_controller {
+    CGROUP_CPU,     /* v1: cpu */
+    CGROUP_CPUACCT, /* v1: cpuacct; v2: same directory as cpu */
+    CGROUP_MEMORY,
+    CGROUP_PIDS,
+    CGROUP_IO,      /* v1: blkio */
+    CGROUP_FREEZER, /* v1 only; v2 has cgroup.freeze in every group */
+    CGROUP_DEVICES, /* v1 only */
+    CGROUP_UNIFIED, /* the cgroup2 group itself, controllers or not */
+    CGROUP_CONTROLLER_MAX,
+};
+
+/* One cgroup seen through all hierarchies: fd[c] is -1 where that controller is not available. */
+struct cgroup_dirs {
+    int fd[CGROUP_CONTROLLER_MAX]; /* owned; several may be duplicates of one directory */
+    bool v2[CGROUP_CONTROLLER_MAX]; /* fd[c] lies in a cgroup2 hierarchy (v2 file names apply) */
+};
+void cgroup_dirs_init(struct cgroup_dirs *d); /* all -1 */
+void cgroup_dirs_done(struct cgroup_dirs *d);
+
+/* v1 hierarchy name of a controller ("memory", "blkio", ...). */
+const char *cgroup_controller_name(enum cgroup_controller c);
+
+/* Opens the calling process's own cgroup in every mounted hierarchy (from /proc/self/cgroup and
+ * /proc/self/mountinfo below proc_fd). Fields stay -1 where nothing is mounted; 0 even if none is. */
+int cgroup_dirs_open_self(struct cgroup_dirs *ret_dirs) must_check;
+
+/* Child group `name` in every hierarchy of parent: made with mode 0755 where missing.
+ * -errno of the first failure with nothing left behind. */
+int cgroup_dirs_make_child(const struct cgroup_dirs *parent, const char *name,
+                           struct cgroup_dirs *ret_child, struct err *err) must_check;
+/* rmdir of child `name` in every hierarchy (must be empty of processes); -EBUSY while it is not. */
+int cgroup_dirs_remove_child(const struct cgroup_dirs *parent, const char *name) must_check;
+
+int cgroup_read_u64(int dirfd, const char *file, uint64_t *ret_value) must_check; /* "max" → UINT64_MAX */
+int cgroup_read_keyed(int dirfd, const char *file, const char *key, uint64_t *ret_value) must_check; /* -ENODATA */
+int cgroup_write(int dirfd, const char *file, const char *text) must_check;
+
+/* SIGKILLs every process of the group until it is empty: cgroup.kill on v2, else freeze (where a
+ * freezer is at hand), kill each of cgroup.procs, thaw. Returns the number of processes signalled.
+ * Recursive into child groups. */
+int cgroup_kill_all(const struct cgroup_dirs *d) must_check;
+bool cgroup_is_empty(const struct cgroup_dirs *d); /* no process in it or below */

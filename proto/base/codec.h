@@ -1,0 +1,28 @@
+/*
+ * Hashes and encodings over nettle: SHA-256, HMAC-SHA-256, hex, base64url; constant-time compare.
+ *
+ * Thread rule: any thread; a context belongs to its owner.
+ */
+#pragma once
+
+#include <nettle/hmac.h>
+#include <nettle/sha2.h>
+
+#include "proto/base/defs.h"
+
+#define SHA256_LEN 32
+#define SHA256_HEX_LEN 64
+
+void codec_sha256(const void *p, size_t n, uint8_t out[SHA256_LEN]);
+void codec_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t out[SHA256_LEN]);
+
+/* Lower-case hex of n bytes; out has 2n+1 bytes. */
+void codec_hex(const void *p, size_t n, char *out);
+/* Exactly 2n hex digits of either case → n bytes; -EINVAL. */
+int codec_unhex(const char *hex, void *out, size_t n) must_check;
+
+/* base64url without padding (RFC 4648 section 5); out has 4*((n+2)/3)+1 bytes. */
+void codec_base64url(const void *p, size_t n, char *out);
+
+/* Compares without early exit. */
+bool codec_equal(const void *a, const void *b, size_t n);
