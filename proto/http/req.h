@@ -1,0 +1,64 @@
+/*
+ * One request, as its handler sees it.
+ *
+ * Valid from the call of the handler until the response is complete or the connection is gone; whoever
+ * returned H_WAIT or H_STREAM learns of the end through http_req_on_close. All strings live in the request's
+ * arena. Header values never hold CR, LF or NUL. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "proto/base/mem.h"
+#include "proto/http/route.h"
+
+struct event_base;
+struct bufferevent;
+struct evbuffer;
+
+const char *http_req_method(const struct http_req *req);
+bool http_req_is_head(const struct http_req *req);
+const char *http_req_raw_path(const struct http_req *req);  /* as sent, without query */
+const char *http_req_raw_query(const struct http_req *req); /* without '?', "" if none */
+const struct route *http_req_route(const struct http_req *req); /* NULL before matching or when unknown */
+struct arena *http_req_arena(struct http_req *req);
+struct event_base *http_req_base(struct http_req *req);
+const char *http_req_peer(const struct http_req *req); /* "127.0.0.1:4711" or "unix" */
+
+/* Path parameter of the matched row; NULL if the pattern has none of that name. */
+const char *http_req_param(const struct http_req *req, const char *name);
+
+/* i-th value of a query key, decoded once ('+' is a blank); NULL when there are fewer. At most 1,000 pairs
+ * are looked at. An undecodable pair counts as absent; http_req_query_check tells. */
+const char *http_req_query(struct http_req *req, const char *key, size_t i);
+int http_req_query_check(struct http_req *req, struct err *err) must_check;
+
+/* First field of that name (case-insensitive), NULL if absent. */
+const char *http_req_header(const struct http_req *req, const char *name);
+size_t http_req_header_count(const struct http_req *req, const char *name);
+/* i-th field in order of arrival; false past the end. */
+bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name, const char **ret_value);
+
+/* The collected body (BODY_COLLECTED): stays valid as long as the request. */
+struct slice http_req_body(const struct http_req *req);
+
+/* Reads a streamed body (BODY_STREAMED). on_data sees each run once, in order, and returns 0 or -errno with err
+ * to refuse the rest (answered as an error, then the connection closes). on_end runs once: err is NULL after
+ * the last byte, else the body broke off (peer gone, bad chunk, too slow, too large). 100-continue is sent here. */
+struct http_body_ops {
+    int (*on_data)(void *arg, const char *p, size_t n, struct err *err);
+    void (*on_end)(void *arg, const struct err *err);
+};
+void http_req_read_body(struct http_req *req, const struct http_body_ops *ops, void *arg);
+void http_req_pause_body(struct http_req *req);  /* stop reading from the peer */
+void http_req_resume_body(struct http_req *req);
+int64_t http_req_content_length(const struct http_req *req); /* -1: chunked or none */
+
+/* One pointer for the program (request id, timing); set by decorate/authorize, read by anyone. */
+void http_req_set_user(struct http_req *req, void *user);
+void *http_req_user(const struct http_req *req);
+
+/* Called exactly once when the request ends for whatever reason; later calls replace the callback. */
+void http_req_on_close(struct http_req *req, void (*on_close)(void *arg), void *arg);
+
+/* For WebSocket and tunnels: detaches the connection after its head was read. The caller owns the bufferevent
+ * (callbacks cleared, unread bytes in its input buffer); the request is over: on_close runs. */
+struct bufferevent *http_req_hijack(struct http_req *req);
