@@ -1,0 +1,56 @@
+/*
+ * What handlers work with: the managers of the running agent, and the route table.
+ *
+ * Filled by app.c, borrowed by every handler for the life of the process. Handlers are short: decode, one domain
+ * call, respond. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "execd/code/context.h"
+#include "execd/exec/command.h"
+#include "execd/metrics/sampler.h"
+#include "execd/stream/sink_sse.h"
+#include "proto/base/codec.h"
+#include "proto/http/server.h"
+
+struct work_pool;
+
+struct api {
+    struct event_base *base;
+    struct command_manager *commands;
+    struct code_manager *code; /* NULL when kernels are off */
+    struct sampler *sampler;
+    struct work_pool *pool;
+    struct http_server *server;
+    enum line_endings line_endings;
+    bool has_token;
+    uint8_t token_sha256[SHA256_LEN];
+    bool (*is_ready)(void *arg); /* GET /ready */
+    void *ready_arg;
+    int64_t started_wall_ms;
+    uint64_t streams_open, bytes_streamed, requests_failed; /* maintained by handlers, shown by /metrics */
+};
+
+extern const struct route api_routes[];
+extern const size_t api_n_routes;
+
+/* http_server_config.authorize / render_error / on_done for this program. */
+int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
+json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
+
+/* Handlers, by file: h_health.c h_command.c h_code.c h_files.c h_metrics.c */
+enum http_result h_ping(struct http_req *req, void *app);
+enum http_result h_ready(struct http_req *req, void *app);
+enum http_result h_command_run(struct http_req *req, void *app);
+enum http_result h_interrupt(struct http_req *req, void *app); /* DELETE /command and DELETE /code */
+enum http_result h_command_status(struct http_req *req, void *app);
+enum http_result h_code_run(struct http_req *req, void *app);
+enum http_result h_context_create(struct http_req *req, void *app);
+enum http_result h_context_list(struct http_req *req, void *app);
+enum http_result h_context_delete_all(struct http_req *req, void *app);
+enum http_result h_context_get(struct http_req *req, void *app);
+enum http_result h_context_delete(struct http_req *req, void *app);
+enum http_result h_file_info(struct http_req *req, void *app);
+enum http_result h_file_upload(struct http_req *req, void *app);
+enum http_result h_file_download(struct http_req *req, void *app);
+enum http_result h_metrics(struct http_req *req, void *app);

@@ -1,0 +1,57 @@
+/*
+ * Code contexts: one kernel each, a queue of runs, and the channel of every run.
+ *
+ * A context is created for a language (kernelspec by language), has an id (UUID), and owns its kernel process:
+ * the kernel dies with it. Runs are queued; each has a channel that ends with exactly one terminal event, also
+ * when the kernel dies, lies or hangs after an interrupt. The default context of a language is made on first use.
+ * Knows nothing of HTTP. Thread rule: loop thread only. Source: contracts/execd.md 1.6, 3.1; jupyter.md 1.
+ */
+#pragma once
+
+#include "execd/stream/channel.h"
+#include "proto/json/jfield.h"
+
+struct code_manager;
+struct code_context;
+
+struct code_config {
+    unsigned contexts_max;   /* 64 */
+    unsigned queue_max;      /* 128 runs waiting per context */
+    int start_ms;            /* 30,000: kernel start budget */
+    int interrupt_grace_ms;  /* 5,000: then the kernel is killed */
+    const char *runtime_dir; /* 0700 folder for sockets and connection files; made if missing */
+    struct channel_limits channel;
+};
+
+int code_manager_new(struct event_base *base, const struct code_config *config,
+                     struct code_manager **ret_manager, struct err *err) must_check;
+void code_manager_free(struct code_manager *m); /* kills every kernel */
+
+/* Starts a kernel and calls on_ready (posted, once): context, or NULL with err. cwd/envs may be NULL/empty. */
+typedef void (*code_ready_fn)(void *arg, struct code_context *ctx, const struct err *err);
+int code_context_create(struct code_manager *m, const char *language, const char *cwd, const struct jmap *envs,
+                        code_ready_fn on_ready, void *arg, struct err *err) must_check;
+void code_cancel_ready(struct code_manager *m, void *arg); /* the asker is gone; the context stays */
+
+struct code_context *code_context_find(struct code_manager *m, const char *id);
+struct code_context *code_context_next(struct code_manager *m, struct code_context *prev); /* NULL starts; oldest first */
+const char *code_context_id(const struct code_context *ctx);
+const char *code_context_language(const struct code_context *ctx);
+const char *code_context_cwd(const struct code_context *ctx);
+const char *code_context_state(const struct code_context *ctx); /* "starting", "idle", "busy", "dead" */
+
+/* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
+void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);
+
+/* Queues code. ctx NULL: the default context of `language`, started if needed (the channel exists at once and
+ * tells of a failed start by an ERROR event). *ret_channel is the caller's reference; INIT text = context id. */
+int code_run(struct code_manager *m, struct code_context *ctx, const char *language, const char *code,
+             struct channel **ret_channel, struct err *err) must_check;
+/* Interrupts the current run (and drops queued ones: they end with an error event). */
+int code_interrupt(struct code_context *ctx, struct err *err) must_check;
+
+struct code_counts {
+    uint64_t runs_ok, runs_failed, kernels_started, kernels_died, frames_dropped;
+    unsigned contexts, busy;
+};
+void code_manager_counts(const struct code_manager *m, struct code_counts *ret_counts);

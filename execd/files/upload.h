@@ -1,0 +1,26 @@
+/*
+ * Writing a file for a client: into a temporary file beside its target, then fsync and rename.
+ *
+ * A reader sees the old or the new file, never a part; a failure leaves the old one and no litter (hardening F10).
+ * Mode and owner are set on the descriptor before the rename; without them an existing file keeps its own and a new
+ * one gets 0644. Parents are made. Symbolic links at the target are followed to the file they name, special files
+ * refused. Thread rule: loop thread only (fsync and rename run in the pool).
+ */
+#pragma once
+
+#include "proto/base/err.h"
+
+struct work_pool;
+struct upload;
+
+struct upload_target {
+    const char *path;  /* absolute, already expanded */
+    const char *owner; /* name or NULL */
+    const char *group; /* name or NULL */
+    int mode;          /* permission bits; -1 = keep / default */
+};
+int upload_begin(const struct upload_target *target, struct upload **ret_upload, struct err *err) must_check;
+int upload_write(struct upload *u, const void *p, size_t n, struct err *err) must_check;
+/* Commits in the pool and calls on_done (posted, once): err NULL on success. The upload is gone afterwards. */
+void upload_commit(struct upload *u, struct work_pool *pool, void (*on_done)(void *arg, const struct err *err), void *arg);
+void upload_abort(struct upload *u); /* removes the temporary file; NULL is fine */

@@ -1,0 +1,30 @@
+/*
+ * The environment of children: execd's own without its secrets, plus the env file, plus the request's.
+ *
+ * Taken once at start; EXECD_*, JUPYTER_*, token variables are removed except EXECD_ENVS, which children need
+ * (contracts/v1.1.md 1.3, hardening A24). Precedence: daemon < file < request. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "proto/base/err.h"
+#include "proto/json/jfield.h"
+
+struct arena;
+
+/* Copies and scrubs `environ`; erases secret values in place (hardening 6.2). Call first in main. */
+void environment_capture(void);
+
+/* Builds envp in the arena. overlay may be NULL. The EXECD_ENVS file is read anew each time, ≤ 1 MiB; its faults
+ * are logged, never fatal. */
+int environment_build(struct arena *arena, const struct jmap *overlay, const char *const **ret_envp,
+                      struct err *err) must_check;
+/* Value in an envp, NULL if absent. */
+const char *environment_get(const char *const *envp, const char *name);
+
+/* Parses the env file's text (contracts/v1.1.md 1.3: plain, double and single quoted, multi-line, last wins). */
+int environment_parse_file(struct arena *arena, const char *text, size_t len, struct jmap *ret_map) must_check;
+
+/* Expands and checks a working directory with the child's own environment: absolute, existing, a directory.
+ * Empty or NULL → execd's start directory. Result in the arena. Texts of contracts/execd.md 1.4 "cwd". */
+int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *const *envp,
+                            const char **ret_cwd, struct err *err) must_check;

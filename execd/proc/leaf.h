@@ -1,0 +1,47 @@
+/*
+ * A place of its own for one command, session or kernel: a cgroup leaf where there is one, else just its
+ * session and process group.
+ *
+ * The leaf is what makes "kill the whole tree" and receipts true. Made below the directories that the server
+ * handed over as descriptors (design decision 19), or below a writable own cgroup; where neither exists,
+ * killing walks /proc for descendants and for members of the session, again and again until none is left
+ * (hardening B01, B02). Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "execd/proc/pidref.h"
+#include "execd/proc/plan.h"
+#include "proto/base/cgroupfs.h"
+
+struct leaf;
+
+/* Finds out once what this container gives. `handed` (may be NULL) is the sandbox's own subtree, taken over. */
+void leaf_setup(struct cgroup_dirs *handed);
+void leaf_teardown(void);
+/* "handed cgroup v1", "own cgroup v2", "none: read-only cgroup", ... for /capabilities and logs. */
+const char *leaf_mode(void);
+/* The sandbox's own cgroup as far as known: for metrics. All -1 when there is none. Borrowed. */
+const struct cgroup_dirs *leaf_root(void);
+
+int leaf_new(const char *name, struct leaf **ret_leaf, struct err *err) must_check;
+/* Adds the cgroup joins to a plan; descriptors stay owned by the leaf. */
+void leaf_add_to_plan(struct leaf *leaf, struct spawn_plan *plan);
+/* Tells the leaf its leader, for the walk where there is no cgroup. */
+void leaf_set_leader(struct leaf *leaf, pid_t pid);
+
+/* Sends signum to every process of the leaf (tree). Returns how many got it. */
+int leaf_signal(struct leaf *leaf, int signum);
+/* SIGKILL until nothing is left; never blocks longer than a few milliseconds per call; returns true when empty.
+ * Call again from a timer while false. */
+bool leaf_kill(struct leaf *leaf);
+bool leaf_is_empty(struct leaf *leaf);
+
+struct leaf_usage {
+    bool from_cgroup; /* else only what rusage told */
+    uint64_t cpu_user_us, cpu_system_us, memory_peak, io_read, io_written, pids_peak, throttled_us, oom_kills;
+    uint64_t memory_limit;
+};
+void leaf_read_usage(struct leaf *leaf, struct leaf_usage *ret_usage);
+
+/* Removes the leaf; processes that are left are moved nowhere: kill first. Freed even when rmdir must be retried. */
+void leaf_free(struct leaf *leaf);

@@ -1,0 +1,19 @@
+/*
+ * A process that cannot be confused with another: pid plus pidfd.
+ *
+ * Unset is {.pid = 0, .fd = -1}. The number alone is never used to signal: it may have been reused by then
+ * (hardening B04). Thread rule: loop thread only. Source: pidfd_open(2), pidfd_send_signal(2).
+ */
+#pragma once
+
+#include "proto/base/err.h"
+
+struct pidref {
+    pid_t pid;
+    int fd; /* owned pidfd, CLOEXEC */
+};
+#define PIDREF_UNSET ((struct pidref){.pid = 0, .fd = -1})
+
+bool pidref_is_set(const struct pidref *p);
+void pidref_done(struct pidref *p);
+int pidref_signal(const struct pidref *p, int signum) must_check; /* -ESRCH once it was reaped */
