@@ -42,7 +42,8 @@ struct sandbox {
     const char *reason, *message; /* status.reason, status.message */
     int64_t created_us, transition_us;
     int64_t expires_us;          /* wall clock, 0 = never */
-    int64_t expires_boot_ms;     /* CLOCK_BOOTTIME of this boot; recomputed at start */
+    int64_t expires_boot_ms;     /* the same instant on CLOCK_BOOTTIME of boot_id; this one is enforced */
+    const char *boot_id;         /* the boot that expires_boot_ms counts from */
     const char *runtime;         /* "native" */
     const char *image_digest;
     uint32_t epoch;              /* input of the token: grows when it must change */
