@@ -11,7 +11,7 @@
 enum metric_format { METRIC_PROMETHEUS, METRIC_OPENMETRICS };
 enum metric_kind { METRIC_GAUGE, METRIC_COUNTER, METRIC_HISTOGRAM, METRIC_INFO };
 
-/* Writes HELP/TYPE(/UNIT) once per family; counters get the _total suffix by the rules of each format. */
+/* Writes HELP/TYPE(/UNIT) once per family. Names are given without _total and _info: the rules of each format add them. */
 void metric_family(struct strbuf *out, enum metric_format format, const char *name, enum metric_kind kind,
                    const char *unit, const char *help);
 /* One sample; labels as name/value pairs closed by NULL. */
@@ -20,3 +20,4 @@ void metric_sample(struct strbuf *out, enum metric_format format, const char *na
 void metric_end(struct strbuf *out, enum metric_format format); /* "# EOF" for OpenMetrics */
 /* What an Accept header asks for: -1 = JSON (contracts/execd.md 1.12 and design decision 14). */
 int metric_negotiate(const char *accept);
+const char *metric_content_type(enum metric_format format);
