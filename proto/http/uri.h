@@ -1,13 +1,23 @@
 /*
- * Percent-decoding and the query string (RFC 3986, application/x-www-form-urlencoded).
+ * Percent-decoding and the small grammars of request targets, query strings and Host.
  *
- * Exactly one decode; a bad escape, %00 or invalid UTF-8 is refused, never passed on. Pure; any thread.
+ * Everything is decoded exactly once. Pure. Thread rule: any thread. Source: RFC 3986, RFC 9110 section 7.2.
  */
 #pragma once
 
 #include "proto/base/mem.h"
 
-/* Decoded copy in the arena ('+' is a blank); NULL when it is badly encoded or memory is exhausted. */
+/* Decodes %XX from p[0..n) into out (at least n bytes, may be p itself); plus: '+' means a blank.
+ * Returns the length, or -EINVAL for a broken escape or %00. */
+ssize_t uri_decode(const char *p, size_t n, bool plus, char *out) must_check;
+
+/* Decoded copy in the arena ('+' is a blank); NULL when it is badly encoded, not UTF-8, or memory is exhausted. */
 char *uri_decode_query(struct arena *arena, const char *p, size_t len);
 /* The same for path segments ('+' stays). */
 char *uri_decode_path(struct arena *arena, const char *p, size_t len);
+
+/* No control bytes (C0, DEL) and valid UTF-8: what a decoded path segment must be. */
+bool uri_text_is_clean(const char *p, size_t n);
+
+/* A Host value: reg-name, IPv4 or [IPv6], with an optional port 0..65535; empty is legal (RFC 9110 7.2). */
+bool uri_host_is_valid(const char *p, size_t n);

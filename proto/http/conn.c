@@ -1,0 +1,508 @@
+/* Life cycle of a connection: birth, the run that drives its phases, deadlines, end. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "proto/base/clock.h"
+#include "proto/http/conn_priv.h"
+
+static void on_read(struct bufferevent *bev, void *arg);
+static void on_written(struct bufferevent *bev, void *arg);
+static void on_event(struct bufferevent *bev, short what, void *arg);
+static void on_tick(evutil_socket_t fd, short what, void *arg);
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+int64_t conn_now_ms(void)
+{
+    return clock_monotonic_ms();
+}
+
+/* The one place where bufferevents of accepted sockets are made: TLS goes in here. */
+static struct bufferevent *make_bufferevent(struct http_server *server, int fd, bool *ret_direct)
+{
+    struct bufferevent *bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+
+    *ret_direct = true;
+    return bev;
+}
+
+static void tune_socket(int fd, bool local)
+{
+    /* Advice to the kernel: a refusal costs speed or memory, not correctness. */
+    static const int on = 1, idle_s = 60, unsent_max = 131072;
+
+    if (local)
+        return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_max, sizeof(unsent_max));
+}
+
+/* Progress of writes that the bufferevent makes by itself. */
+static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)out;
+    if (info->n_deleted > 0 || info->orig_size == 0)
+        c->out_ms = 0; /* restarts the stall clock at the next look */
+}
+
+static void move_to_list(struct conn *c, bool waiting)
+{
+    struct http_server *s = c->server;
+
+    TAILQ_REMOVE(c->waiting_list ? &s->waiting : &s->busy, c, link);
+    TAILQ_INSERT_TAIL(waiting ? &s->waiting : &s->busy, c, link);
+    c->waiting_list = waiting;
+}
+
+void conn_set_phase(struct conn *c, enum conn_phase phase)
+{
+    c->phase = phase;
+    if (phase == CONN_HEAD || phase == CONN_LINGER)
+        c->since_ms = conn_now_ms();
+    move_to_list(c, phase == CONN_HEAD || phase == CONN_LINGER);
+    if (phase == CONN_LINGER)
+        server_check_drained(c->server);
+}
+
+static void scan_reset(struct conn *c)
+{
+    const struct http_limits *limits = &c->server->config.limits;
+
+    head_scan_init(&c->scan, false, limits->head_max, limits->fields_max);
+}
+
+int conn_new(struct http_server *server, int fd, const char *peer, bool local)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    const struct http_limits *limits = &server->config.limits;
+    bool direct = true;
+    struct bufferevent *bev = c ? make_bufferevent(server, fd, &direct) : NULL;
+
+    if (!bev) {
+        free(c);
+        close(fd);
+        return -ENOMEM;
+    }
+    tune_socket(fd, local);
+    c->server = server;
+    c->bev = bev;
+    c->fd = fd;
+    c->direct = direct;
+    c->local = local;
+    c->head_begun = true; /* the first head is due from the accept on */
+    (void)snprintf(c->peer, sizeof(c->peer), "%s", peer); /* cutting is harmless: it fits any address */
+    c->req.conn = c;
+    head_init(&c->req.head);
+    arena_init(&c->req.arena);
+    strbuf_init(&c->req.resp.fields, SERVER_FIELDS_MAX);
+    scan_reset(c);
+    (void)event_assign(&c->tick, server->base, -1, 0, on_tick, c); /* fails for bad flags only */
+    (void)event_assign(&c->timer, server->base, -1, 0, on_timer, c);
+    bufferevent_setcb(bev, on_read, on_written, on_event, c);
+    bufferevent_setwatermark(bev, EV_READ, 0, MAX((size_t)CONN_READ_MAX, limits->head_max + 1));
+    bufferevent_setwatermark(bev, EV_WRITE, limits->out_low, 0);
+    (void)bufferevent_set_max_single_write(bev, 262144);
+    (void)evbuffer_add_cb(bufferevent_get_output(bev), on_output, c);
+    if (c->direct)
+        bufferevent_disable(bev, EV_WRITE);
+    TAILQ_INSERT_TAIL(&server->busy, c, link);
+    server->stats.open_conns++;
+    c->only_open = server->stats.open_conns > limits->conns_max - limits->conns_reserve;
+    conn_set_phase(c, CONN_HEAD);
+    bufferevent_enable(bev, EV_READ);
+    conn_post(c);
+    return 0;
+}
+
+/* Everything that belongs to the request ends here, exactly once. */
+static void finish_request(struct conn *c)
+{
+    struct http_req *req = &c->req;
+    struct req_resp *r = &req->resp;
+    const struct http_server_config *config = &c->server->config;
+    void (*on_close)(void *) = req->on_close;
+
+    if (!req->active)
+        return;
+    req->active = false;
+    if (r->stream && r->producer.stop)
+        r->producer.stop(r->arg);
+    req->on_close = NULL;
+    if (on_close)
+        on_close(req->on_close_arg);
+    if (config->on_done)
+        config->on_done(req, r->status, r->bytes, (clock_monotonic_ns() - req->start_ns) / 1000, config->app);
+    c->server->stats.active_requests--;
+}
+
+static void reset_request(struct conn *c)
+{
+    struct http_req *req = &c->req;
+    struct strbuf fields = req->resp.fields;
+
+    if (req->arena.head)
+        arena_done(&req->arena);
+    free(req->body.data);
+    head_init(&req->head);
+    memset(&req->match, 0, (size_t)((char *)(req + 1) - (char *)&req->match));
+    arena_init(&req->arena);
+    strbuf_reset(&fields);
+    req->resp.fields = fields;
+    c->eof_ms = c->eof ? c->eof_ms : 0;
+}
+
+void conn_free(struct conn *c)
+{
+    struct http_server *server = c->server;
+    struct err gone = {0};
+
+    if (c->req.active && c->req.body.reading && !c->req.body.over && !c->req.resp.ended) {
+        c->req.body.over = true;
+        (void)err_set(&gone, ERR_BAD_REQUEST, ECONNRESET, "the peer is gone"); /* a value, not a failure here */
+        c->req.body.ops.on_end(c->req.body.arg, &gone);
+    }
+    finish_request(c);
+    reset_request(c);
+    strbuf_done(&c->req.resp.fields);
+    event_del(&c->tick);
+    event_del(&c->timer);
+    if (c->bev) {
+        (void)evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output, c); /* it was added */
+        bufferevent_free(c->bev);
+    }
+    TAILQ_REMOVE(c->waiting_list ? &server->waiting : &server->busy, c, link);
+    free(c->head_buf);
+    free(c);
+    server->stats.open_conns--;
+    server_check_drained(server);
+}
+
+void conn_post(struct conn *c)
+{
+    event_active(&c->tick, EV_TIMEOUT, 0);
+}
+
+/* As conn_post, but behind one look at all sockets: event_active alone would let a fast producer starve them. */
+static void yield_run(struct conn *c)
+{
+    static const struct timeval now = {0, 0};
+
+    (void)event_add(&c->tick, &now); /* fails only without memory: then the next event runs it */
+}
+
+void conn_break(struct conn *c)
+{
+    c->broken = true;
+    if (!c->running)
+        conn_post(c);
+}
+
+void conn_shut_when_idle(struct conn *c)
+{
+    c->closing = true;
+    conn_post(c);
+}
+
+/* The longest waiting connection makes room: those between requests or still spelling out a head. */
+bool conn_drop_oldest(struct http_server *server)
+{
+    struct conn *c = TAILQ_FIRST(&server->waiting);
+
+    if (!c || c->running)
+        return false;
+    conn_free(c);
+    return true;
+}
+
+struct bufferevent *http_req_hijack(struct http_req *req)
+{
+    struct conn *c = req->conn;
+    struct bufferevent *bev = c->bev;
+
+    if (!bev)
+        return NULL;
+    c->bev = NULL;
+    (void)evbuffer_remove_cb(bufferevent_get_output(bev), on_output, c); /* it was added */
+    bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+    bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
+    bufferevent_enable(bev, EV_READ | EV_WRITE);
+    req->resp.status = req->resp.status ? req->resp.status : 101;
+    req->resp.begun = req->resp.ended = true;
+    conn_break(c);
+    return bev;
+}
+
+/* What a handler left undone must not leave a client hanging. */
+void conn_dispatch(struct conn *c)
+{
+    const struct route *route = c->req.match.route;
+    enum http_result result;
+
+    conn_set_phase(c, CONN_ACTIVE);
+    result = route->handler(&c->req, c->server->config.app);
+    if (result == H_DONE && !c->req.resp.ended)
+        (void)http_resp_fail(&c->req, ERR_INTERNAL, "the handler gave no answer"); /* H_DONE again */
+}
+
+void conn_refuse(struct conn *c, const struct err *err)
+{
+    c->closing = true;
+    if (c->phase != CONN_ACTIVE)
+        conn_set_phase(c, CONN_ACTIVE);
+    (void)http_resp_error(&c->req, err); /* H_DONE: nobody to hand it to */
+}
+
+/* ---- the phases -------------------------------------------------------------------------------- */
+
+/* A FIN can be a half-close ("here is my whole request") or a goodbye. Unix sockets tell; TCP does not, so
+ * a FIN right behind the request counts as the former and a later one as the latter. */
+static bool peer_is_gone(const struct conn *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = 0};
+
+    if (!c->eof || !c->bev || evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
+        return false;
+    if (c->local)
+        return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
+    return c->eof_ms - c->read_ms > CONN_HALF_CLOSE_MS;
+}
+
+static bool step_active(struct conn *c)
+{
+    if (c->req.resp.ended) {
+        conn_set_phase(c, CONN_FINISH);
+        return true;
+    }
+    if (conn_step_stream_body(c))
+        return true;
+    if (peer_is_gone(c)) {
+        conn_break(c);
+        return false;
+    }
+    return conn_step_produce(c);
+}
+
+static void start_linger(struct conn *c)
+{
+    finish_request(c);
+    reset_request(c);
+    if (c->eof || shutdown(c->fd, SHUT_WR) < 0)
+        conn_break(c);
+    else
+        conn_set_phase(c, CONN_LINGER);
+}
+
+static bool step_finish(struct conn *c)
+{
+    const struct http_limits *limits = &c->server->config.limits;
+
+    if (conn_step_discard(c))
+        return true;
+    if (!c->req.body.done && !c->closing)
+        return false; /* the rest of a small body is awaited */
+    if (c->closing || c->req.resp.stream || conn_pending(c) >= limits->out_high)
+        conn_flush(c);
+    if (conn_pending(c) > 0 && (c->closing || c->req.resp.stream || conn_pending(c) >= limits->out_high))
+        return false;
+    if (c->closing) {
+        start_linger(c);
+        return false;
+    }
+    finish_request(c);
+    reset_request(c);
+    scan_reset(c);
+    c->head_begun = false;
+    conn_set_phase(c, CONN_HEAD);
+    return true;
+}
+
+static bool step_linger(struct conn *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+
+    (void)evbuffer_drain(in, evbuffer_get_length(in)); /* nobody reads this */
+    if (c->eof)
+        conn_break(c);
+    return false;
+}
+
+static bool step(struct conn *c)
+{
+    static bool (*const steps[CONN_PHASE_MAX])(struct conn *) = {
+        [CONN_HEAD] = conn_step_head, [CONN_COLLECT] = conn_step_collect, [CONN_ACTIVE] = step_active,
+        [CONN_FINISH] = step_finish,  [CONN_LINGER] = step_linger,
+    };
+
+    return steps[c->phase](c);
+}
+
+/* ---- deadlines --------------------------------------------------------------------------------- */
+
+static int64_t head_deadline(const struct conn *c)
+{
+    const struct http_limits *limits = &c->server->config.limits;
+
+    return c->since_ms + (c->head_begun ? limits->head_deadline_ms : limits->idle_ms);
+}
+
+/* The earliest moment at which something must have happened; 0 = none. */
+static int64_t next_deadline(struct conn *c)
+{
+    int64_t at = 0;
+
+    if (c->phase == CONN_HEAD)
+        at = head_deadline(c);
+    else if (c->phase == CONN_LINGER)
+        at = c->since_ms + CONN_LINGER_MS;
+    else if (conn_body_is_awaited(c))
+        at = c->req.body.window_start_ms + CONN_BODY_WINDOW_MS;
+    if (conn_pending(c) > 0) {
+        int64_t stall;
+
+        if (c->out_ms == 0)
+            c->out_ms = conn_now_ms();
+        stall = c->out_ms + c->server->config.limits.write_stall_ms;
+        at = at == 0 || stall < at ? stall : at;
+    }
+    return at;
+}
+
+/* Timers are lazy: one that fires too early looks again, so a request costs no timer operation. */
+static void arm_timer(struct conn *c)
+{
+    int64_t at = next_deadline(c), delay;
+    struct timeval tv;
+
+    if (at == 0 || (c->timer_at_ms != 0 && c->timer_at_ms <= at))
+        return;
+    delay = MAX(at - conn_now_ms(), (int64_t)1);
+    tv = (struct timeval){.tv_sec = delay / 1000, .tv_usec = (delay % 1000) * 1000};
+    if (event_add(&c->timer, &tv) == 0)
+        c->timer_at_ms = at;
+}
+
+static void body_is_slow(struct conn *c)
+{
+    struct err err = {0};
+
+    (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT, "the request body arrives too slowly"); /* a value */
+    if (c->phase == CONN_ACTIVE)
+        conn_body_broke(c, &err);
+    else if (c->phase == CONN_COLLECT)
+        conn_refuse(c, &err);
+    else
+        conn_break(c);
+}
+
+static void check_body_rate(struct conn *c, int64_t now)
+{
+    struct req_body *b = &c->req.body;
+    size_t due = c->server->config.limits.body_rate_min * (CONN_BODY_WINDOW_MS / 1000);
+
+    if (now - b->window_start_ms < CONN_BODY_WINDOW_MS)
+        return;
+    if (b->window_got < due) {
+        body_is_slow(c);
+        return;
+    }
+    b->window_start_ms = now;
+    b->window_got = 0;
+}
+
+static void check_deadlines(struct conn *c)
+{
+    int64_t now = conn_now_ms();
+    struct err err = {0};
+
+    if (conn_pending(c) > 0 && c->out_ms > 0 && now - c->out_ms >= c->server->config.limits.write_stall_ms) {
+        conn_break(c);
+    } else if (c->phase == CONN_LINGER && now - c->since_ms >= CONN_LINGER_MS) {
+        conn_break(c);
+    } else if (c->phase == CONN_HEAD && now >= head_deadline(c)) {
+        if (c->scan.total == 0) {
+            conn_break(c);
+            return;
+        }
+        (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT, "the request head took too long"); /* a value */
+        conn_refuse(c, &err);
+    } else if (conn_body_is_awaited(c)) {
+        check_body_rate(c, now);
+    }
+}
+
+/* ---- the run ----------------------------------------------------------------------------------- */
+
+void conn_run(struct conn *c)
+{
+    int budget = CONN_STEPS_MAX;
+
+    c->running = true;
+    while (budget > 0 && !c->broken && step(c))
+        budget--;
+    conn_flush(c);
+    c->running = false;
+    if (c->broken) {
+        conn_free(c);
+        return;
+    }
+    /* The flush may have made the room that the last step waited for. */
+    if (budget == 0 || (conn_pending(c) == 0 && (c->phase == CONN_FINISH || c->req.resp.stream) &&
+                        !c->req.resp.idle))
+        yield_run(c);
+    arm_timer(c);
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)bev;
+    c->read_ms = conn_now_ms();
+    conn_run(c);
+}
+
+static void on_written(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    conn_run(arg);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)bev;
+    if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING)) {
+        c->eof = true;
+        c->eof_ms = conn_now_ms();
+    } else if (what & (BEV_EVENT_ERROR | BEV_EVENT_EOF)) {
+        c->broken = true;
+    }
+    conn_run(c);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    conn_run(arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)fd;
+    (void)what;
+    c->timer_at_ms = 0;
+    c->running = true;
+    check_deadlines(c);
+    conn_run(c);
+}

@@ -1,0 +1,60 @@
+/* Output: writing at once, watching for stalls, and pulling producers. */
+#include <errno.h>
+
+#include "proto/http/conn_priv.h"
+
+#define WRITE_MAX 262144 /* per system call */
+
+size_t conn_pending(const struct conn *c)
+{
+    return c->bev ? evbuffer_get_length(bufferevent_get_output(c->bev)) : 0;
+}
+
+void conn_flush(struct conn *c)
+{
+    struct evbuffer *out;
+    size_t before, after;
+    int r;
+
+    if (!c->bev || c->broken || !c->direct)
+        return;
+    out = bufferevent_get_output(c->bev);
+    before = evbuffer_get_length(out);
+    if (before == 0)
+        return;
+    /* Bufferevents freeze the front of their output against anyone else; on this thread nobody else is. */
+    (void)evbuffer_unfreeze(out, 1);
+    r = evbuffer_write_atmost(out, c->fd, WRITE_MAX);
+    (void)evbuffer_freeze(out, 1);
+    if (r < 0 && errno != EAGAIN && errno != EINTR) {
+        conn_break(c);
+        return;
+    }
+    after = evbuffer_get_length(out);
+    if (after < before || c->out_ms == 0)
+        c->out_ms = conn_now_ms();
+    if (after == 0)
+        bufferevent_disable(c->bev, EV_WRITE);
+    else
+        bufferevent_enable(c->bev, EV_WRITE);
+}
+
+/* Calls proceed while it produces and the peer takes it; false when either has to be waited for. */
+bool conn_step_produce(struct conn *c)
+{
+    struct req_resp *r = &c->req.resp;
+    uint64_t before = r->bytes;
+
+    if (!r->stream || r->ended || r->idle || !r->producer.proceed)
+        return false;
+    if (conn_pending(c) >= c->server->config.limits.out_low) {
+        conn_flush(c);
+        if (conn_pending(c) >= c->server->config.limits.out_low)
+            return false;
+    }
+    r->idle = true; /* http_resp_wake inside proceed clears it */
+    r->producer.proceed(r->arg);
+    if (r->bytes != before)
+        r->idle = false;
+    return !r->idle || r->ended;
+}

@@ -1,0 +1,120 @@
+#include "proto/http/uri.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proto/base/str.h"
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+ssize_t uri_decode(const char *p, size_t n, bool plus, char *out)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        char c = p[i];
+
+        if (c == '%') {
+            int high = i + 2 < n ? hex_value(p[i + 1]) : -1;
+            int low = high >= 0 ? hex_value(p[i + 2]) : -1;
+
+            if (low < 0 || (high | low) == 0)
+                return -EINVAL;
+            c = (char)(high << 4 | low);
+            i += 2;
+        } else if (plus && c == '+') {
+            c = ' ';
+        }
+        out[len++] = c;
+    }
+    return (ssize_t)len;
+}
+
+static char *decode_copy(struct arena *arena, const char *p, size_t len, bool plus)
+{
+    char *copy = arena_strndup(arena, p, len);
+    ssize_t n = copy ? uri_decode(copy, len, plus, copy) : -1;
+
+    if (n < 0 || !utf8_is_valid(copy, (size_t)n))
+        return NULL;
+    copy[n] = '\0';
+    return copy;
+}
+
+char *uri_decode_query(struct arena *arena, const char *p, size_t len)
+{
+    return decode_copy(arena, p, len, true);
+}
+
+char *uri_decode_path(struct arena *arena, const char *p, size_t len)
+{
+    return decode_copy(arena, p, len, false);
+}
+
+bool uri_text_is_clean(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char)p[i] < 0x20 || p[i] == 0x7f)
+            return false;
+    }
+    return utf8_is_valid(p, n);
+}
+
+static bool port_is_valid(const char *p, size_t n)
+{
+    unsigned port = 0;
+
+    if (n > 5)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] < '0' || p[i] > '9')
+            return false;
+        port = port * 10 + (unsigned)(p[i] - '0');
+    }
+    return port <= 65535; /* "host:" with an empty port is in the grammar */
+}
+
+static bool is_reg_name(char c)
+{
+    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+        return true;
+    return c != '\0' && strchr("-._~!$&'()*+,;=%", c);
+}
+
+/* Only the alphabet: whether the literal is a real address is nobody's business here. */
+static bool is_ip_literal(char c)
+{
+    return hex_value(c) >= 0 || c == ':' || c == '.' || c == '%' || is_reg_name(c);
+}
+
+bool uri_host_is_valid(const char *p, size_t n)
+{
+    size_t i = 0;
+
+    if (n > 0 && p[0] == '[') {
+        for (i = 1; i < n && p[i] != ']'; i++) {
+            if (!is_ip_literal(p[i]))
+                return false;
+        }
+        if (i == n || i < 3)
+            return false;
+        i++;
+    } else {
+        while (i < n && p[i] != ':') {
+            if (!is_reg_name(p[i++]))
+                return false;
+        }
+    }
+    if (i == n)
+        return true;
+    return p[i] == ':' && i > 0 && port_is_valid(p + i + 1, n - i - 1);
+}
