@@ -14,6 +14,7 @@
 struct file_source {
     int fd; /* owned */
     struct stat st;
+    bool pseudo; /* procfs, sysfs and the like: st_size says nothing, read until EOF */
 };
 int file_source_open(const char *path, struct file_source *ret_source, struct err *err) must_check;
 void file_source_done(struct file_source *s);

@@ -1,0 +1,261 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "execd/api/api.h"
+#include "execd/api/paths.h"
+#include "execd/files/info.h"
+#include "execd/files/upload.h"
+#include "proto/api/errors.h"
+#include "proto/base/str.h"
+#include "proto/http/multipart.h"
+#include "proto/http/resp.h"
+
+/*
+ * The form is a row of pairs: the i-th part `metadata` (JSON) describes the i-th part `file`, and stands somewhere
+ * before it (contracts/execd.md 1.10, 4.4). Bytes go straight into a temporary file beside the target; each file is
+ * put in place as soon as it is whole. A failure leaves the files that are already in place, and none half.
+ *
+ * The body is not read while the pool flushes finished files: at most one read's worth of them waits there.
+ */
+#define PAIRS_MAX 10000
+#define METADATA_MAX (64 * 1024)
+
+struct metadata {
+    const char *path, *owner, *group;
+    bool has_mode;
+    int64_t mode;
+};
+
+static const struct jfield metadata_fields[] = {
+    JFIELD(struct metadata, path, JFIELD_STRING, .max = 4095),
+    JFIELD(struct metadata, owner, JFIELD_STRING, .max = 255),
+    JFIELD(struct metadata, group, JFIELD_STRING, .max = 255),
+    JFIELD(struct metadata, mode, JFIELD_I64, .has_offset = offsetof(struct metadata, has_mode), .max = 7777),
+};
+
+enum part_kind { PART_OTHER, PART_METADATA, PART_FILE };
+
+struct form {
+    struct http_req *req;   /* NULL once the request is over */
+    struct work_pool *pool; /* borrowed */
+    struct multipart *parser; /* owned */
+    enum part_kind kind;    /* of the part being read */
+    struct strbuf text;     /* metadata being read */
+    struct metadata *pending; /* owned array: metadata whose file has not begun */
+    size_t n_metadata, n_files; /* seen so far */
+    struct upload *upload;  /* owned; the file being read */
+    unsigned committing;    /* files in the pool */
+    bool body_ended;
+    bool failed;
+    struct err err;         /* the first failure */
+};
+
+static void form_free(struct form *f)
+{
+    multipart_free(f->parser);
+    upload_abort(f->upload);
+    strbuf_done(&f->text);
+    free(f->pending);
+    free(f);
+}
+
+static int refuse(struct form *f, struct err *err)
+{
+    f->failed = true;
+    f->err = *err;
+    return -err->errnum;
+}
+
+static int begin_file(struct form *f, struct err *err)
+{
+    if (f->n_files >= f->n_metadata)
+        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
+                       "metadata file is missing: part 'file' number %zu has no part 'metadata' before it",
+                       f->n_files + 1);
+    const struct metadata *m = &f->pending[f->n_files];
+    struct upload_target target = {.owner = m->owner, .group = m->group, .mode = -1};
+    unsigned mode = 0;
+    if (m->has_mode && m->mode != 0) {
+        if (file_mode_from_digits(m->mode, &mode) < 0)
+            return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
+                           "mode %lld: expected octal digits such as 644 or 755", (long long)m->mode);
+        target.mode = (int)(mode & 0777);
+    }
+    int rc = api_path(http_req_arena(f->req), m->path, &target.path, err);
+    return rc < 0 ? rc : upload_begin(&target, &f->upload, err);
+}
+
+static int on_part(void *arg, const struct multipart_part *part, struct err *err)
+{
+    struct form *f = arg;
+
+    f->kind = PART_OTHER;
+    if (part->filename == NULL)
+        return 0; /* a plain field: not ours (contracts/execd.md 1.10) */
+    if (strcmp(part->name, "metadata") == 0) {
+        f->kind = PART_METADATA;
+        strbuf_reset(&f->text);
+        return 0;
+    }
+    if (strcmp(part->name, "file") != 0)
+        return 0;
+    f->kind = PART_FILE;
+    int rc = begin_file(f, err);
+    f->n_files++;
+    return rc;
+}
+
+static int on_part_data(void *arg, const char *p, size_t n, struct err *err)
+{
+    struct form *f = arg;
+
+    if (f->kind == PART_FILE)
+        return upload_write(f->upload, p, n, err);
+    if (f->kind == PART_METADATA)
+        strbuf_add(&f->text, p, n);
+    return 0;
+}
+
+static int take_metadata(struct form *f, struct err *err)
+{
+    struct metadata m;
+    struct err detail = {0};
+
+    if (strbuf_check(&f->text) < 0)
+        return err_set(err, ERR_INVALID_FILE_METADATA, E2BIG, "metadata is longer than %d bytes", METADATA_MAX);
+    if (jfield_decode_text(metadata_fields, ARRAY_LEN(metadata_fields), f->text.data, f->text.len, false, &m,
+                           http_req_arena(f->req), ERR_INVALID_FILE_METADATA, NULL, &detail) < 0)
+        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "invalid metadata format. %s", detail.text);
+    if (m.path == NULL || m.path[0] == '\0')
+        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "metadata path is empty");
+    if (f->n_metadata == PAIRS_MAX)
+        return err_set(err, ERR_INVALID_FILE, E2BIG, "more than %d files", PAIRS_MAX);
+    struct metadata *grown = realloc(f->pending, (f->n_metadata + 1) * sizeof(*grown));
+    if (grown == NULL)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the form");
+    f->pending = grown;
+    f->pending[f->n_metadata++] = m;
+    return 0;
+}
+
+static void finish(struct form *f)
+{
+    if (f->committing > 0 || !f->body_ended)
+        return;
+    struct http_req *req = f->req;
+    struct err err = f->err;
+    bool failed = f->failed;
+    if (req != NULL)
+        http_req_on_close(req, NULL, NULL);
+    form_free(f);
+    if (req == NULL)
+        return;
+    if (failed)
+        (void)http_resp_error(req, &err);
+    else
+        (void)http_resp_empty(req, 200);
+}
+
+static void on_committed(void *arg, const struct err *err)
+{
+    struct form *f = arg;
+
+    f->committing--;
+    if (err != NULL && !f->failed) {
+        f->failed = true;
+        f->err = *err;
+    }
+    if (f->committing == 0 && !f->body_ended && f->req != NULL)
+        http_req_resume_body(f->req);
+    finish(f);
+}
+
+static int on_part_end(void *arg, struct err *err)
+{
+    struct form *f = arg;
+
+    if (f->kind == PART_METADATA)
+        return take_metadata(f, err);
+    if (f->kind == PART_FILE) {
+        f->committing++;
+        upload_commit(take_ptr(&f->upload), f->pool, on_committed, f);
+    }
+    return 0;
+}
+
+static const struct multipart_ops part_ops = {on_part, on_part_data, on_part_end};
+
+static int on_body(void *arg, const char *p, size_t n, struct err *err)
+{
+    struct form *f = arg;
+
+    if (f->failed) { /* a file could not be put in place: no sense in taking more */
+        *err = f->err;
+        return -err->errnum;
+    }
+    if (multipart_feed(f->parser, p, n, err) < 0)
+        return refuse(f, err);
+    if (f->committing > 0)
+        http_req_pause_body(f->req);
+    return 0;
+}
+
+static void check_whole(struct form *f)
+{
+    struct err err = {0};
+
+    if (multipart_finish(f->parser, &err) < 0)
+        (void)refuse(f, &err);
+    else if (f->n_metadata == 0 && f->n_files == 0)
+        f->failed = err_set(&f->err, ERR_INVALID_FILE, EINVAL, "multipart form is empty") < 0;
+    else if (f->n_files == 0)
+        f->failed = err_set(&f->err, ERR_INVALID_FILE_CONTENT, EINVAL, "file is missing") < 0;
+    else if (f->n_metadata != f->n_files)
+        f->failed = err_set(&f->err, ERR_INVALID_FILE, EINVAL, "metadata and file count mismatch: %zu vs %zu",
+                            f->n_metadata, f->n_files) < 0;
+}
+
+static void on_body_end(void *arg, const struct err *err)
+{
+    struct form *f = arg;
+
+    f->body_ended = true;
+    if (err != NULL && !f->failed) {
+        f->failed = true;
+        f->err = *err;
+    }
+    if (!f->failed)
+        check_whole(f);
+    upload_abort(take_ptr(&f->upload));
+    finish(f);
+}
+
+static void on_gone(void *arg)
+{
+    struct form *f = arg;
+
+    f->req = NULL;
+    f->body_ended = true;
+    finish(f);
+}
+
+enum http_result h_file_upload(struct http_req *req, void *app)
+{
+    static const struct http_body_ops ops = {on_body, on_body_end};
+    struct api *api = app;
+    struct form *f = xnew(struct form);
+    const char *type = http_req_header(req, "Content-Type");
+    struct err err = {0};
+
+    f->req = req;
+    f->pool = api->pool;
+    strbuf_init(&f->text, METADATA_MAX);
+    if (multipart_new(type != NULL ? type : "", 2 * PAIRS_MAX + 16, &part_ops, f, &f->parser, &err) < 0) {
+        form_free(f);
+        return http_resp_error(req, &err);
+    }
+    http_req_on_close(req, on_gone, f);
+    http_req_read_body(req, &ops, f);
+    return H_WAIT;
+}
