@@ -130,9 +130,12 @@ libs_server := $(libs_proto) -levent_openssl -lssl -lcrypto -lsqlite3 -lseccomp 
 
 programs := $(if $(wildcard execd/main.c),$(OUT)/execd) $(if $(wildcard server/main.c),$(OUT)/execd-server)
 
+# Built by `all` even where a program has no main.c.
+archives := $(patsubst %,$(BUILD)/obj/$(FLAVOUR)/lib%.a,proto execd server)
+
 .PHONY: all setup deps demo test check lint bench images install uninstall dist fmt fuzz unit fuzzers clean help FORCE
 
-all: $(programs) $(if $(filter release,$(FLAVOUR)),compile_commands.json) ## Build both programs (the default)
+all: $(programs) $(archives) $(if $(filter release,$(FLAVOUR)),compile_commands.json) ## Build both programs (the default)
 
 # ---- what must be there before compiling -------------------------------------------------------
 #

@@ -1,11 +1,14 @@
 /*
- * The resolver entry points of libc, replaced by refusals.
+ * The entry points of libc that load libraries at run time, replaced by refusals.
  *
- * libevent and libzmq refer to them, although execd hands both of them numeric addresses and
- * paths only. In a static binary libc's versions load NSS plug-ins at run time from the root
- * filesystem around them: that of the sandbox, so code of the sandbox inside PID 1. Because the
- * linker takes these definitions first, the loading code never enters the binary.
+ * libevent and libzmq refer to the resolver, although execd hands both of them numeric addresses
+ * and paths only; libstdc++ refers to iconv, for locales that execd never sets. In a static binary
+ * libc's versions load plug-ins from the root filesystem around them: that of the sandbox, so code
+ * of the sandbox inside PID 1. Because the linker takes these definitions first, the resolver's
+ * loading code never enters the binary.
  */
+#include <errno.h>
+#include <iconv.h>
 #include <netdb.h>
 #include <stddef.h>
 
@@ -61,4 +64,31 @@ struct hostent *gethostbyname(const char *name)
     (void)name;
     h_errno = NO_RECOVERY;
     return NULL;
+}
+
+iconv_t iconv_open(const char *to_code, const char *from_code)
+{
+    (void)to_code;
+    (void)from_code;
+    errno = EINVAL;
+    return (iconv_t)-1;
+}
+
+size_t iconv(iconv_t conversion, char **restrict in, size_t *restrict in_left, char **restrict out,
+             size_t *restrict out_left)
+{
+    (void)conversion;
+    (void)in;
+    (void)in_left;
+    (void)out;
+    (void)out_left;
+    errno = EBADF;
+    return (size_t)-1;
+}
+
+int iconv_close(iconv_t conversion)
+{
+    (void)conversion;
+    errno = EBADF;
+    return -1;
 }
