@@ -7,7 +7,7 @@ import subprocess
 
 from tree import files, finish, skip
 
-PLACE = re.compile(r"^([^:]+:\d+):\d+: error:")
+PLACE = re.compile(r"^([^:]+):\d+:\d+: error:")
 
 
 def main():
@@ -16,8 +16,9 @@ def main():
     sources = files(".c", ".h", roots=("proto", "execd", "server", "tests"))
     names = [str(path) for path in sources]
     result = subprocess.run(["clang-format", "--dry-run", "--Werror", *names], capture_output=True, text=True)
-    places = {m.group(1).split(":")[0] for line in result.stderr.splitlines() if (m := PLACE.match(line))}
-    finish([f"{place}:1: not formatted: run `make fmt`" for place in sorted(places)], f"{len(names)} files")
+    places = {m.group(1) for line in result.stderr.splitlines() if (m := PLACE.match(line))}
+    findings = [f"not formatted, run `make fmt`: {' '.join(sorted(places))}"] if places else []
+    finish(findings, f"{len(names)} files")
 
 
 main()
