@@ -6,17 +6,17 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from tree import BUILD, files, finish
+from tree import BUILD, analysis_flags, files, finish
 
 FLAGS = [
     "-std=gnu17", "-D_GNU_SOURCE", "-I.", "-isystem", str(BUILD / "deps/include"), "-O1",
-    "-fanalyzer", '-DEXECD_VERSION="lint"', "-c", "-o", "/dev/null",
+    "-fanalyzer", "-c", "-o", "/dev/null",
 ]
 FINDING = re.compile(r"^(\S+?:\d+):\d+: warning: (.*\[-Wanalyzer[^\]]*\].*)$")
 
 
 def analyze(path):
-    command = [os.environ.get("CC", "gcc"), *FLAGS, str(path)]
+    command = [os.environ.get("CC", "gcc"), *FLAGS, *analysis_flags(path), str(path)]
     result = subprocess.run(command, capture_output=True, text=True)
     found = (FINDING.match(line) for line in result.stderr.splitlines())
     lines = [f"{m.group(1)}: {m.group(2)}" for m in found if m]

@@ -7,14 +7,15 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from tree import files, finish, skip
+from tree import analysis_flags, files, finish, skip
 
 FINDING = re.compile(r"^(\S+?:\d+):\d+: (?:warning|error): (.*)$")
 
 
 def tidy(path):
     command = ["clang-tidy", "--quiet", "-p", ".", "--extra-arg=-Wno-unknown-warning-option",
-               "--extra-arg=-Wno-error", '--extra-arg=-DEXECD_VERSION="lint"', str(path)]
+               "--extra-arg=-Wno-error", *[f"--extra-arg={flag}" for flag in analysis_flags(path)],
+               str(path)]
     result = subprocess.run(command, capture_output=True, text=True)
     found = (FINDING.match(line) for line in result.stdout.splitlines())
     lines = [f"{os.path.relpath(m.group(1))}: {m.group(2)}" for m in found if m]
