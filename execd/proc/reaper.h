@@ -1,9 +1,11 @@
 /*
  * The only place in execd that waits: reaps every child and every orphan, and tells who asked.
  *
- * SIGCHLD is blocked and read from a signalfd; each wake-up loops waitpid until nothing is left (signals
- * coalesce, hardening M22). The status of a pid nobody watches yet is kept (last 1,024) so that a watcher that
- * comes after the exit still gets it. Not PID 1: the process becomes a subreaper.
+ * SIGCHLD is blocked and read from a signalfd; each wake-up loops wait4 until nothing is left (signals
+ * coalesce, hardening M22). spawn_process announces each child, and the status of an announced child that
+ * nobody watches yet is kept (the last 1,024), so that a watcher that comes after the exit still gets it.
+ * Orphans of others are reaped and counted, nothing more: their number cannot push a kept status out.
+ * Not PID 1: the process becomes a subreaper.
  * Callbacks run on the loop, never inside reaper_watch. Thread rule: loop thread only.
  */
 #pragma once
@@ -21,7 +23,9 @@ struct exit_status {
     struct rusage rusage; /* of the process and its waited-for children */
 };
 
-/* "exit status 3", "signal: killed": the texts of contracts/execd.md 2.5. buf of 64 bytes. */
+/* "exit status 3", "signal: killed", "signal: segmentation fault (core dumped)": the texts of
+ * contracts/execd.md 2.5. buf of EXIT_TEXT_MAX bytes is enough. */
+#define EXIT_TEXT_MAX 64
 void exit_status_text(const struct exit_status *status, char *buf, size_t size);
 
 int reaper_init(struct event_base *base, struct err *err) must_check;
@@ -30,6 +34,13 @@ void reaper_done(void);
 /* on_exit runs once, when the process has been reaped. */
 typedef void (*reaper_fn)(void *arg, const struct exit_status *status);
 void reaper_watch(pid_t pid, reaper_fn on_exit, void *arg);
-void reaper_forget(pid_t pid); /* drops the watcher; the process is still reaped */
+void reaper_forget(pid_t pid); /* drops the watcher or the kept status; the process is still reaped */
+
+/* For spawn_process: this pid is a child of ours from now on; whatever is known under the number is stale. */
+void reaper_expect(pid_t pid);
+
+/* Reaps what is dead now and tells the watchers. Returns whether any child, known or orphan, is left:
+ * the shutdown goes on until it answers false. */
+bool reaper_run(void);
 
 uint64_t reaper_count(void);   /* processes reaped since start, orphans included */
