@@ -140,10 +140,11 @@ struct http_server {
     time_t date_at;
     char date[40];
     char *scratch;           /* owned; where heads are composed */
+    LIST_HEAD(, tunnel) tunnels; /* owned; relay_tunnel.c */
 };
 
-#define SERVER_SCRATCH 49152 /* 16 KiB of extra fields, our own, and a small body */
-#define SERVER_FIELDS_MAX 16384
+#define SERVER_FIELDS_MAX 65536
+#define SERVER_SCRATCH (SERVER_FIELDS_MAX + 32768) /* extra fields, our own, and a small body */
 
 /* conn.c */
 int conn_new(struct http_server *server, int fd, const char *peer, bool local); /* takes fd always */
@@ -173,6 +174,11 @@ bool conn_step_produce(struct conn *c);
 void conn_dispatch(struct conn *c);                          /* calls the handler: ACTIVE */
 void conn_refuse(struct conn *c, const struct err *err);     /* answers an error and closes */
 void conn_set_phase(struct conn *c, enum conn_phase phase);
+
+/* relay_tunnel.c: takes both; bytes flow until both sides closed or one failed. idle_ms 0 = for ever. */
+void tunnel_start(struct http_server *server, struct bufferevent *client, struct bufferevent *backend,
+                  int idle_ms);
+void tunnel_free_all(struct http_server *server);
 
 /* server.c */
 void server_check_drained(struct http_server *server); /* posts on_drained when nobody is left */

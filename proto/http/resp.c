@@ -44,6 +44,7 @@ static const char *reason(int status)
 void http_resp_header(struct http_req *req, const char *name, const char *value)
 {
     struct req_resp *r = &req->resp;
+    size_t before = r->fields.len;
 
     if (r->begun || strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
         return;
@@ -58,6 +59,13 @@ void http_resp_header(struct http_req *req, const char *name, const char *value)
     for (; *value; value++)
         strbuf_addc(&r->fields, (unsigned char)*value < 0x20 || *value == 0x7f ? ' ' : *value);
     strbuf_adds(&r->fields, "\r\n");
+    if (r->fields.failed) /* all of a field or nothing of it; http_resp_header_overflowed tells */
+        r->fields.len = before;
+}
+
+bool http_resp_header_overflowed(const struct http_req *req)
+{
+    return req->resp.fields.failed;
 }
 
 /* The head is built in the server's scratch memory: everything that may go in is bounded by its size. */
@@ -322,6 +330,7 @@ static bool account(struct http_req *req, size_t n)
     if (r->left >= 0)
         r->left -= (int64_t)n;
     r->bytes += n;
+    r->idle = false; /* once this has left, the producer is asked again */
     return true;
 }
 

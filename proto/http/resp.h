@@ -16,6 +16,8 @@
 /* Adds a field to the response that is to come. CR, LF and NUL in value are replaced by blanks.
  * Content-Length, Transfer-Encoding and Connection are set by the connection itself. */
 void http_resp_header(struct http_req *req, const char *name, const char *value);
+/* More than 64 KiB of fields were added: the later ones are missing. */
+bool http_resp_header_overflowed(const struct http_req *req);
 
 /* Each returns H_DONE for `return http_resp_...(req, ...)`. */
 enum http_result http_resp_empty(struct http_req *req, int status); /* Content-Length: 0 (none on 204/304) */

@@ -1,0 +1,528 @@
+/*
+ * Two byte streams with one state: what the client still sends goes to the backend's output, what the backend
+ * answers goes to the response. Each side is paused while the other's output is above its high watermark and
+ * resumed below the low one, so a relay holds at most two buffers and two watermarks of bytes.
+ *
+ * The relay lives from relay_start until the request ends (on_close), however it ends: that is the only place
+ * where it is freed, and it never runs below one of its own callbacks.
+ */
+#include "proto/http/relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "proto/base/clock.h"
+#include "proto/http/conn_priv.h"
+#include "proto/http/reply.h"
+#include "proto/http/token.h"
+#include "proto/http/upstream.h"
+
+#define CONNECT_MS 5000
+#define REPLY_HEAD_MAX 65536
+#define INTERIM_MAX 8
+#define UP_HIGH 262144
+#define UP_LOW 65536
+
+struct relay {
+    struct http_req *req;       /* borrowed; valid until on_close */
+    struct bufferevent *up;     /* owned; NULL once the backend is done or gone */
+    struct event *timer;        /* owned */
+    struct reply reply;
+    char *location_prefix;      /* owned; NULL = none */
+    int connect_ms, first_byte_ms, idle_ms;
+    int64_t since_ms;           /* of the phase: connecting or waiting for the head */
+    int64_t moved_ms;           /* last byte either way */
+    unsigned interim;           /* 1xx heads seen */
+    bool connected, upgrade, answered, up_eof, over;
+    bool has_body, chunked_body, body_paused;
+};
+
+/* ---- the request, written anew -------------------------------------------------------------------- */
+
+static const char *const hop_by_hop[] = {
+    "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE",
+    "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", NULL,
+};
+static const char *const request_only[] = {"Expect", "Host", "HTTP2-Settings", NULL};
+static const char *const forwarding[] = {
+    "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix",
+    "X-Forwarded-Server", "X-Real-IP", "Forwarded", NULL,
+};
+
+static bool listed(const char *const *names, const char *name)
+{
+    for (; names && *names; names++) {
+        if (strcasecmp(*names, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_added(const struct relay_options *o, const char *name)
+{
+    for (size_t i = 0; o->add && o->add[i][0]; i++) {
+        if (strcasecmp(o->add[i][0], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool passes(const struct head *h, const struct relay_options *o, const char *name)
+{
+    if (listed(hop_by_hop, name) || listed(request_only, name) || head_connection_has(h, name))
+        return false;
+    return !listed(o->drop, name) && !is_added(o, name) && !(o->forwarded && listed(forwarding, name));
+}
+
+static void put(struct evbuffer *out, const char *text)
+{
+    (void)evbuffer_add(out, text, strlen(text)); /* out of memory shows as a broken request at the backend */
+}
+
+static void put_field(struct evbuffer *out, const char *name, const char *value)
+{
+    put(out, name);
+    put(out, ": ");
+    put(out, value);
+    put(out, "\r\n");
+}
+
+static void put_forwarding(struct evbuffer *out, struct http_req *req, const char *host)
+{
+    const char *peer = http_req_peer(req);
+    const char *end = strrchr(peer, ':');
+    size_t skip = peer[0] == '[';
+
+    put_field(out, "X-Forwarded-Proto", "http");
+    if (host)
+        put_field(out, "X-Forwarded-Host", host);
+    if (!end)
+        return; /* a Unix socket has no address */
+    put(out, "X-Forwarded-For: ");
+    (void)evbuffer_add(out, peer + skip, (size_t)(end - peer) - 2 * skip); /* as in put */
+    put(out, "\r\n");
+}
+
+static void put_body_framing(struct relay *r, struct evbuffer *out)
+{
+    const struct head *h = &r->req->head;
+    char number[24];
+
+    r->has_body = h->chunked || h->content_length > 0;
+    r->chunked_body = h->chunked;
+    if (h->chunked) {
+        put_field(out, "Transfer-Encoding", "chunked");
+    } else if (h->content_length >= 0) {
+        (void)snprintf(number, sizeof(number), "%lld", (long long)h->content_length); /* fits */
+        put_field(out, "Content-Length", number);
+    }
+}
+
+static void write_request(struct relay *r, const struct relay_options *o)
+{
+    struct evbuffer *out = bufferevent_get_output(r->up);
+    const struct head *h = &r->req->head;
+    const char *host = head_get(h, "Host");
+
+    put(out, h->method);
+    put(out, " ");
+    put(out, o->target);
+    put(out, " HTTP/1.1\r\n");
+    if (!is_added(o, "Host"))
+        put_field(out, "Host", host && *host ? host : "localhost");
+    for (size_t i = 0; i < h->n_fields; i++) {
+        if (passes(h, o, h->fields[i].name))
+            put_field(out, h->fields[i].name, h->fields[i].value);
+    }
+    if (o->forwarded)
+        put_forwarding(out, r->req, host);
+    for (size_t i = 0; o->add && o->add[i][0]; i++)
+        put_field(out, o->add[i][0], o->add[i][1]);
+    put_body_framing(r, out);
+    if (r->upgrade)
+        put(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    else
+        put(out, "Connection: close\r\n\r\n");
+}
+
+/* ---- the end -------------------------------------------------------------------------------------- */
+
+static void close_backend(struct relay *r)
+{
+    if (r->up)
+        bufferevent_free(r->up);
+    r->up = NULL;
+    (void)event_del(r->timer); /* cannot fail for an initialised event */
+}
+
+static void on_request_closed(void *arg)
+{
+    struct relay *r = arg;
+
+    close_backend(r);
+    event_free(r->timer);
+    reply_done(&r->reply);
+    free(r->location_prefix);
+    free(r);
+}
+
+/* Answers an error, or cuts a response that has begun: it is never ended as if it were whole. */
+static void fail(struct relay *r, const struct err *err)
+{
+    if (r->over)
+        return;
+    r->over = true;
+    close_backend(r);
+    (void)http_resp_error(r->req, err); /* H_DONE: nobody to hand it to */
+}
+
+static void fail_text(struct relay *r, int code, int errnum, const char *text)
+{
+    struct err err = {0};
+
+    (void)err_set(&err, code, errnum, "%s", text); /* a value */
+    fail(r, &err);
+}
+
+/* ---- the request's body --------------------------------------------------------------------------- */
+
+static int on_body_data(void *arg, const char *p, size_t n, struct err *err)
+{
+    struct relay *r = arg;
+    struct evbuffer *out = r->up ? bufferevent_get_output(r->up) : NULL;
+    char size[24];
+
+    (void)err;
+    r->moved_ms = clock_monotonic_ms();
+    if (!out)
+        return 0; /* the backend wants no more of it; its answer is on the way */
+    if (r->chunked_body) {
+        (void)snprintf(size, sizeof(size), "%zx\r\n", n); /* fits */
+        put(out, size);
+    }
+    if (evbuffer_add(out, p, n) < 0)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the relay");
+    if (r->chunked_body)
+        put(out, "\r\n");
+    if (evbuffer_get_length(out) >= UP_HIGH) {
+        r->body_paused = true;
+        http_req_pause_body(r->req);
+    }
+    return 0;
+}
+
+static void on_body_end(void *arg, const struct err *err)
+{
+    struct relay *r = arg;
+
+    if (err) {
+        /* The backend must not take half a body for a whole one: its connection is cut as well. */
+        r->over = true;
+        close_backend(r);
+    } else if (r->up && r->chunked_body) {
+        put(bufferevent_get_output(r->up), "0\r\n\r\n");
+    }
+}
+
+/* ---- the response --------------------------------------------------------------------------------- */
+
+static void pass_location(struct relay *r, const char *value)
+{
+    char *text;
+
+    if (!r->location_prefix || value[0] != '/' || value[1] == '/') {
+        http_resp_header(r->req, "Location", value);
+        return;
+    }
+    text = arena_printf(http_req_arena(r->req), "%s%s", r->location_prefix, value);
+    if (text)
+        http_resp_header(r->req, "Location", text);
+}
+
+static void pass_fields(struct relay *r)
+{
+    static const char *const ours[] = {"Server", "Date", NULL};
+    const struct head *h = &r->reply.head;
+
+    for (size_t i = 0; i < h->n_fields; i++) {
+        const char *name = h->fields[i].name;
+
+        if (listed(hop_by_hop, name) || listed(ours, name) || head_connection_has(h, name))
+            continue;
+        if (strcasecmp(name, "Location") == 0)
+            pass_location(r, h->fields[i].value);
+        else
+            http_resp_header(r->req, name, h->fields[i].value);
+    }
+}
+
+static void on_proceed(void *arg)
+{
+    struct relay *r = arg;
+
+    if (r->up && !r->over && !(bufferevent_get_enabled(r->up) & EV_READ)) {
+        bufferevent_enable(r->up, EV_READ);
+        bufferevent_trigger(r->up, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+    }
+}
+
+static void begin_response(struct relay *r)
+{
+    static const struct http_producer producer = {on_proceed, NULL};
+    const struct head *h = &r->reply.head;
+
+    r->answered = true;
+    pass_fields(r);
+    if (http_resp_header_overflowed(r->req)) {
+        fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend's answer has too large a head");
+        return;
+    }
+    (void)http_resp_begin(r->req, h->status, NULL, h->content_length, &producer, r); /* H_STREAM */
+}
+
+/* Both sides become bytes. The client's bufferevent leaves the connection, which ends the request. */
+static void begin_tunnel(struct relay *r)
+{
+    struct http_server *server = r->req->conn->server;
+    const struct head *h = &r->reply.head;
+    struct bufferevent *up = take_ptr(&r->up), *client;
+    struct evbuffer *out;
+
+    r->over = r->answered = true;
+    client = http_req_hijack(r->req);
+    if (!client) {
+        bufferevent_free(up);
+        return;
+    }
+    out = bufferevent_get_output(client);
+    put(out, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+    for (size_t i = 0; i < h->n_fields; i++) {
+        if (!listed(hop_by_hop, h->fields[i].name) && strcasecmp(h->fields[i].name, "Server") != 0)
+            put_field(out, h->fields[i].name, h->fields[i].value);
+    }
+    put(out, "\r\n");
+    tunnel_start(server, client, up, r->idle_ms);
+}
+
+static void take_head(struct relay *r)
+{
+    const struct head *h = &r->reply.head;
+    const char *protocol = head_get(h, "Upgrade");
+
+    if (h->status == 101) {
+        if (r->upgrade && protocol && strcasecmp(protocol, "websocket") == 0)
+            begin_tunnel(r);
+        else
+            fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend switched protocols unasked");
+    } else if (h->status < 200) {
+        if (++r->interim > INTERIM_MAX)
+            fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend sends interim answers only");
+    } else {
+        begin_response(r);
+    }
+}
+
+static void end_response(struct relay *r)
+{
+    r->over = true;
+    close_backend(r);
+    http_resp_end(r->req);
+}
+
+/* Moves what the backend has sent as far as the client takes it. */
+static void pump(struct relay *r)
+{
+    while (!r->over && r->up) {
+        struct evbuffer *in = bufferevent_get_input(r->up);
+        struct slice data;
+        struct err err = {0};
+        size_t used;
+
+        if (r->answered && !http_resp_wants_more(r->req)) {
+            bufferevent_disable(r->up, EV_READ);
+            return;
+        }
+        switch (reply_next(&r->reply, in, r->up_eof, &data, &used, &err)) {
+        case REPLY_MORE:
+            return;
+        case REPLY_HEAD:
+            take_head(r);
+            break;
+        case REPLY_DATA:
+            http_resp_write(r->req, data.ptr, data.len);
+            (void)evbuffer_drain(in, used); /* these bytes are there */
+            break;
+        case REPLY_END:
+            end_response(r);
+            return;
+        case REPLY_BAD:
+            fail(r, &err);
+            return;
+        }
+    }
+}
+
+/* ---- events --------------------------------------------------------------------------------------- */
+
+static void arm(struct relay *r);
+
+static void on_up_read(struct bufferevent *bev, void *arg)
+{
+    struct relay *r = arg;
+
+    (void)bev;
+    r->moved_ms = clock_monotonic_ms();
+    pump(r);
+}
+
+static void on_up_written(struct bufferevent *bev, void *arg)
+{
+    struct relay *r = arg;
+
+    (void)bev;
+    r->moved_ms = clock_monotonic_ms();
+    if (r->body_paused && !r->over) {
+        r->body_paused = false;
+        http_req_resume_body(r->req);
+    }
+}
+
+/* Only now is the client's body asked for: a backend that is not there costs the client no upload. */
+static void connected(struct relay *r)
+{
+    static const struct http_body_ops ops = {on_body_data, on_body_end};
+
+    r->connected = true;
+    r->since_ms = r->moved_ms = clock_monotonic_ms();
+    if (r->has_body)
+        http_req_read_body(r->req, &ops, r);
+    arm(r);
+}
+
+static void on_up_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct relay *r = arg;
+
+    if (what & BEV_EVENT_CONNECTED) {
+        connected(r);
+        return;
+    }
+    if (!r->connected) {
+        fail_text(r, ERR_BACKEND_CONNECTION_FAILED, ECONNREFUSED, "the backend does not accept connections");
+        return;
+    }
+    if ((what & BEV_EVENT_WRITING) && (what & BEV_EVENT_ERROR)) {
+        /* It reads no more of the request, yet it may have answered: the rest of the body goes nowhere. */
+        (void)evbuffer_drain(bufferevent_get_output(bev), SIZE_MAX);
+        bufferevent_disable(bev, EV_WRITE);
+        on_up_written(bev, r);
+        return;
+    }
+    if (what & BEV_EVENT_EOF) {
+        r->up_eof = true;
+        pump(r);
+        return;
+    }
+    pump(r); /* a reset: what arrived before it, then a cut */
+    fail_text(r, ERR_BACKEND_RESPONSE_FAILED, ECONNRESET, "the backend broke the connection");
+}
+
+/* The earliest deadline that holds now; 0 = none. */
+static int64_t deadline(const struct relay *r)
+{
+    int64_t at = 0, idle = r->idle_ms ? r->moved_ms + r->idle_ms : 0;
+
+    if (!r->connected)
+        return r->since_ms + r->connect_ms;
+    if (!r->answered && r->first_byte_ms)
+        at = r->since_ms + r->first_byte_ms;
+    return at == 0 || (idle != 0 && idle < at) ? idle : at;
+}
+
+static void arm(struct relay *r)
+{
+    int64_t at = deadline(r), delay = MAX(at - clock_monotonic_ms(), (int64_t)1);
+    struct timeval tv = {.tv_sec = delay / 1000, .tv_usec = (delay % 1000) * 1000};
+
+    if (at != 0)
+        (void)event_add(r->timer, &tv); /* no memory: no deadline, the client's own remains */
+    else
+        (void)event_del(r->timer); /* cannot fail for an initialised event */
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct relay *r = arg;
+    int64_t at = deadline(r);
+
+    (void)fd;
+    (void)what;
+    if (r->over)
+        return;
+    if (at == 0 || clock_monotonic_ms() < at)
+        arm(r);
+    else
+        fail_text(r, ERR_BACKEND_TIMEOUT, ETIMEDOUT,
+                  r->connected ? "the backend did not answer in time" : "connecting to the backend took too long");
+}
+
+/* ---- start ---------------------------------------------------------------------------------------- */
+
+static bool wants_websocket(const struct http_req *req)
+{
+    const char *protocol = head_get(&req->head, "Upgrade");
+
+    return req->head.upgrade && protocol && strcasecmp(protocol, "websocket") == 0;
+}
+
+static struct relay *relay_new(struct http_req *req, const struct relay_options *o)
+{
+    struct relay *r = xnew(struct relay);
+
+    r->req = req;
+    r->timer = evtimer_new(http_req_base(req), on_timer, r);
+    r->location_prefix = o->location_prefix ? xstrdup(o->location_prefix) : NULL;
+    r->connect_ms = o->connect_ms > 0 ? o->connect_ms : CONNECT_MS;
+    r->first_byte_ms = o->first_byte_ms;
+    r->idle_ms = o->idle_ms;
+    r->since_ms = r->moved_ms = clock_monotonic_ms();
+    r->upgrade = wants_websocket(req);
+    reply_init(&r->reply, http_req_is_head(req), REPLY_HEAD_MAX);
+    http_req_on_close(req, on_request_closed, r);
+    return r;
+}
+
+/* A target ends up in a request line: blanks or control bytes in it would write another one. */
+static bool target_is_safe(const char *target)
+{
+    for (const char *p = target; *p; p++) {
+        if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f)
+            return false;
+    }
+    return target[0] == '/';
+}
+
+enum http_result relay_start(struct http_req *req, const struct relay_target *target,
+                             const struct relay_options *options)
+{
+    struct err err = {0};
+    struct relay *r;
+
+    if (!options->target || !target_is_safe(options->target))
+        return http_resp_fail(req, ERR_BAD_REQUEST, "this path cannot be forwarded");
+    r = relay_new(req, options);
+    if (!r->timer || upstream_open(http_req_base(req), target, &r->up, &err) < 0) {
+        r->over = true;
+        (void)http_resp_error(req, &err); /* H_DONE: nobody to hand it to */
+        return H_WAIT;
+    }
+    bufferevent_setcb(r->up, on_up_read, on_up_written, on_up_event, r);
+    bufferevent_setwatermark(r->up, EV_READ, 0, MAX(CONN_READ_MAX, REPLY_HEAD_MAX + 1));
+    bufferevent_setwatermark(r->up, EV_WRITE, UP_LOW, 0);
+    write_request(r, options);
+    bufferevent_enable(r->up, EV_READ | EV_WRITE);
+    arm(r);
+    return H_WAIT;
+}
