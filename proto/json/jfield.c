@@ -1,0 +1,453 @@
+#include "proto/json/jfield.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/str.h"
+
+#define STRING_MAX (1024 * 1024)
+#define ELEMENTS_MAX 10000
+#define PATH_TEXT_MAX 128
+
+/* Where decoding is in the document, for error texts. */
+struct place {
+    const struct place *parent;
+    const char *key;
+    size_t index; /* when key is NULL */
+};
+
+struct decoder {
+    struct arena *arena;
+    int err_code;
+    struct err *err;
+};
+
+static size_t render(const struct place *at, char *buf, size_t size)
+{
+    size_t n = at->parent != NULL ? render(at->parent, buf, size) : 0;
+
+    if (n >= size)
+        return n;
+    int added = at->key != NULL ? snprintf(buf + n, size - n, "%s%s", n > 0 ? "." : "", at->key)
+                                : snprintf(buf + n, size - n, "[%zu]", at->index);
+    return added > 0 ? n + (size_t)added : n;
+}
+
+static int bad(const struct decoder *d, const struct place *at, const char *what)
+{
+    char path[PATH_TEXT_MAX] = "";
+
+    (void)render(at, path, sizeof(path));
+    return err_set(d->err, d->err_code, EINVAL, "%s: %s", path, what);
+}
+
+static int no_memory(const struct decoder *d)
+{
+    return err_set(d->err, 0, ENOMEM, "no memory to decode the body");
+}
+
+/* Limits of a row, or those of its kind. */
+static void limits(const struct jfield *f, int64_t lo, int64_t hi, int64_t *ret_lo, int64_t *ret_hi)
+{
+    bool own = f->min != 0 || f->max != 0;
+
+    *ret_lo = own ? f->min : lo;
+    *ret_hi = own ? f->max : hi;
+}
+
+static int copy_string(const struct decoder *d, const json_t *value, const struct place *at, size_t max,
+                       const char **ret)
+{
+    if (!json_is_string(value))
+        return bad(d, at, "expected a string");
+    size_t len = json_string_length(value);
+    if (len > max)
+        return bad(d, at, "the string is too long");
+    const char *copy = arena_strndup(d->arena, json_string_value(value), len);
+    if (copy == NULL)
+        return no_memory(d);
+    *ret = copy;
+    return 0;
+}
+
+static int decode_string(const struct decoder *d, const struct jfield *f, const json_t *value, const struct place *at,
+                         const char **ret)
+{
+    int64_t lo, hi;
+
+    limits(f, 0, STRING_MAX, &lo, &hi);
+    int rc = copy_string(d, value, at, (size_t)hi, ret);
+    if (rc == 0 && (int64_t)json_string_length(value) < lo)
+        return bad(d, at, lo == 1 ? "must not be empty" : "the string is too short");
+    return rc;
+}
+
+static int decode_integer(const struct decoder *d, const struct jfield *f, const json_t *value, const struct place *at,
+                          int64_t *ret)
+{
+    char text[96];
+    int64_t lo, hi;
+
+    limits(f, f->kind == JFIELD_U32 ? 0 : INT64_MIN, f->kind == JFIELD_U32 ? UINT32_MAX : INT64_MAX, &lo, &hi);
+    if (!json_is_integer(value))
+        return bad(d, at, "expected an integer");
+    int64_t n = json_integer_value(value);
+    if (n < lo || n > hi) {
+        snprintf(text, sizeof(text), "%lld is outside %lld..%lld", (long long)n, (long long)lo, (long long)hi);
+        return bad(d, at, text);
+    }
+    *ret = n;
+    return 0;
+}
+
+static int check_count(const struct decoder *d, const struct jfield *f, size_t n, const struct place *at)
+{
+    char text[64];
+    int64_t lo, hi;
+
+    limits(f, 0, ELEMENTS_MAX, &lo, &hi);
+    if ((int64_t)n >= lo && (int64_t)n <= hi)
+        return 0;
+    snprintf(text, sizeof(text), "%zu elements; %lld..%lld are allowed", n, (long long)lo, (long long)hi);
+    return bad(d, at, text);
+}
+
+static int decode_strings(const struct decoder *d, const struct jfield *f, const json_t *value, const struct place *at,
+                          struct jstrings *ret)
+{
+    if (!json_is_array(value))
+        return bad(d, at, "expected an array of strings");
+    size_t n = json_array_size(value);
+    int rc = check_count(d, f, n, at);
+    if (rc < 0)
+        return rc;
+    const char **items = arena_alloc(d->arena, (n + 1) * sizeof(*items));
+    if (items == NULL)
+        return no_memory(d);
+    for (size_t i = 0; i < n; i++) {
+        struct place element = {.parent = at, .index = i};
+        rc = copy_string(d, json_array_get(value, i), &element, STRING_MAX, &items[i]);
+        if (rc < 0)
+            return rc;
+    }
+    *ret = (struct jstrings){.items = items, .n = n};
+    return 0;
+}
+
+static int decode_map(const struct decoder *d, const struct jfield *f, json_t *value, const struct place *at,
+                      struct jmap *ret)
+{
+    const char *key;
+    json_t *item;
+
+    if (!json_is_object(value))
+        return bad(d, at, "expected an object of strings");
+    size_t n = json_object_size(value);
+    int rc = check_count(d, f, n, at);
+    if (rc < 0)
+        return rc;
+    struct jmap map = {.items = arena_alloc(d->arena, (n + 1) * sizeof(struct jpair))};
+    if (map.items == NULL)
+        return no_memory(d);
+    json_object_foreach (value, key, item) {
+        struct place entry = {.parent = at, .key = key};
+        if (json_is_null(item))
+            continue;
+        struct jpair *pair = &map.items[map.n];
+        rc = copy_string(d, item, &entry, STRING_MAX, &pair->value);
+        if (rc < 0)
+            return rc;
+        pair->key = arena_strndup(d->arena, key, strlen(key));
+        if (pair->key == NULL)
+            return no_memory(d);
+        map.n++;
+    }
+    *ret = map;
+    return 0;
+}
+
+static int decode_object(const struct decoder *d, const struct jfield *fields, size_t n_fields, json_t *object,
+                         const struct place *at, void *target);
+
+static int decode_objects(const struct decoder *d, const struct jfield *f, json_t *value, const struct place *at,
+                          struct jobjects *ret)
+{
+    size_t bytes;
+
+    if (!json_is_array(value))
+        return bad(d, at, "expected an array of objects");
+    size_t n = json_array_size(value);
+    int rc = check_count(d, f, n, at);
+    if (rc < 0)
+        return rc;
+    if (__builtin_mul_overflow(n + 1, f->sub_size, &bytes))
+        return no_memory(d);
+    char *items = arena_alloc(d->arena, bytes);
+    if (items == NULL)
+        return no_memory(d);
+    for (size_t i = 0; i < n; i++) {
+        struct place element = {.parent = at, .index = i};
+        rc = decode_object(d, f->sub, f->n_sub, json_array_get(value, i), &element, items + i * f->sub_size);
+        if (rc < 0)
+            return rc;
+    }
+    *ret = (struct jobjects){.items = items, .n = n};
+    return 0;
+}
+
+static int decode_value(const struct decoder *d, const struct jfield *f, json_t *value, const struct place *at,
+                        void *slot)
+{
+    int64_t n = 0;
+    int rc = 0;
+
+    switch (f->kind) {
+    case JFIELD_STRING:
+        return decode_string(d, f, value, at, slot);
+    case JFIELD_BOOL:
+        if (!json_is_boolean(value))
+            return bad(d, at, "expected true or false");
+        *(bool *)slot = json_is_true(value);
+        return 0;
+    case JFIELD_I64:
+        return decode_integer(d, f, value, at, slot);
+    case JFIELD_U32:
+        rc = decode_integer(d, f, value, at, &n);
+        if (rc == 0)
+            *(uint32_t *)slot = (uint32_t)n;
+        return rc;
+    case JFIELD_DOUBLE:
+        if (!json_is_number(value))
+            return bad(d, at, "expected a number");
+        *(double *)slot = json_number_value(value);
+        return 0;
+    case JFIELD_STRINGS:
+        return decode_strings(d, f, value, at, slot);
+    case JFIELD_MAP:
+        return decode_map(d, f, value, at, slot);
+    case JFIELD_OBJECT:
+        return decode_object(d, f->sub, f->n_sub, value, at, slot);
+    case JFIELD_OBJECTS:
+        return decode_objects(d, f, value, at, slot);
+    case JFIELD_RAW:
+        *(json_t **)slot = value;
+        return 0;
+    }
+    return bad(d, at, "unknown field kind");
+}
+
+static int decode_object(const struct decoder *d, const struct jfield *fields, size_t n_fields, json_t *object,
+                         const struct place *at, void *target)
+{
+    if (!json_is_object(object))
+        return at != NULL ? bad(d, at, "expected an object")
+                          : err_set(d->err, d->err_code, EINVAL, "expected a JSON object");
+    for (size_t i = 0; i < n_fields; i++) {
+        const struct jfield *f = &fields[i];
+        struct place here = {.parent = at, .key = f->name};
+        json_t *value = json_object_get(object, f->name);
+        if (value == NULL && f->alias != NULL)
+            value = json_object_get(object, f->alias);
+        if (value == NULL || json_is_null(value)) {
+            if ((f->flags & JFIELD_REQUIRED) != 0)
+                return bad(d, &here, "is required");
+            continue;
+        }
+        int rc = decode_value(d, f, value, &here, (char *)target + f->offset);
+        if (rc < 0)
+            return rc;
+        if (f->has_offset != 0)
+            *(bool *)((char *)target + f->has_offset) = true;
+    }
+    return 0;
+}
+
+/* The end of what a table fills, so that decoding can start from zero without knowing the struct's size. */
+static void clear_fields(const struct jfield *fields, size_t n_fields, void *target)
+{
+    static const size_t sizes[] = {
+        [JFIELD_STRING] = sizeof(char *),          [JFIELD_BOOL] = sizeof(bool),
+        [JFIELD_I64] = sizeof(int64_t),            [JFIELD_U32] = sizeof(uint32_t),
+        [JFIELD_DOUBLE] = sizeof(double),          [JFIELD_STRINGS] = sizeof(struct jstrings),
+        [JFIELD_MAP] = sizeof(struct jmap),        [JFIELD_OBJECTS] = sizeof(struct jobjects),
+        [JFIELD_RAW] = sizeof(json_t *),
+    };
+    for (size_t i = 0; i < n_fields; i++) {
+        char *slot = (char *)target + fields[i].offset;
+        if (fields[i].kind == JFIELD_OBJECT)
+            clear_fields(fields[i].sub, fields[i].n_sub, slot);
+        else
+            memset(slot, 0, sizes[fields[i].kind]);
+        if (fields[i].has_offset != 0)
+            *(bool *)((char *)target + fields[i].has_offset) = false;
+    }
+}
+
+int jfield_decode(const struct jfield *fields, size_t n_fields, json_t *object, void *target, struct arena *arena,
+                  int err_code, struct err *err)
+{
+    struct decoder d = {.arena = arena, .err_code = err_code, .err = err};
+
+    clear_fields(fields, n_fields, target);
+    return decode_object(&d, fields, n_fields, object, NULL, target);
+}
+
+/* jansson would go 2,048 deep. Brackets inside strings do not count. */
+static bool too_deep(const char *text, size_t len)
+{
+    bool in_string = false;
+    int depth = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (in_string) {
+            if (text[i] == '\\')
+                i++;
+            else if (text[i] == '"')
+                in_string = false;
+        } else if (text[i] == '"') {
+            in_string = true;
+        } else if (text[i] == '{' || text[i] == '[') {
+            if (++depth > JSON_DEPTH_MAX)
+                return true;
+        } else if (text[i] == '}' || text[i] == ']') {
+            depth--;
+        }
+    }
+    return false;
+}
+
+int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, struct err *err)
+{
+    json_error_t detail;
+
+    if (len == 0)
+        return err_set(err, err_code, EINVAL, "the body is empty, a JSON value is expected");
+    if (too_deep(text, len))
+        return err_set(err, err_code, EINVAL, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &detail);
+    if (json == NULL)
+        return err_set(err, err_code, EINVAL, "not valid JSON at line %d column %d: %.120s", detail.line, detail.column,
+                       detail.text);
+    *ret_json = json;
+    return 0;
+}
+
+int jfield_decode_text(const struct jfield *fields, size_t n_fields, const char *text, size_t len, bool allow_empty,
+                       void *target, struct arena *arena, int err_code, json_t **ret_doc, struct err *err)
+{
+    cleanup_json json_t *doc = NULL;
+    int rc = 0;
+
+    if (len == 0 && allow_empty)
+        doc = json_object();
+    else
+        rc = json_parse(text, len, &doc, err_code, err);
+    if (rc == 0)
+        rc = jfield_decode(fields, n_fields, doc, target, arena, err_code, err);
+    if (rc == 0 && ret_doc != NULL)
+        *ret_doc = take_ptr(&doc);
+    return rc;
+}
+
+/* --- encode --- */
+
+static json_t *encode_value(const struct jfield *f, const void *slot);
+
+static json_t *encode_strings(const struct jstrings *s)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < s->n; i++)
+        json_array_append_new(array, json_string(s->items[i]));
+    return array;
+}
+
+static json_t *encode_map(const struct jmap *m)
+{
+    json_t *object = json_object();
+
+    for (size_t i = 0; i < m->n; i++)
+        json_object_set_new(object, m->items[i].key, json_string(m->items[i].value));
+    return object;
+}
+
+static json_t *encode_objects(const struct jfield *f, const struct jobjects *o)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < o->n; i++)
+        json_array_append_new(array, jfield_encode(f->sub, f->n_sub, (const char *)o->items + i * f->sub_size));
+    return array;
+}
+
+static json_t *encode_value(const struct jfield *f, const void *slot)
+{
+    const char *text;
+
+    switch (f->kind) {
+    case JFIELD_STRING:
+        text = *(const char *const *)slot;
+        return text != NULL ? json_string(text) : json_null();
+    case JFIELD_BOOL:
+        return json_boolean(*(const bool *)slot);
+    case JFIELD_I64:
+        return json_integer(*(const int64_t *)slot);
+    case JFIELD_U32:
+        return json_integer(*(const uint32_t *)slot);
+    case JFIELD_DOUBLE:
+        return json_real(*(const double *)slot);
+    case JFIELD_STRINGS:
+        return encode_strings(slot);
+    case JFIELD_MAP:
+        return encode_map(slot);
+    case JFIELD_OBJECT:
+        return jfield_encode(f->sub, f->n_sub, slot);
+    case JFIELD_OBJECTS:
+        return encode_objects(f, slot);
+    case JFIELD_RAW:
+        return *(json_t *const *)slot != NULL ? json_incref(*(json_t *const *)slot) : json_null();
+    }
+    return json_null();
+}
+
+static bool is_empty(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_NULL:
+    case JSON_FALSE:
+        return true;
+    case JSON_STRING:
+        return json_string_length(value) == 0;
+    case JSON_INTEGER:
+        return json_integer_value(value) == 0;
+    case JSON_REAL:
+        return json_real_value(value) == 0;
+    case JSON_ARRAY:
+        return json_array_size(value) == 0;
+    case JSON_OBJECT:
+        return json_object_size(value) == 0;
+    default:
+        return false;
+    }
+}
+
+json_t *jfield_encode(const struct jfield *fields, size_t n_fields, const void *source)
+{
+    json_t *object = json_object();
+
+    for (size_t i = 0; object != NULL && i < n_fields; i++) {
+        const struct jfield *f = &fields[i];
+        json_t *value = encode_value(f, (const char *)source + f->offset);
+        bool unset = f->has_offset != 0 && !*(const bool *)((const char *)source + f->has_offset);
+        bool omit = (f->flags & JFIELD_OMIT_EMPTY) != 0 && value != NULL &&
+                    (f->has_offset != 0 ? unset : is_empty(value));
+        if (omit)
+            json_decref(value);
+        else if (json_object_set_new(object, f->name, value) < 0) { /* no memory, or text that is not UTF-8 */
+            json_decref(object);
+            return NULL;
+        }
+    }
+    return object;
+}
