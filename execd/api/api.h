@@ -54,8 +54,4 @@ enum http_result h_file_info(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
-<<<<<<< HEAD
 enum http_result h_proxy(struct http_req *req, void *app); /* any path below /proxy/:port/: another port in this sandbox */
-=======
-enum http_result h_proxy(struct http_req *req, void *app); /* another port of this sandbox */
->>>>>>> 75f91c7 (Fix a comment in api.h)
