@@ -28,7 +28,7 @@ enum entry_kind {
 
 static const char *line_end(const char *at, const char *end)
 {
-    const char *nl = memchr(at, '\n', (size_t)(end - at));
+    const char *nl = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
     return nl != NULL ? nl : end;
 }
 
