@@ -5,15 +5,28 @@
 #include "proto/http/token.h"
 
 #define EXTENSION_MAX 256
-#define TRAILER_MAX 8192
-#define DIGITS_MAX 15 /* 60 bits: no sum of them overflows */
+#define TRAILER_MAX   8192
+#define DIGITS_MAX    15 /* 60 bits: no sum of them overflows */
 
 /*
  * SIZE ─CR→ SIZE_LF ─LF→ DATA ─all→ DATA_CR ─CR→ DATA_LF ─LF→ SIZE
  * SIZE ─;→ EXT ─CR→ SIZE_LF          size 0: SIZE_LF ─LF→ TRAILER
  * TRAILER ─CR→ END_LF ─LF→ end       TRAILER ─token→ NAME ─:→ VALUE ─CR→ VALUE_LF ─LF→ TRAILER
  */
-enum chunked_state { SIZE, EXT, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER, NAME, VALUE, VALUE_LF, END_LF, DONE };
+enum chunked_state {
+    SIZE,
+    EXT,
+    SIZE_LF,
+    DATA,
+    DATA_CR,
+    DATA_LF,
+    TRAILER,
+    NAME,
+    VALUE,
+    VALUE_LF,
+    END_LF,
+    DONE
+};
 
 void chunked_init(struct chunked *c)
 {

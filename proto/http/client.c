@@ -14,7 +14,7 @@
 #include "proto/http/reply.h"
 #include "proto/http/upstream.h"
 
-#define HEAD_MAX 16384
+#define HEAD_MAX    16384
 #define INTERIM_MAX 8
 
 struct http_call {
@@ -124,7 +124,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     if (call->over || (what & BEV_EVENT_CONNECTED))
         return;
     if ((what & BEV_EVENT_WRITING) && call->reply.scan.total == 0 && !call->reply.in_body) {
-        fail(call, ERR_BACKEND_CONNECTION_FAILED, ECONNREFUSED, "the peer does not accept connections");
+        fail(call, ERR_BACKEND_CONNECTION_FAILED, ECONNREFUSED,
+             "the peer does not accept connections");
         return;
     }
     call->eof = (what & BEV_EVENT_EOF) != 0;
@@ -135,7 +136,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 static void put_field(struct evbuffer *out, const char *name, const char *value)
 {
-    (void)evbuffer_add_printf(out, "%s: %s\r\n", name, value); /* out of memory: the peer answers 400 */
+    (void)evbuffer_add_printf(out, "%s: %s\r\n", name,
+                              value); /* out of memory: the peer answers 400 */
 }
 
 static void write_request(struct http_call *call, const char *method, const char *path,
@@ -143,7 +145,8 @@ static void write_request(struct http_call *call, const char *method, const char
 {
     struct evbuffer *out = bufferevent_get_output(call->up);
 
-    (void)evbuffer_add_printf(out, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", method, path);
+    (void)evbuffer_add_printf(out, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
+                              method, path);
     for (size_t i = 0; headers && headers[i][0]; i++)
         put_field(out, headers[i][0], headers[i][1]);
     if (body.len > 0 || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0)
@@ -153,8 +156,9 @@ static void write_request(struct http_call *call, const char *method, const char
 }
 
 int http_call_start(struct event_base *base, const struct relay_target *target, const char *method,
-                    const char *path, const char *const (*headers)[2], struct slice body, size_t max_body,
-                    int timeout_ms, http_call_fn on_done, void *arg, struct http_call **ret_call)
+                    const char *path, const char *const (*headers)[2], struct slice body,
+                    size_t max_body, int timeout_ms, http_call_fn on_done, void *arg,
+                    struct http_call **ret_call)
 {
     struct http_call *call = xnew(struct http_call);
     struct timeval tv = {.tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000};

@@ -15,6 +15,7 @@ typedef void (*http_call_fn)(void *arg, int status, struct slice body, const str
 
 /* headers: name/value pairs closed by {NULL, NULL}, may be NULL. on_done runs exactly once, posted, unless cancelled. */
 int http_call_start(struct event_base *base, const struct relay_target *target, const char *method,
-                    const char *path, const char *const (*headers)[2], struct slice body, size_t max_body,
-                    int timeout_ms, http_call_fn on_done, void *arg, struct http_call **ret_call) must_check;
+                    const char *path, const char *const (*headers)[2], struct slice body,
+                    size_t max_body, int timeout_ms, http_call_fn on_done, void *arg,
+                    struct http_call **ret_call) must_check;
 void http_call_cancel(struct http_call *call); /* NULL is fine; no callback afterwards */

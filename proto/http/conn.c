@@ -97,7 +97,8 @@ int conn_new(struct http_server *server, int fd, const char *peer, bool local)
     c->direct = direct;
     c->local = local;
     c->head_begun = true; /* the first head is due from the accept on */
-    (void)snprintf(c->peer, sizeof(c->peer), "%s", peer); /* cutting is harmless: it fits any address */
+    (void)snprintf(c->peer, sizeof(c->peer), "%s",
+                   peer); /* cutting is harmless: it fits any address */
     c->req.conn = c;
     head_init(&c->req.head);
     arena_init(&c->req.arena);
@@ -138,7 +139,8 @@ static void finish_request(struct conn *c)
     if (on_close)
         on_close(req->on_close_arg);
     if (config->on_done)
-        config->on_done(req, r->status, r->bytes, (clock_monotonic_ns() - req->start_ns) / 1000, config->app);
+        config->on_done(req, r->status, r->bytes, (clock_monotonic_ns() - req->start_ns) / 1000,
+                        config->app);
     c->server->stats.active_requests--;
 }
 
@@ -165,7 +167,8 @@ void conn_free(struct conn *c)
 
     if (c->req.active && c->req.body.reading && !c->req.body.over && !c->req.resp.ended) {
         c->req.body.over = true;
-        (void)err_set(&gone, ERR_BAD_REQUEST, ECONNRESET, "the peer is gone"); /* a value, not a failure here */
+        (void)err_set(&gone, ERR_BAD_REQUEST, ECONNRESET,
+                      "the peer is gone"); /* a value, not a failure here */
         c->req.body.ops.on_end(c->req.body.arg, &gone);
     }
     finish_request(c);
@@ -248,7 +251,8 @@ void conn_dispatch(struct conn *c)
     conn_set_phase(c, CONN_ACTIVE);
     result = route->handler(&c->req, c->server->config.app);
     if (result == H_DONE && !c->req.resp.ended)
-        (void)http_resp_fail(&c->req, ERR_INTERNAL, "the handler gave no answer"); /* H_DONE again */
+        (void)http_resp_fail(&c->req, ERR_INTERNAL,
+                             "the handler gave no answer"); /* H_DONE again */
 }
 
 void conn_refuse(struct conn *c, const struct err *err)
@@ -309,7 +313,8 @@ static bool step_finish(struct conn *c)
         return false; /* the rest of a small body is awaited */
     if (c->closing || c->req.resp.stream || conn_pending(c) >= limits->out_high)
         conn_flush(c);
-    if (conn_pending(c) > 0 && (c->closing || c->req.resp.stream || conn_pending(c) >= limits->out_high))
+    if (conn_pending(c) > 0 &&
+        (c->closing || c->req.resp.stream || conn_pending(c) >= limits->out_high))
         return false;
     if (c->closing) {
         start_linger(c);
@@ -336,8 +341,9 @@ static bool step_linger(struct conn *c)
 static bool step(struct conn *c)
 {
     static bool (*const steps[CONN_PHASE_MAX])(struct conn *) = {
-        [CONN_HEAD] = conn_step_head, [CONN_COLLECT] = conn_step_collect, [CONN_ACTIVE] = step_active,
-        [CONN_FINISH] = step_finish,  [CONN_LINGER] = step_linger,
+        [CONN_HEAD] = conn_step_head, [CONN_COLLECT] = conn_step_collect,
+        [CONN_ACTIVE] = step_active,  [CONN_FINISH] = step_finish,
+        [CONN_LINGER] = step_linger,
     };
 
     return steps[c->phase](c);
@@ -392,7 +398,8 @@ static void body_is_slow(struct conn *c)
 {
     struct err err = {0};
 
-    (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT, "the request body arrives too slowly"); /* a value */
+    (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT,
+                  "the request body arrives too slowly"); /* a value */
     if (c->phase == CONN_ACTIVE)
         conn_body_broke(c, &err);
     else if (c->phase == CONN_COLLECT)
@@ -421,7 +428,8 @@ static void check_deadlines(struct conn *c)
     int64_t now = conn_now_ms();
     struct err err = {0};
 
-    if (conn_pending(c) > 0 && c->out_ms > 0 && now - c->out_ms >= c->server->config.limits.write_stall_ms) {
+    if (conn_pending(c) > 0 && c->out_ms > 0 &&
+        now - c->out_ms >= c->server->config.limits.write_stall_ms) {
         conn_break(c);
     } else if (c->phase == CONN_LINGER && now - c->since_ms >= CONN_LINGER_MS) {
         conn_break(c);
@@ -430,7 +438,8 @@ static void check_deadlines(struct conn *c)
             conn_break(c);
             return;
         }
-        (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT, "the request head took too long"); /* a value */
+        (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT,
+                      "the request head took too long"); /* a value */
         conn_refuse(c, &err);
     } else if (conn_body_is_awaited(c)) {
         check_body_rate(c, now);

@@ -27,7 +27,8 @@ void conn_send_continue(struct conn *c)
     c->req.body.continue_due = false;
     /* Bytes that are here already prove that the client did not wait. */
     if (evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
-        (void)evbuffer_add(bufferevent_get_output(c->bev), text, sizeof(text) - 1); /* failing: it waits, then sends */
+        (void)evbuffer_add(bufferevent_get_output(c->bev), text,
+                           sizeof(text) - 1); /* failing: it waits, then sends */
 }
 
 bool conn_body_is_awaited(const struct conn *c)
@@ -47,8 +48,8 @@ static int too_large(struct conn *c, struct err *err)
                    (unsigned long long)c->req.body.max);
 }
 
-static int take_chunked(struct conn *c, const char *p, size_t n, size_t *ret_used, struct slice *ret_data,
-                        struct err *err)
+static int take_chunked(struct conn *c, const char *p, size_t n, size_t *ret_used,
+                        struct slice *ret_data, struct err *err)
 {
     struct req_body *b = &c->req.body;
 

@@ -70,7 +70,8 @@ static bool is_open(const struct http_req *req)
         return false;
     if (strpbrk(route->pattern, ":*"))
         return true;
-    return strcmp(req->head.path, route->pattern) == 0 && !req->head.has_query && !req->head.absolute_form;
+    return strcmp(req->head.path, route->pattern) == 0 && !req->head.has_query &&
+           !req->head.absolute_form;
 }
 
 static int check_access(struct conn *c, struct err *err)
@@ -98,8 +99,8 @@ static int check_route(struct conn *c, struct err *err)
         return err_set(err, ERR_NOT_FOUND, ENOENT, "no such route: %s %.100s", c->req.head.method,
                        c->req.head.path);
     http_resp_header(&c->req, "Allow", m->allow);
-    return err_set(err, ERR_METHOD_NOT_ALLOWED, EPERM, "%.100s does not support %s", c->req.head.path,
-                   c->req.head.method);
+    return err_set(err, ERR_METHOD_NOT_ALLOWED, EPERM, "%.100s does not support %s",
+                   c->req.head.path, c->req.head.method);
 }
 
 static uint64_t body_limit(const struct route *route)
@@ -195,7 +196,8 @@ bool conn_step_head(struct conn *c)
     }
     if (r < 0) {
         begin_request(c);
-        (void)evbuffer_drain(in, evbuffer_get_length(in)); /* nothing behind a malformed head is a request */
+        (void)evbuffer_drain(
+            in, evbuffer_get_length(in)); /* nothing behind a malformed head is a request */
         conn_refuse(c, &err);
         return true;
     }

@@ -35,12 +35,13 @@
 #include "proto/http/resp.h"
 #include "proto/http/server.h"
 
-#define CONN_READ_MAX 65536       /* bytes read ahead of what was consumed */
-#define CONN_DISCARD_MAX 65536    /* of an unwanted body, to keep the connection */
-#define CONN_LINGER_MS 2000       /* after our FIN: time for the peer to read the answer */
+#define CONN_READ_MAX       65536 /* bytes read ahead of what was consumed */
+#define CONN_DISCARD_MAX    65536 /* of an unwanted body, to keep the connection */
+#define CONN_LINGER_MS      2000  /* after our FIN: time for the peer to read the answer */
 #define CONN_BODY_WINDOW_MS 10000 /* over which body_rate_min is averaged */
-#define CONN_HALF_CLOSE_MS 250    /* a FIN this soon after the request is a half-close, later a goodbye */
-#define CONN_STEPS_MAX 64         /* per run, before others get the loop */
+#define CONN_HALF_CLOSE_MS \
+    250                   /* a FIN this soon after the request is a half-close, later a goodbye */
+#define CONN_STEPS_MAX 64 /* per run, before others get the loop */
 
 enum conn_phase { CONN_HEAD, CONN_COLLECT, CONN_ACTIVE, CONN_FINISH, CONN_LINGER, CONN_PHASE_MAX };
 
@@ -49,16 +50,16 @@ struct query_pair {
 };
 
 struct req_body {
-    uint64_t max, got;        /* decoded bytes: limit and count */
-    int64_t left;             /* of a declared length */
+    uint64_t max, got; /* decoded bytes: limit and count */
+    int64_t left;      /* of a declared length */
     struct chunked chunked;
-    bool done;                /* the last byte was consumed */
-    bool continue_due;        /* the client waits for 100-continue */
-    bool reading, paused;     /* streamed: the handler asked for it */
-    bool over;                /* streamed: on_end has run */
+    bool done;            /* the last byte was consumed */
+    bool continue_due;    /* the client waits for 100-continue */
+    bool reading, paused; /* streamed: the handler asked for it */
+    bool over;            /* streamed: on_end has run */
     struct http_body_ops ops;
     void *arg;
-    char *data;               /* owned; collected */
+    char *data; /* owned; collected */
     size_t len, cap;
     int64_t window_start_ms;
     uint64_t window_got;
@@ -68,17 +69,17 @@ struct req_resp {
     int status;
     bool begun, ended, decorated, type_given, keep_alive_given;
     bool stream, chunked, until_close, swallow;
-    bool idle;                /* the producer had nothing; waits for a wake */
-    int64_t left;             /* declared bytes still to come; -1 = not declared */
-    uint64_t bytes;           /* body bytes handed over */
+    bool idle;      /* the producer had nothing; waits for a wake */
+    int64_t left;   /* declared bytes still to come; -1 = not declared */
+    uint64_t bytes; /* body bytes handed over */
     struct http_producer producer;
     void *arg;
-    struct strbuf fields;     /* extra response fields, as bytes */
+    struct strbuf fields; /* extra response fields, as bytes */
 };
 
 struct http_req {
-    struct conn *conn;        /* borrowed: embeds this */
-    struct head head;         /* strings in conn->head_buf */
+    struct conn *conn; /* borrowed: embeds this */
+    struct head head;  /* strings in conn->head_buf */
     struct route_match match;
     struct arena arena;
     struct query_pair *pairs; /* arena; NULL before the first lookup */
@@ -88,7 +89,7 @@ struct http_req {
     void (*on_close)(void *arg);
     void *on_close_arg;
     int64_t start_ns;
-    bool active;              /* begun, not yet finished */
+    bool active; /* begun, not yet finished */
     struct req_body body;
     struct req_resp resp;
 };
@@ -99,18 +100,18 @@ struct conn {
     struct bufferevent *bev;    /* owned; NULL after a hijack */
     int fd;                     /* of bev */
     struct event tick, timer;
-    int64_t timer_at_ms;        /* when the timer fires; 0 = not armed */
+    int64_t timer_at_ms; /* when the timer fires; 0 = not armed */
     enum conn_phase phase;
-    bool direct, local;         /* plain socket; Unix socket */
-    bool only_open;             /* lives in the reserve: serves AUTH_OPEN rows only */
+    bool direct, local; /* plain socket; Unix socket */
+    bool only_open;     /* lives in the reserve: serves AUTH_OPEN rows only */
     bool running, eof, broken, closing, waiting_list;
     struct head_scan scan;
-    char *head_buf;             /* owned */
+    char *head_buf; /* owned */
     size_t head_cap;
-    int64_t since_ms;           /* HEAD: accept, first byte, or the idle start; LINGER: its start */
-    bool head_begun;            /* HEAD: since_ms is the accept or the first byte */
-    int64_t eof_ms, read_ms;    /* arrival of the FIN; of the last bytes */
-    int64_t out_ms;             /* last time the output moved, or began to wait */
+    int64_t since_ms;        /* HEAD: accept, first byte, or the idle start; LINGER: its start */
+    bool head_begun;         /* HEAD: since_ms is the accept or the first byte */
+    int64_t eof_ms, read_ms; /* arrival of the FIN; of the last bytes */
+    int64_t out_ms;          /* last time the output moved, or began to wait */
     char peer[64];
     struct http_req req;
 };
@@ -131,27 +132,28 @@ struct http_server {
     SLIST_HEAD(, listener) listeners;
     struct conn_list waiting, busy; /* waiting: the longest idle first */
     struct http_server_stats stats;
-    int spare_fd;            /* given up for a moment when descriptors run out */
-    struct event *pause;     /* owned; wakes the listeners after a shortage */
+    int spare_fd;        /* given up for a moment when descriptors run out */
+    struct event *pause; /* owned; wakes the listeners after a shortage */
     bool draining;
-    struct event *drain;     /* owned; the grace, then the posted on_drained */
+    struct event *drain; /* owned; the grace, then the posted on_drained */
     void (*on_drained)(void *arg);
     void *on_drained_arg;
     time_t date_at;
     char date[40];
-    char *scratch;           /* owned; where heads are composed */
+    char *scratch;               /* owned; where heads are composed */
     LIST_HEAD(, tunnel) tunnels; /* owned; relay_tunnel.c */
 };
 
 #define SERVER_FIELDS_MAX 65536
-#define SERVER_SCRATCH (SERVER_FIELDS_MAX + 32768) /* extra fields, our own, and a small body */
+#define SERVER_SCRATCH    (SERVER_FIELDS_MAX + 32768) /* extra fields, our own, and a small body */
 
 /* conn.c */
-int conn_new(struct http_server *server, int fd, const char *peer, bool local); /* takes fd always */
-void conn_free(struct conn *c);       /* ends the request, closes; unlinks from the server */
-void conn_post(struct conn *c);       /* run soon, from the loop */
+int conn_new(struct http_server *server, int fd, const char *peer,
+             bool local);       /* takes fd always */
+void conn_free(struct conn *c); /* ends the request, closes; unlinks from the server */
+void conn_post(struct conn *c); /* run soon, from the loop */
 void conn_run(struct conn *c);
-void conn_break(struct conn *c);      /* the peer is lost or to be cut: freed in the next run */
+void conn_break(struct conn *c);          /* the peer is lost or to be cut: freed in the next run */
 void conn_shut_when_idle(struct conn *c); /* draining */
 bool conn_drop_oldest(struct http_server *server); /* makes room; false when all are busy */
 int64_t conn_now_ms(void);
@@ -171,13 +173,13 @@ void conn_flush(struct conn *c);
 size_t conn_pending(const struct conn *c);
 bool conn_step_produce(struct conn *c);
 /* conn.c */
-void conn_dispatch(struct conn *c);                          /* calls the handler: ACTIVE */
-void conn_refuse(struct conn *c, const struct err *err);     /* answers an error and closes */
+void conn_dispatch(struct conn *c);                      /* calls the handler: ACTIVE */
+void conn_refuse(struct conn *c, const struct err *err); /* answers an error and closes */
 void conn_set_phase(struct conn *c, enum conn_phase phase);
 
 /* relay_tunnel.c: takes both; bytes flow until both sides closed or one failed. idle_ms 0 = for ever. */
-void tunnel_start(struct http_server *server, struct bufferevent *client, struct bufferevent *backend,
-                  int idle_ms);
+void tunnel_start(struct http_server *server, struct bufferevent *client,
+                  struct bufferevent *backend, int idle_ms);
 void tunnel_free_all(struct http_server *server);
 
 /* server.c */

@@ -139,7 +139,8 @@ size_t head_count(const struct head *h, const char *name)
 bool head_connection_has(const struct head *h, const char *token)
 {
     for (size_t i = 0; i < h->n_fields; i++) {
-        if (strcasecmp(h->fields[i].name, "Connection") == 0 && token_list_has(h->fields[i].value, token))
+        if (strcasecmp(h->fields[i].name, "Connection") == 0 &&
+            token_list_has(h->fields[i].value, token))
             return true;
     }
     return false;
@@ -164,7 +165,8 @@ static int parse_length(const char *text, int64_t *ret_length)
 /* "gzip, chunked" is well-formed and unsupported; anything else that is not "chunked" is malformed. */
 static int check_coding(const char *value, struct err *err)
 {
-    static const char *const known[] = {"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"};
+    static const char *const known[] = {"gzip",       "x-gzip", "deflate", "compress",
+                                        "x-compress", "br",     "zstd"};
     struct slice item;
     size_t n_known = 0, n_items = 0, last_chunked = 0;
 
@@ -177,7 +179,8 @@ static int check_coding(const char *value, struct err *err)
         last_chunked = token_eq(item, "chunked") ? n_items : 0;
     }
     if (n_items > 1 && n_known == n_items - 1 && last_chunked == n_items)
-        return err_set(err, ERR_UNSUPPORTED_ENCODING, EINVAL, "Transfer-Encoding: only chunked is supported");
+        return err_set(err, ERR_UNSUPPORTED_ENCODING, EINVAL,
+                       "Transfer-Encoding: only chunked is supported");
     return err_set(err, ERR_BAD_REQUEST, EINVAL, "Transfer-Encoding must be exactly one 'chunked'");
 }
 
@@ -189,7 +192,8 @@ static int check_framing(struct head *h, struct err *err)
 
     if (coding) {
         if (h->http10)
-            return err_set(err, ERR_BAD_REQUEST, EINVAL, "Transfer-Encoding does not exist in HTTP/1.0");
+            return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                           "Transfer-Encoding does not exist in HTTP/1.0");
         if (length)
             return err_set(err, ERR_BAD_REQUEST, EINVAL,
                            "Transfer-Encoding and Content-Length exclude each other");
@@ -222,8 +226,10 @@ static int check_request_line(const char *text, size_t len, struct err *err)
     const char *first = memchr(text, ' ', len);
     const char *second = first ? memchr(first + 1, ' ', (size_t)(end - first - 1)) : NULL;
 
-    if (!second || second == first + 1 || end - second != 9 || memcmp(second + 1, "HTTP/1.", 7) != 0)
-        return err_set(err, ERR_BAD_REQUEST, EINVAL, "the request line must be: METHOD target HTTP/1.1");
+    if (!second || second == first + 1 || end - second != 9 ||
+        memcmp(second + 1, "HTTP/1.", 7) != 0)
+        return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                       "the request line must be: METHOD target HTTP/1.1");
     return 0;
 }
 
@@ -232,9 +238,11 @@ static int check_host(const struct head *h, const char *host, struct err *err)
     size_t n = head_count(h, "Host");
 
     if (n > 1 || (n == 0 && !h->http10))
-        return err_set(err, ERR_BAD_REQUEST, EINVAL, "HTTP/1.1 needs exactly one Host field, got %zu", n);
+        return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                       "HTTP/1.1 needs exactly one Host field, got %zu", n);
     if (host && !uri_host_is_valid(host, strlen(host)))
-        return err_set(err, ERR_BAD_REQUEST, EINVAL, "the Host field is not a host name with an optional port");
+        return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                       "the Host field is not a host name with an optional port");
     return 0;
 }
 
@@ -245,9 +253,11 @@ static int cut_absolute(struct head *h, char **target, const char *host, struct 
     size_t len = strcspn(authority, "/?#");
 
     if (memchr(authority, '@', len))
-        return err_set(err, ERR_BAD_REQUEST, EINVAL, "user information is not allowed in a request target");
+        return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                       "user information is not allowed in a request target");
     if (!host || strlen(host) != len || strncasecmp(host, authority, len) != 0)
-        return err_set(err, ERR_BAD_REQUEST, EINVAL, "the request target names another host than Host");
+        return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                       "the request target names another host than Host");
     h->absolute_form = true;
     *target = authority + len;
     return 0;
@@ -291,14 +301,17 @@ static int check_semantics(struct head *h, struct err *err)
 
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         if (strcmp(h->method, refused[i]) == 0)
-            return err_set(err, ERR_BAD_REQUEST, EINVAL, "the method %s is not served here", refused[i]);
+            return err_set(err, ERR_BAD_REQUEST, EINVAL, "the method %s is not served here",
+                           refused[i]);
     }
     if (coding && (head_count(h, "Content-Encoding") > 1 || strcasecmp(coding, "identity") != 0))
-        return err_set(err, ERR_UNSUPPORTED_ENCODING, EINVAL, "Content-Encoding '%.40s' is not supported", coding);
+        return err_set(err, ERR_UNSUPPORTED_ENCODING, EINVAL,
+                       "Content-Encoding '%.40s' is not supported", coding);
     if (!expect || h->http10)
         return 0;
     if (head_count(h, "Expect") > 1 || strcasecmp(expect, "100-continue") != 0)
-        return err_set(err, ERR_EXPECTATION_FAILED, EINVAL, "only Expect: 100-continue is supported");
+        return err_set(err, ERR_EXPECTATION_FAILED, EINVAL,
+                       "only Expect: 100-continue is supported");
     h->expect_continue = true;
     return 0;
 }

@@ -18,17 +18,17 @@ struct head_field {
 };
 
 struct head {
-    const char *method;     /* requests: static string; "" before parsing */
-    const char *path;       /* requests: raw path of the target, "" before parsing */
-    const char *query;      /* raw, without '?'; "" if none */
-    bool has_query;         /* there was a '?' */
-    bool absolute_form;     /* the target came as http://host/path */
-    int status;             /* responses */
-    const char *reason;     /* responses */
+    const char *method; /* requests: static string; "" before parsing */
+    const char *path;   /* requests: raw path of the target, "" before parsing */
+    const char *query;  /* raw, without '?'; "" if none */
+    bool has_query;     /* there was a '?' */
+    bool absolute_form; /* the target came as http://host/path */
+    int status;         /* responses */
+    const char *reason; /* responses */
     bool http10;
     bool chunked;
-    bool keep_alive;        /* by version and Connection */
-    bool upgrade;           /* Connection names upgrade and an Upgrade field is there */
+    bool keep_alive; /* by version and Connection */
+    bool upgrade;    /* Connection names upgrade and an Upgrade field is there */
     bool expect_continue;
     int64_t content_length; /* -1: none given */
     size_t n_fields;

@@ -27,14 +27,20 @@ void head_scan_init(struct head_scan *s, bool response, size_t head_max, unsigne
 static int bad(const struct head_scan *s, unsigned char c, struct err *err)
 {
     static const char *const where[] = {
-        [START] = "at the start of a message", [EMPTY_LF] = "after CR", [LINE0] = "at the start of a message",
-        [LINE] = "in the start line",          [LINE_LF] = "after CR",  [FIELD] = "at the start of a field",
-        [NAME] = "in a field name",            [VALUE] = "in a field",  [VALUE_LF] = "after CR",
+        [START] = "at the start of a message",
+        [EMPTY_LF] = "after CR",
+        [LINE0] = "at the start of a message",
+        [LINE] = "in the start line",
+        [LINE_LF] = "after CR",
+        [FIELD] = "at the start of a field",
+        [NAME] = "in a field name",
+        [VALUE] = "in a field",
+        [VALUE_LF] = "after CR",
         [END_LF] = "after CR",
     };
 
-    return err_set(err, ERR_BAD_REQUEST, EINVAL, "malformed HTTP message: unexpected byte 0x%02x %s", c,
-                   where[s->state]);
+    return err_set(err, ERR_BAD_REQUEST, EINVAL,
+                   "malformed HTTP message: unexpected byte 0x%02x %s", c, where[s->state]);
 }
 
 /* Takes one byte; -1 = not allowed here. */
@@ -77,14 +83,17 @@ static int next_state(const struct head_scan *s, unsigned char c)
 static int check_limits(struct head_scan *s, struct err *err)
 {
     if ((s->state == LINE || s->state == LINE_LF) && s->line_len > s->line_max) {
-        return s->response ? err_set(err, ERR_HEADERS_TOO_LARGE, E2BIG, "the status line is too long")
-                           : err_set(err, ERR_URI_TOO_LONG, E2BIG, "the request line is longer than %zu bytes",
-                                     s->line_max);
+        return s->response
+                   ? err_set(err, ERR_HEADERS_TOO_LARGE, E2BIG, "the status line is too long")
+                   : err_set(err, ERR_URI_TOO_LONG, E2BIG,
+                             "the request line is longer than %zu bytes", s->line_max);
     }
     if (s->total > s->head_max)
-        return err_set(err, ERR_HEADERS_TOO_LARGE, E2BIG, "the head is larger than %zu bytes", s->head_max);
+        return err_set(err, ERR_HEADERS_TOO_LARGE, E2BIG, "the head is larger than %zu bytes",
+                       s->head_max);
     if (s->n_fields > s->fields_max)
-        return err_set(err, ERR_HEADERS_TOO_LARGE, E2BIG, "more than %u header fields", s->fields_max);
+        return err_set(err, ERR_HEADERS_TOO_LARGE, E2BIG, "more than %u header fields",
+                       s->fields_max);
     return 0;
 }
 

@@ -12,13 +12,13 @@
 #include "proto/base/err.h"
 
 struct head_scan {
-    unsigned char state;   /* private */
-    bool response;         /* status line instead of request line */
+    unsigned char state; /* private */
+    bool response;       /* status line instead of request line */
     unsigned n_fields;
-    size_t line_len;       /* of the line being read */
-    size_t total;          /* bytes seen, with the skipped empty line */
-    size_t skip;           /* 0 or 2: bytes in front of the start line */
-    size_t line_max;       /* start line */
+    size_t line_len; /* of the line being read */
+    size_t total;    /* bytes seen, with the skipped empty line */
+    size_t skip;     /* 0 or 2: bytes in front of the start line */
+    size_t line_max; /* start line */
     size_t head_max;
     unsigned fields_max;
 };
@@ -29,4 +29,5 @@ void head_scan_init(struct head_scan *s, bool response, size_t head_max, unsigne
 
 /* Eats bytes: 1 = the head ended after *ret_used of them, 0 = all eaten, more needed, -errno with err
  * (-EINVAL malformed, -E2BIG a limit; err->code tells 400, 414 or 431). */
-int head_scan_feed(struct head_scan *s, const char *p, size_t n, size_t *ret_used, struct err *err) must_check;
+int head_scan_feed(struct head_scan *s, const char *p, size_t n, size_t *ret_used,
+                   struct err *err) must_check;

@@ -14,9 +14,9 @@
 #include "proto/base/fd.h"
 #include "proto/http/conn_priv.h"
 
-#define BACKLOG 1024
-#define ACCEPTS_MAX 64 /* per event, before others get the loop */
-#define PAUSE_MS 100   /* without descriptors */
+#define BACKLOG     1024
+#define ACCEPTS_MAX 64  /* per event, before others get the loop */
+#define PAUSE_MS    100 /* without descriptors */
 
 /* ---- accepting ---------------------------------------------------------------------------------- */
 
@@ -40,7 +40,8 @@ static void format_peer(const struct sockaddr_storage *sa, char *buf, size_t siz
 
         port = ntohs(in->sin6_port);
         v4 = IN6_IS_ADDR_V4MAPPED(&in->sin6_addr);
-        (void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &in->sin6_addr.s6_addr[12] : in->sin6_addr.s6_addr, text,
+        (void)inet_ntop(v4 ? AF_INET : AF_INET6,
+                        v4 ? &in->sin6_addr.s6_addr[12] : in->sin6_addr.s6_addr, text,
                         sizeof(text)); /* fits */
     }
     (void)snprintf(buf, size, v4 ? "%s:%u" : "[%s]:%u", text, port); /* fits */
@@ -88,7 +89,8 @@ static void shed_one(struct http_server *server, int listen_fd)
     }
     SLIST_FOREACH(l, &server->listeners, link)
     (void)event_del(l->event); /* cannot fail for an initialised event */
-    (void)event_add(server->pause, &rest); /* failing needs a lack of memory; then nothing would help */
+    (void)event_add(server->pause,
+                    &rest); /* failing needs a lack of memory; then nothing would help */
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
@@ -138,7 +140,8 @@ static int parse_unix(const char *path, struct address *a, struct err *err)
     struct sockaddr_un *un = (struct sockaddr_un *)&a->sa;
 
     if (*path == '\0' || strlen(path) >= sizeof(un->sun_path))
-        return err_set(err, 0, EINVAL, "listen: a socket path has 1 to %zu bytes", sizeof(un->sun_path) - 1);
+        return err_set(err, 0, EINVAL, "listen: a socket path has 1 to %zu bytes",
+                       sizeof(un->sun_path) - 1);
     un->sun_family = AF_UNIX;
     memcpy(un->sun_path, path, strlen(path) + 1);
     a->len = sizeof(*un);
@@ -153,8 +156,10 @@ static int parse_tcp(const char *where, struct address *a, struct err *err)
     uint32_t port;
     size_t len = colon ? (size_t)(colon - where) : 0;
 
-    if (!colon || len == 0 || len >= sizeof(host) || str_to_u32(colon + 1, &port) < 0 || port > 65535)
-        return err_set(err, 0, EINVAL, "listen '%s': expected ADDRESS:PORT, [IPV6]:PORT or unix:PATH", where);
+    if (!colon || len == 0 || len >= sizeof(host) || str_to_u32(colon + 1, &port) < 0 ||
+        port > 65535)
+        return err_set(err, 0, EINVAL,
+                       "listen '%s': expected ADDRESS:PORT, [IPV6]:PORT or unix:PATH", where);
     memcpy(host, where, len);
     host[len] = '\0';
     if (host[0] == '[' && host[len - 1] == ']') {
@@ -191,7 +196,8 @@ static int clear_stale(const struct address *a, struct err *err)
     if (!S_ISSOCK(st.st_mode))
         return err_set(err, 0, EEXIST, "listen: '%s' exists and is not a socket", a->unix_path);
     if (connect(fd, (const struct sockaddr *)&a->sa, a->len) == 0 || errno == EAGAIN)
-        return err_set(err, 0, EADDRINUSE, "listen: '%s' is served by another process", a->unix_path);
+        return err_set(err, 0, EADDRINUSE, "listen: '%s' is served by another process",
+                       a->unix_path);
     if (unlink(a->unix_path) < 0 && errno != ENOENT)
         return err_sys(err, 0, errno, "unlink '%s'", a->unix_path);
     return 0;
@@ -201,7 +207,8 @@ static int prepare_socket(int fd, int family, struct err *err)
 {
     static const int on = 1, off = 0;
 
-    if (family == AF_UNIX) /* the mode of the socket file comes from its inode: no window with wider rights */
+    if (family ==
+        AF_UNIX) /* the mode of the socket file comes from its inode: no window with wider rights */
         return fchmod(fd, 0600) < 0 ? err_sys(err, 0, errno, "fchmod of a socket") : 0;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
         return err_sys(err, 0, errno, "SO_REUSEADDR");
@@ -240,7 +247,8 @@ static int add_listener(struct http_server *server, int fd, const char *unix_pat
     return 0;
 }
 
-int http_server_listen(struct http_server *server, const char *where, int *ret_port, struct err *err)
+int http_server_listen(struct http_server *server, const char *where, int *ret_port,
+                       struct err *err)
 {
     struct address a = {0};
     cleanup_fd int fd = -1;

@@ -10,9 +10,9 @@
 #include "proto/http/token.h"
 #include "proto/http/uri.h"
 
-#define BOUNDARY_MAX 70
+#define BOUNDARY_MAX  70
 #define PART_HEAD_MAX 8192
-#define PADDING_MAX 64 /* blanks between a boundary and its line end */
+#define PADDING_MAX   64 /* blanks between a boundary and its line end */
 
 /*
  * The delimiter is CR LF "--" boundary. A boundary holds no CR, so a failed match can only begin again at a
@@ -26,16 +26,16 @@ enum multipart_state { PREAMBLE, AFTER, AFTER_DASH, AFTER_LF, HEAD, DATA, EPILOG
 
 struct multipart {
     struct multipart_ops ops;
-    void *arg;                        /* borrowed: of ops */
+    void *arg; /* borrowed: of ops */
     enum multipart_state state;
-    bool in_part;                     /* the delimiter ends a part, not the preamble */
+    bool in_part; /* the delimiter ends a part, not the preamble */
     unsigned parts, parts_max;
     char delimiter[4 + BOUNDARY_MAX + 1];
     size_t delimiter_len, matched, padding;
-    size_t phantom;                   /* of the matched bytes, how many were never in the body */
+    size_t phantom; /* of the matched bytes, how many were never in the body */
     char head[PART_HEAD_MAX + 1];
-    size_t head_len, line_len;        /* of the line being read, without its CR */
-    char values[PART_HEAD_MAX + 1];   /* decoded parameters of the current part */
+    size_t head_len, line_len;      /* of the line being read, without its CR */
+    char values[PART_HEAD_MAX + 1]; /* decoded parameters of the current part */
 };
 
 /* ---- parameters ---------------------------------------------------------------------------------- */
@@ -133,7 +133,8 @@ static int find_boundary(struct multipart *m, const char *content_type, struct e
     int r;
 
     if (!content_type || strncasecmp(content_type, type, sizeof(type) - 1) != 0)
-        return err_set(err, ERR_INVALID_FILE, EINVAL, "expected Content-Type: multipart/form-data, got '%.60s'",
+        return err_set(err, ERR_INVALID_FILE, EINVAL,
+                       "expected Content-Type: multipart/form-data, got '%.60s'",
                        content_type ? content_type : "");
     if (strlen(content_type) > PART_HEAD_MAX)
         return err_set(err, ERR_INVALID_FILE, EINVAL, "the Content-Type is too long");
@@ -142,18 +143,20 @@ static int find_boundary(struct multipart *m, const char *content_type, struct e
         if (!token_eq(name, "boundary"))
             continue;
         if (!boundary_is_valid(value))
-            return err_set(err, ERR_INVALID_FILE, EINVAL, "the multipart boundary must be 1 to 70 characters");
+            return err_set(err, ERR_INVALID_FILE, EINVAL,
+                           "the multipart boundary must be 1 to 70 characters");
         memcpy(m->delimiter, "\r\n--", 4);
         m->delimiter_len = 4 + strlen(value);
         memcpy(m->delimiter + 4, value, strlen(value) + 1);
         return 0;
     }
-    return err_set(err, ERR_INVALID_FILE, EINVAL, r < 0 ? "the Content-Type is malformed"
-                                                        : "the Content-Type names no multipart boundary");
+    return err_set(err, ERR_INVALID_FILE, EINVAL,
+                   r < 0 ? "the Content-Type is malformed"
+                         : "the Content-Type names no multipart boundary");
 }
 
-int multipart_new(const char *content_type, unsigned parts_max, const struct multipart_ops *ops, void *arg,
-                  struct multipart **ret_parser, struct err *err)
+int multipart_new(const char *content_type, unsigned parts_max, const struct multipart_ops *ops,
+                  void *arg, struct multipart **ret_parser, struct err *err)
 {
     struct multipart *m = calloc(1, sizeof(*m));
     int r;
@@ -186,7 +189,8 @@ static int broken(struct multipart *m, struct err *err, const char *what)
     return err_set(err, ERR_INVALID_FILE, EINVAL, "malformed multipart body: %s", what);
 }
 
-static int read_disposition(struct multipart *m, const char *value, char **out, struct multipart_part *part)
+static int read_disposition(struct multipart *m, const char *value, char **out,
+                            struct multipart_part *part)
 {
     const char *text = value + strcspn(value, ";");
     const char *param = NULL;
@@ -248,7 +252,8 @@ static int begin_part(struct multipart *m, struct err *err)
     }
     m->state = DATA;
     m->in_part = true;
-    m->matched = m->phantom = 2; /* the empty line's CR LF may belong to a delimiter: a part without data */
+    m->matched = m->phantom =
+        2; /* the empty line's CR LF may belong to a delimiter: a part without data */
     return m->ops.on_part(m->arg, &part, err);
 }
 
@@ -298,7 +303,8 @@ static int release(struct multipart *m, size_t n, struct err *err)
 }
 
 /* Eats a run of data up to and with a delimiter; *ret_used bytes. */
-static int take_data(struct multipart *m, const char *p, size_t n, size_t *ret_used, struct err *err)
+static int take_data(struct multipart *m, const char *p, size_t n, size_t *ret_used,
+                     struct err *err)
 {
     size_t start = 0, i = 0;
     int r;
@@ -354,7 +360,8 @@ static int take_after(struct multipart *m, char c, size_t *ret_used, struct err 
         m->state = AFTER_LF;
         return 0;
     } else if (c == ' ' || c == '\t') {
-        return ++m->padding <= PADDING_MAX ? 0 : broken(m, err, "too many blanks behind a boundary");
+        return ++m->padding <= PADDING_MAX ? 0
+                                           : broken(m, err, "too many blanks behind a boundary");
     } else if (m->padding > 0) {
         return broken(m, err, "text behind a boundary");
     } else if (c == '-') {
@@ -411,5 +418,7 @@ int multipart_finish(struct multipart *m, struct err *err)
 {
     if (m->state == EPILOGUE)
         return 0;
-    return broken(m, err, m->parts == 0 && !m->in_part ? "the boundary never appears" : "the final boundary is missing");
+    return broken(m, err,
+                  m->parts == 0 && !m->in_part ? "the boundary never appears"
+                                               : "the final boundary is missing");
 }

@@ -25,8 +25,8 @@ struct multipart_ops { /* each: 0, or -errno with err to stop */
 };
 
 /* From the request's Content-Type; -EINVAL with a text that says what is missing. */
-int multipart_new(const char *content_type, unsigned parts_max, const struct multipart_ops *ops, void *arg,
-                  struct multipart **ret_parser, struct err *err) must_check;
+int multipart_new(const char *content_type, unsigned parts_max, const struct multipart_ops *ops,
+                  void *arg, struct multipart **ret_parser, struct err *err) must_check;
 void multipart_free(struct multipart *m);
 int multipart_feed(struct multipart *m, const char *p, size_t n, struct err *err) must_check;
 int multipart_finish(struct multipart *m, struct err *err) must_check; /* the body ended */

@@ -23,7 +23,8 @@ static bool take_number(const char **p, const char *end, uint64_t *ret_value)
 }
 
 /* One "a-b", "a-" or "-n". */
-static enum range_result parse_one(struct slice spec, uint64_t size, uint64_t *ret_first, uint64_t *ret_last)
+static enum range_result parse_one(struct slice spec, uint64_t size, uint64_t *ret_first,
+                                   uint64_t *ret_last)
 {
     const char *p = spec.ptr, *end = spec.ptr + spec.len;
     uint64_t first, last;
@@ -48,7 +49,8 @@ static enum range_result parse_one(struct slice spec, uint64_t size, uint64_t *r
     return RANGE_PARTIAL;
 }
 
-enum range_result range_parse(const char *header, uint64_t size, uint64_t *ret_first, uint64_t *ret_last)
+enum range_result range_parse(const char *header, uint64_t size, uint64_t *ret_first,
+                              uint64_t *ret_last)
 {
     enum range_result result = RANGE_MALFORMED; /* of an empty list */
     uint64_t first = 0, last = 0;

@@ -14,4 +14,5 @@ enum range_result {
     RANGE_UNSATISFIABLE, /* 416 with Content-Range: bytes * /size */
     RANGE_MALFORMED,     /* 416 as upstream does, with a typed JSON error */
 };
-enum range_result range_parse(const char *header, uint64_t size, uint64_t *ret_first, uint64_t *ret_last);
+enum range_result range_parse(const char *header, uint64_t size, uint64_t *ret_first,
+                              uint64_t *ret_last);

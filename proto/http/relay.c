@@ -19,22 +19,22 @@
 #include "proto/http/token.h"
 #include "proto/http/upstream.h"
 
-#define CONNECT_MS 5000
+#define CONNECT_MS     5000
 #define REPLY_HEAD_MAX 65536
-#define INTERIM_MAX 8
-#define UP_HIGH 262144
-#define UP_LOW 65536
+#define INTERIM_MAX    8
+#define UP_HIGH        262144
+#define UP_LOW         65536
 
 struct relay {
-    struct http_req *req;       /* borrowed; valid until on_close */
-    struct bufferevent *up;     /* owned; NULL once the backend is done or gone */
-    struct event *timer;        /* owned */
+    struct http_req *req;   /* borrowed; valid until on_close */
+    struct bufferevent *up; /* owned; NULL once the backend is done or gone */
+    struct event *timer;    /* owned */
     struct reply reply;
-    char *location_prefix;      /* owned; NULL = none */
+    char *location_prefix; /* owned; NULL = none */
     int connect_ms, first_byte_ms, idle_ms;
-    int64_t since_ms;           /* of the phase: connecting or waiting for the head */
-    int64_t moved_ms;           /* last byte either way */
-    unsigned interim;           /* 1xx heads seen */
+    int64_t since_ms; /* of the phase: connecting or waiting for the head */
+    int64_t moved_ms; /* last byte either way */
+    unsigned interim; /* 1xx heads seen */
     bool connected, upgrade, answered, up_eof, over;
     bool has_body, chunked_body, body_paused;
 };
@@ -42,13 +42,23 @@ struct relay {
 /* ---- the request, written anew -------------------------------------------------------------------- */
 
 static const char *const hop_by_hop[] = {
-    "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE",
-    "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", NULL,
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Content-Length",
+    NULL,
 };
 static const char *const request_only[] = {"Expect", "Host", "HTTP2-Settings", NULL};
 static const char *const forwarding[] = {
-    "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix",
-    "X-Forwarded-Server", "X-Real-IP", "Forwarded", NULL,
+    "X-Forwarded-For",  "X-Forwarded-Host",   "X-Forwarded-Proto",
+    "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server",
+    "X-Real-IP",        "Forwarded",          NULL,
 };
 
 static bool listed(const char *const *names, const char *name)
@@ -73,12 +83,14 @@ static bool passes(const struct head *h, const struct relay_options *o, const ch
 {
     if (listed(hop_by_hop, name) || listed(request_only, name) || head_connection_has(h, name))
         return false;
-    return !listed(o->drop, name) && !is_added(o, name) && !(o->forwarded && listed(forwarding, name));
+    return !listed(o->drop, name) && !is_added(o, name) &&
+           !(o->forwarded && listed(forwarding, name));
 }
 
 static void put(struct evbuffer *out, const char *text)
 {
-    (void)evbuffer_add(out, text, strlen(text)); /* out of memory shows as a broken request at the backend */
+    (void)evbuffer_add(out, text,
+                       strlen(text)); /* out of memory shows as a broken request at the backend */
 }
 
 static void put_field(struct evbuffer *out, const char *name, const char *value)
@@ -276,7 +288,8 @@ static void begin_response(struct relay *r)
     r->answered = true;
     pass_fields(r);
     if (http_resp_header_overflowed(r->req)) {
-        fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend's answer has too large a head");
+        fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG,
+                  "the backend's answer has too large a head");
         return;
     }
     (void)http_resp_begin(r->req, h->status, NULL, h->content_length, &producer, r); /* H_STREAM */
@@ -315,10 +328,12 @@ static void take_head(struct relay *r)
         if (r->upgrade && protocol && strcasecmp(protocol, "websocket") == 0)
             begin_tunnel(r);
         else
-            fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend switched protocols unasked");
+            fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG,
+                      "the backend switched protocols unasked");
     } else if (h->status < 200) {
         if (++r->interim > INTERIM_MAX)
-            fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend sends interim answers only");
+            fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG,
+                      "the backend sends interim answers only");
     } else {
         begin_response(r);
     }
@@ -410,7 +425,8 @@ static void on_up_event(struct bufferevent *bev, short what, void *arg)
         return;
     }
     if (!r->connected) {
-        fail_text(r, ERR_BACKEND_CONNECTION_FAILED, ECONNREFUSED, "the backend does not accept connections");
+        fail_text(r, ERR_BACKEND_CONNECTION_FAILED, ECONNREFUSED,
+                  "the backend does not accept connections");
         return;
     }
     if ((what & BEV_EVENT_WRITING) && (what & BEV_EVENT_ERROR)) {
@@ -465,7 +481,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         arm(r);
     else
         fail_text(r, ERR_BACKEND_TIMEOUT, ETIMEDOUT,
-                  r->connected ? "the backend did not answer in time" : "connecting to the backend took too long");
+                  r->connected ? "the backend did not answer in time"
+                               : "connecting to the backend took too long");
 }
 
 /* ---- start ---------------------------------------------------------------------------------------- */

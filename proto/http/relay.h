@@ -20,14 +20,17 @@ struct relay_target {
 };
 
 struct relay_options {
-    const char *target;          /* path and query to send, starts with '/' ; copied */
-    const char *const *drop;     /* names of further request fields to drop, NULL-terminated; may be NULL */
-    const char *const (*add)[2]; /* name/value pairs to set (replacing the client's), closed by {NULL, NULL} */
-    const char *location_prefix; /* root-relative Location answers are put below this; NULL = as they are */
-    int connect_ms;              /* 5 s when 0 */
-    int first_byte_ms;           /* to the response head; 0 = none (long polls are legal) */
-    int idle_ms;                 /* no byte in either direction; 0 = none */
-    bool forwarded;              /* strip and rebuild X-Forwarded-* / Forwarded / X-Real-IP */
+    const char *target; /* path and query to send, starts with '/' ; copied */
+    const char *const
+        *drop; /* names of further request fields to drop, NULL-terminated; may be NULL */
+    const char *const (
+        *add)[2]; /* name/value pairs to set (replacing the client's), closed by {NULL, NULL} */
+    const char *
+        location_prefix; /* root-relative Location answers are put below this; NULL = as they are */
+    int connect_ms;      /* 5 s when 0 */
+    int first_byte_ms;   /* to the response head; 0 = none (long polls are legal) */
+    int idle_ms;         /* no byte in either direction; 0 = none */
+    bool forwarded;      /* strip and rebuild X-Forwarded-* / Forwarded / X-Real-IP */
 };
 
 /* Answers the request in every case: the backend's response, or BACKEND_* in the envelope. Returns H_WAIT. */

@@ -11,13 +11,13 @@
 #include "proto/http/conn_priv.h"
 
 #define TUNNEL_HIGH 262144
-#define TUNNEL_LOW 65536
+#define TUNNEL_LOW  65536
 
 struct side {
     struct tunnel *tunnel;   /* borrowed: embeds this */
     struct bufferevent *bev; /* owned */
     struct side *other;
-    bool eof, shut;          /* has sent its FIN; was sent ours */
+    bool eof, shut; /* has sent its FIN; was sent ours */
 };
 
 struct tunnel {
@@ -50,9 +50,11 @@ static bool settle(struct tunnel *t)
     for (int i = 0; i < 2; i++) {
         struct side *s = &t->sides[i];
 
-        if (s->eof && !s->other->shut && evbuffer_get_length(bufferevent_get_output(s->other->bev)) == 0) {
+        if (s->eof && !s->other->shut &&
+            evbuffer_get_length(bufferevent_get_output(s->other->bev)) == 0) {
             s->other->shut = true;
-            (void)shutdown(bufferevent_getfd(s->other->bev), SHUT_WR); /* failing: it is gone already */
+            (void)shutdown(bufferevent_getfd(s->other->bev),
+                           SHUT_WR); /* failing: it is gone already */
         }
     }
     if (!t->sides[0].shut || !t->sides[1].shut)
@@ -117,8 +119,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         arm(t);
 }
 
-void tunnel_start(struct http_server *server, struct bufferevent *client, struct bufferevent *backend,
-                  int idle_ms)
+void tunnel_start(struct http_server *server, struct bufferevent *client,
+                  struct bufferevent *backend, int idle_ms)
 {
     struct tunnel *t = xnew(struct tunnel);
     struct bufferevent *bevs[2] = {client, backend};
@@ -138,6 +140,7 @@ void tunnel_start(struct http_server *server, struct bufferevent *client, struct
         bufferevent_setcb(bevs[i], on_read, on_written, on_event, &t->sides[i]);
         bufferevent_enable(bevs[i], EV_READ | EV_WRITE);
         /* Bytes that came right behind the two heads are already here. */
-        bufferevent_trigger(bevs[i], EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+        bufferevent_trigger(bevs[i], EV_READ,
+                            BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
     }
 }

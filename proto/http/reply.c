@@ -23,7 +23,8 @@ void reply_done(struct reply *r)
 
 static enum reply_result fail(struct err *err, const char *what)
 {
-    (void)err_set(err, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend's answer was broken: %s", what); /* a value */
+    (void)err_set(err, ERR_BACKEND_RESPONSE_FAILED, EBADMSG, "the backend's answer was broken: %s",
+                  what); /* a value */
     return REPLY_BAD;
 }
 
@@ -47,7 +48,8 @@ static enum reply_result take_head(struct reply *r, struct evbuffer *in, struct 
     free(r->buf);
     r->buf = malloc(len);
     if (!r->buf) {
-        (void)err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a response head"); /* a value */
+        (void)err_set(err, ERR_OUT_OF_MEMORY, ENOMEM,
+                      "no memory for a response head"); /* a value */
         return REPLY_BAD;
     }
     (void)evbuffer_remove(in, r->buf, len); /* these bytes are there */
@@ -81,8 +83,8 @@ static enum reply_result read_head(struct reply *r, struct evbuffer *in, bool eo
     return eof ? fail(err, "the connection closed before a response") : REPLY_MORE;
 }
 
-static enum reply_result read_chunked(struct reply *r, const struct evbuffer_iovec *v, struct slice *ret_data,
-                                      size_t *ret_used, struct err *err)
+static enum reply_result read_chunked(struct reply *r, const struct evbuffer_iovec *v,
+                                      struct slice *ret_data, size_t *ret_used, struct err *err)
 {
     switch (chunked_next(&r->chunked, v->iov_base, v->iov_len, ret_used, ret_data)) {
     case CHUNKED_END:
@@ -113,7 +115,8 @@ enum reply_result reply_next(struct reply *r, struct evbuffer *in, bool eof, str
     if (evbuffer_peek(in, -1, NULL, &v, 1) < 1 || v.iov_len == 0) {
         if (!eof)
             return REPLY_MORE;
-        return r->until_close ? REPLY_END : fail(err, "the connection closed in the middle of the body");
+        return r->until_close ? REPLY_END
+                              : fail(err, "the connection closed in the middle of the body");
     }
     if (r->head.chunked)
         return read_chunked(r, &v, ret_data, ret_used, err);

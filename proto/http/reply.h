@@ -14,10 +14,10 @@
 #include "proto/http/head_scan.h"
 
 struct reply {
-    struct head head;      /* of the last complete head; strings in buf */
+    struct head head; /* of the last complete head; strings in buf */
     struct head_scan scan;
     struct chunked chunked;
-    char *buf;             /* owned */
+    char *buf; /* owned */
     size_t head_max;
     int64_t left;          /* of a declared length */
     bool in_body, no_body; /* no_body: the request was HEAD */
@@ -28,8 +28,8 @@ enum reply_result {
     REPLY_MORE, /* wait for bytes */
     REPLY_HEAD, /* head is valid: interim (1xx) or final */
     REPLY_DATA, /* *ret_data is the next run of the body; drain *ret_used bytes from the input after use */
-    REPLY_END,  /* the response is complete */
-    REPLY_BAD,  /* err says why */
+    REPLY_END, /* the response is complete */
+    REPLY_BAD, /* err says why */
 };
 
 void reply_init(struct reply *r, bool head_request, size_t head_max);

@@ -121,7 +121,8 @@ int http_req_query_check(struct http_req *req, struct err *err)
     if (!req->pairs && *req->head.query)
         parse_query(req);
     if (req->query_bad)
-        return err_set(err, ERR_INVALID_QUERY, EINVAL, "the query string holds a broken escape or %%00");
+        return err_set(err, ERR_INVALID_QUERY, EINVAL,
+                       "the query string holds a broken escape or %%00");
     return 0;
 }
 
@@ -137,7 +138,8 @@ size_t http_req_header_count(const struct http_req *req, const char *name)
     return head_count(&req->head, name);
 }
 
-bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name, const char **ret_value)
+bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name,
+                        const char **ret_value)
 {
     if (i >= req->head.n_fields)
         return false;

@@ -18,7 +18,8 @@ const char *http_req_method(const struct http_req *req);
 bool http_req_is_head(const struct http_req *req);
 const char *http_req_raw_path(const struct http_req *req);  /* as sent, without query */
 const char *http_req_raw_query(const struct http_req *req); /* without '?', "" if none */
-const struct route *http_req_route(const struct http_req *req); /* NULL before matching or when unknown */
+const struct route *
+http_req_route(const struct http_req *req); /* NULL before matching or when unknown */
 struct arena *http_req_arena(struct http_req *req);
 struct event_base *http_req_base(struct http_req *req);
 const char *http_req_peer(const struct http_req *req); /* "127.0.0.1:4711" or "unix" */
@@ -35,7 +36,8 @@ int http_req_query_check(struct http_req *req, struct err *err) must_check;
 const char *http_req_header(const struct http_req *req, const char *name);
 size_t http_req_header_count(const struct http_req *req, const char *name);
 /* i-th field in order of arrival; false past the end. */
-bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name, const char **ret_value);
+bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name,
+                        const char **ret_value);
 
 /* The collected body (BODY_COLLECTED): stays valid as long as the request. */
 struct slice http_req_body(const struct http_req *req);
@@ -48,7 +50,7 @@ struct http_body_ops {
     void (*on_end)(void *arg, const struct err *err);
 };
 void http_req_read_body(struct http_req *req, const struct http_body_ops *ops, void *arg);
-void http_req_pause_body(struct http_req *req);  /* stop reading from the peer */
+void http_req_pause_body(struct http_req *req); /* stop reading from the peer */
 void http_req_resume_body(struct http_req *req);
 int64_t http_req_content_length(const struct http_req *req); /* -1: chunked or none */
 

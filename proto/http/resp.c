@@ -10,7 +10,7 @@
 #include "proto/http/conn_priv.h"
 #include "proto/json/jfield.h"
 
-#define COPY_MAX 16384 /* smaller bodies travel in one buffer with their head */
+#define COPY_MAX       16384 /* smaller bodies travel in one buffer with their head */
 #define ERROR_JSON_MAX 4096
 
 /* ---- status line and fields --------------------------------------------------------------------- */
@@ -21,17 +21,42 @@ static const char *reason(int status)
         int status;
         const char *text;
     } rows[] = {
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
-        {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
-        {307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"},
-        {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-        {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {411, "Length Required"},
-        {412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"},
-        {415, "Unsupported Media Type"}, {416, "Range Not Satisfiable"}, {417, "Expectation Failed"},
-        {422, "Unprocessable Content"}, {426, "Upgrade Required"}, {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-        {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
-        {504, "Gateway Timeout"}, {507, "Insufficient Storage"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
+        {417, "Expectation Failed"},
+        {422, "Unprocessable Content"},
+        {426, "Upgrade Required"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {507, "Insufficient Storage"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -46,7 +71,8 @@ void http_resp_header(struct http_req *req, const char *name, const char *value)
     struct req_resp *r = &req->resp;
     size_t before = r->fields.len;
 
-    if (r->begun || strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
+    if (r->begun || strcasecmp(name, "Content-Length") == 0 ||
+        strcasecmp(name, "Transfer-Encoding") == 0)
         return;
     if (strcasecmp(name, "Connection") == 0) {
         r->keep_alive_given = strcasecmp(value, "keep-alive") == 0;
@@ -191,7 +217,8 @@ static void add_output(struct http_req *req, const void *p, size_t n)
         conn_break(req->conn); /* out of memory: a half answer must not look whole */
 }
 
-enum http_result http_resp_data(struct http_req *req, int status, const char *type, const void *p, size_t n)
+enum http_result http_resp_data(struct http_req *req, int status, const char *type, const void *p,
+                                size_t n)
 {
     char *scratch = req->conn->server->scratch;
     bool swallow = http_req_is_head(req) || status == 204 || status == 304;
@@ -226,11 +253,14 @@ static enum http_result send_json(struct http_req *req, int status, const json_t
     char *text = json_compact(json, &len);
 
     if (!text) {
-        static const char no_memory[] = "{\"code\":\"RUNTIME_ERROR\",\"message\":\"out of memory [EXECD_002]\"}";
-        return http_resp_data(req, err_row(ERR_OUT_OF_MEMORY)->status, req->conn->server->config.json_type,
-                              no_memory, sizeof(no_memory) - 1);
+        static const char no_memory[] =
+            "{\"code\":\"RUNTIME_ERROR\",\"message\":\"out of memory [EXECD_002]\"}";
+        return http_resp_data(req, err_row(ERR_OUT_OF_MEMORY)->status,
+                              req->conn->server->config.json_type, no_memory,
+                              sizeof(no_memory) - 1);
     }
-    (void)http_resp_data(req, status, req->conn->server->config.json_type, text, len); /* always H_DONE */
+    (void)http_resp_data(req, status, req->conn->server->config.json_type, text,
+                         len); /* always H_DONE */
     free(text);
     return H_DONE;
 }
@@ -420,7 +450,8 @@ size_t http_resp_pending(const struct http_req *req)
 
 bool http_resp_wants_more(const struct http_req *req)
 {
-    return !req->conn->broken && conn_pending(req->conn) < req->conn->server->config.limits.out_high;
+    return !req->conn->broken &&
+           conn_pending(req->conn) < req->conn->server->config.limits.out_high;
 }
 
 bool http_resp_begun(const struct http_req *req)

@@ -20,13 +20,17 @@ void http_resp_header(struct http_req *req, const char *name, const char *value)
 bool http_resp_header_overflowed(const struct http_req *req);
 
 /* Each returns H_DONE for `return http_resp_...(req, ...)`. */
-enum http_result http_resp_empty(struct http_req *req, int status); /* Content-Length: 0 (none on 204/304) */
-enum http_result http_resp_json(struct http_req *req, int status, json_t *json); /* takes the reference */
-enum http_result http_resp_data(struct http_req *req, int status, const char *type, const void *p, size_t n);
+enum http_result http_resp_empty(struct http_req *req,
+                                 int status); /* Content-Length: 0 (none on 204/304) */
+enum http_result http_resp_json(struct http_req *req, int status,
+                                json_t *json); /* takes the reference */
+enum http_result http_resp_data(struct http_req *req, int status, const char *type, const void *p,
+                                size_t n);
 /* Status and wire code from the error's row; after a stream began: aborts the connection instead. */
 enum http_result http_resp_error(struct http_req *req, const struct err *err);
 /* Shorthand: row's status, formatted message. */
-enum http_result http_resp_fail(struct http_req *req, int err_code, const char *fmt, ...) printf_like(3, 4);
+enum http_result http_resp_fail(struct http_req *req, int err_code, const char *fmt, ...)
+    printf_like(3, 4);
 
 struct http_producer {
     void (*proceed)(void *arg);
@@ -35,11 +39,13 @@ struct http_producer {
 /* length < 0: chunked (HTTP/1.0 peers: until close). type NULL: none. Returns H_STREAM. */
 enum http_result http_resp_begin(struct http_req *req, int status, const char *type, int64_t length,
                                  const struct http_producer *producer, void *arg);
-void http_resp_write(struct http_req *req, const void *p, size_t n);   /* copies */
-void http_resp_write_buffer(struct http_req *req, struct evbuffer *b); /* moves everything out of b */
-void http_resp_end(struct http_req *req);   /* the last byte was written; terminator follows */
-void http_resp_abort(struct http_req *req); /* cut the connection: the peer must notice that it is incomplete */
-size_t http_resp_pending(const struct http_req *req); /* unsent bytes of this connection */
+void http_resp_write(struct http_req *req, const void *p, size_t n); /* copies */
+void http_resp_write_buffer(struct http_req *req,
+                            struct evbuffer *b); /* moves everything out of b */
+void http_resp_end(struct http_req *req);        /* the last byte was written; terminator follows */
+void http_resp_abort(
+    struct http_req *req); /* cut the connection: the peer must notice that it is incomplete */
+size_t http_resp_pending(const struct http_req *req);  /* unsent bytes of this connection */
 bool http_resp_wants_more(const struct http_req *req); /* below the high watermark */
 bool http_resp_begun(const struct http_req *req);
 int http_resp_status(const struct http_req *req); /* 0 before */

@@ -7,13 +7,14 @@
 #include "proto/base/mem.h"
 #include "proto/http/uri.h"
 
-#define SEGMENTS_MAX 24 /* deeper than any pattern; the rest of a path is only reachable by "*name" */
+#define SEGMENTS_MAX \
+    24 /* deeper than any pattern; the rest of a path is only reachable by "*name" */
 
 /* A path cut at its raw slashes; each piece decoded by itself, so that %2f never makes a new segment. */
 struct segments {
-    size_t n;                               /* of the whole path; text and raw hold the first SEGMENTS_MAX */
-    struct slice text[SEGMENTS_MAX];        /* decoded; not NUL-terminated */
-    const char *raw[SEGMENTS_MAX];          /* where the segment begins in the raw path */
+    size_t n; /* of the whole path; text and raw hold the first SEGMENTS_MAX */
+    struct slice text[SEGMENTS_MAX]; /* decoded; not NUL-terminated */
+    const char *raw[SEGMENTS_MAX];   /* where the segment begins in the raw path */
 };
 
 static int bad_path(struct err *err, const char *what)
@@ -21,7 +22,8 @@ static int bad_path(struct err *err, const char *what)
     return err_set(err, ERR_BAD_REQUEST, EINVAL, "the request path %s", what);
 }
 
-static int add_segment(struct segments *s, const char *raw, size_t len, char **scratch, struct err *err)
+static int add_segment(struct segments *s, const char *raw, size_t len, char **scratch,
+                       struct err *err)
 {
     struct slice text = {raw, len};
 
@@ -64,7 +66,8 @@ static int split_path(const char *path, struct arena *arena, struct segments *s,
     return 0;
 }
 
-static bool bind_param(struct route_match *m, const char *name, const char *p, size_t n, struct arena *arena)
+static bool bind_param(struct route_match *m, const char *name, const char *p, size_t n,
+                       struct arena *arena)
 {
     char *value = m->n_params < ROUTE_PARAMS_MAX ? arena_strndup(arena, p, n) : NULL;
 
@@ -141,8 +144,8 @@ static void allow(struct route_match *m, const char *method)
 }
 
 /* Parameter names end at '/' in the pattern; lookups compare up to there (http_req_param). */
-int route_find(const struct route *routes, size_t n_routes, const char *method, const char *raw_path,
-               struct arena *arena, struct route_match *ret, struct err *err)
+int route_find(const struct route *routes, size_t n_routes, const char *method,
+               const char *raw_path, struct arena *arena, struct route_match *ret, struct err *err)
 {
     struct segments s;
     struct route_match m = {0};

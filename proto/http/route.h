@@ -20,7 +20,7 @@ enum http_result {
 };
 
 enum body_mode {
-    BODY_NONE,      /* a body is read and thrown away (up to 64 KiB, chunked too): contracts/execd.md rule 16 */
+    BODY_NONE, /* a body is read and thrown away (up to 64 KiB, chunked too): contracts/execd.md rule 16 */
     BODY_COLLECTED, /* the handler runs when the whole body is in memory */
     BODY_STREAMED,  /* the handler runs after the head and reads the body itself */
 };
@@ -46,10 +46,10 @@ struct route {
 struct route_match {
     const struct route *route; /* NULL: no such path, or path without this method */
     bool path_known;
-    char allow[96];            /* "GET, HEAD, POST" when path_known and route is NULL */
+    char allow[96]; /* "GET, HEAD, POST" when path_known and route is NULL */
     struct {
-        const char *name;      /* borrowed from the pattern */
-        const char *value;     /* arena: decoded; for "*name" raw */
+        const char *name;  /* borrowed from the pattern */
+        const char *value; /* arena: decoded; for "*name" raw */
     } params[ROUTE_PARAMS_MAX];
     size_t n_params;
 };
@@ -57,5 +57,6 @@ struct route_match {
 struct arena;
 /* raw_path: the undecoded path of the target. -EINVAL on %00, bad escapes, invalid UTF-8 or control
  * bytes after one decode; otherwise 0 and *ret tells what was found. */
-int route_find(const struct route *routes, size_t n_routes, const char *method, const char *raw_path,
-               struct arena *arena, struct route_match *ret, struct err *err) must_check;
+int route_find(const struct route *routes, size_t n_routes, const char *method,
+               const char *raw_path, struct arena *arena, struct route_match *ret,
+               struct err *err) must_check;

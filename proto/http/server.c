@@ -98,7 +98,8 @@ void http_server_free(struct http_server *server)
     free(server);
 }
 
-void http_server_drain(struct http_server *server, int grace_ms, void (*on_drained)(void *), void *arg)
+void http_server_drain(struct http_server *server, int grace_ms, void (*on_drained)(void *),
+                       void *arg)
 {
     struct timeval grace = {.tv_sec = grace_ms / 1000, .tv_usec = (grace_ms % 1000) * 1000};
     struct conn *c;

@@ -16,26 +16,28 @@ struct event_base;
 struct http_server;
 
 struct http_limits {
-    size_t head_max;        /* request line + fields, bytes (32 KiB) */
-    unsigned fields_max;    /* 100 */
-    int head_deadline_ms;   /* from the first byte of a request (or the accept) to its last head byte: 10 s */
-    int idle_ms;            /* keep-alive without a request; above the SDKs' 30 s: 75 s */
-    size_t body_rate_min;   /* bytes per second averaged over 10 s windows while a body is awaited: 512 */
-    size_t out_high;        /* producers stop above (256 KiB) */
-    size_t out_low;         /* and go on below (64 KiB) */
-    int write_stall_ms;     /* no byte accepted by the peer for this long closes the connection: 60 s */
-    unsigned conns_max;     /* 4,096 */
+    size_t head_max;     /* request line + fields, bytes (32 KiB) */
+    unsigned fields_max; /* 100 */
+    int head_deadline_ms; /* from the first byte of a request (or the accept) to its last head byte: 10 s */
+    int idle_ms;          /* keep-alive without a request; above the SDKs' 30 s: 75 s */
+    size_t
+        body_rate_min; /* bytes per second averaged over 10 s windows while a body is awaited: 512 */
+    size_t out_high;   /* producers stop above (256 KiB) */
+    size_t out_low;    /* and go on below (64 KiB) */
+    int write_stall_ms; /* no byte accepted by the peer for this long closes the connection: 60 s */
+    unsigned conns_max; /* 4,096 */
     unsigned conns_reserve; /* of these kept for AUTH_OPEN rows: 16 */
-    unsigned pipeline_max;  /* bytes of following requests kept unread are bounded by the read watermark */
+    unsigned
+        pipeline_max; /* bytes of following requests kept unread are bounded by the read watermark */
 };
 extern const struct http_limits http_limits_default;
 
 struct http_server_config {
     const struct route *routes; /* borrowed, constant */
     size_t n_routes;
-    void *app;                  /* handed to handlers and callbacks */
-    struct http_limits limits;  /* zeroed fields take the default */
-    const char *json_type;      /* Content-Type of JSON answers: "application/json" */
+    void *app;                 /* handed to handlers and callbacks */
+    struct http_limits limits; /* zeroed fields take the default */
+    const char *json_type;     /* Content-Type of JSON answers: "application/json" */
 
     /* AUTH_REQUIRED rows and unknown routes: 0, or -errno with a filled err (its code gives the status).
      * NULL = everything is open. Runs after the head, before the body and before any 100-continue. */
@@ -45,7 +47,8 @@ struct http_server_config {
     /* Renders an error other than {"code","message"}; NULL = that envelope. Returns a new JSON object. */
     struct json_t *(*render_error)(struct http_req *req, const struct err *err, void *app);
     /* After every request: for metrics and access logs. May be NULL. */
-    void (*on_done)(struct http_req *req, int status, uint64_t body_bytes, int64_t duration_us, void *app);
+    void (*on_done)(struct http_req *req, int status, uint64_t body_bytes, int64_t duration_us,
+                    void *app);
 };
 
 int http_server_new(struct event_base *base, const struct http_server_config *config,
@@ -63,7 +66,8 @@ int http_server_listen_fd(struct http_server *server, int listen_fd, struct err 
 
 /* Stops accepting, ends idle connections, answers each running request with Connection: close, and calls
  * on_drained (posted, once) when none is left or after grace_ms. */
-void http_server_drain(struct http_server *server, int grace_ms, void (*on_drained)(void *), void *arg);
+void http_server_drain(struct http_server *server, int grace_ms, void (*on_drained)(void *),
+                       void *arg);
 
 struct http_server_stats {
     uint64_t accepted, requests, rejected; /* counters since start */

@@ -7,7 +7,8 @@
 
 #include "proto/base/defs.h"
 
-extern const unsigned char token_classes[256]; /* private: bit 0 = tchar, bit 1 = field value byte */
+extern const unsigned char
+    token_classes[256]; /* private: bit 0 = tchar, bit 1 = field value byte */
 
 static inline bool token_is_char(unsigned char c)
 {

@@ -42,12 +42,12 @@ static int resolve(const struct relay_target *t, struct sockaddr_storage *sa, so
 /* The text names no address: it goes to clients. */
 static int refuse(struct err *err, int errnum)
 {
-    return err_set(err, ERR_BACKEND_CONNECTION_FAILED, errnum, "the backend does not accept connections (%s)",
-                   err_name(errnum));
+    return err_set(err, ERR_BACKEND_CONNECTION_FAILED, errnum,
+                   "the backend does not accept connections (%s)", err_name(errnum));
 }
 
-int upstream_open(struct event_base *base, const struct relay_target *target, struct bufferevent **ret_bev,
-                  struct err *err)
+int upstream_open(struct event_base *base, const struct relay_target *target,
+                  struct bufferevent **ret_bev, struct err *err)
 {
     static const int on = 1;
     struct sockaddr_storage sa;

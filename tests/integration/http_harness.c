@@ -23,7 +23,7 @@
 struct app {
     struct event_base *base;
     struct http_server *server;
-    const char *address;  /* of the relay's backend */
+    const char *address; /* of the relay's backend */
     uint16_t backend;
     unsigned opened, closed; /* streams begun and ended: leaks show as a difference */
 };
@@ -41,9 +41,10 @@ static enum http_result get_stats(struct http_req *req, void *arg)
 
     http_server_get_stats(app->server, &s);
     return http_resp_json(req, 200,
-                          json_pack("{s:I, s:I, s:I, s:i, s:i}", "requests", (json_int_t)s.requests, "accepted",
-                                    (json_int_t)s.accepted, "rejected", (json_int_t)s.rejected, "open",
-                                    (int)s.open_conns, "unclosed", (int)(app->opened - app->closed)));
+                          json_pack("{s:I, s:I, s:I, s:i, s:i}", "requests", (json_int_t)s.requests,
+                                    "accepted", (json_int_t)s.accepted, "rejected",
+                                    (json_int_t)s.rejected, "open", (int)s.open_conns, "unclosed",
+                                    (int)(app->opened - app->closed)));
 }
 
 /* Answers what was asked: method, path, query values of "q", parameter, body. */
@@ -62,9 +63,10 @@ static enum http_result any_echo(struct http_req *req, void *app)
     for (size_t i = 0; (value = http_req_query(req, "q", i)); i++)
         json_array_append_new(values, json_string(value));
     return http_resp_json(req, 200,
-                          json_pack("{s:s, s:s, s:s?, s:o, s:s%, s:s}", "method", http_req_method(req), "path",
-                                    http_req_raw_path(req), "name", http_req_param(req, "name"), "q", values,
-                                    "body", body.ptr, body.len, "peer", http_req_peer(req)));
+                          json_pack("{s:s, s:s, s:s?, s:o, s:s%, s:s}", "method",
+                                    http_req_method(req), "path", http_req_raw_path(req), "name",
+                                    http_req_param(req, "name"), "q", values, "body", body.ptr,
+                                    body.len, "peer", http_req_peer(req)));
 }
 
 /* ---- a stream of n bytes, or an endless one ------------------------------------------------------ */
@@ -121,7 +123,8 @@ static enum http_result get_stream(struct http_req *req, void *app)
     struct stream *s = stream_new(req, app);
     bool sized = http_req_query(req, "sized", 0);
 
-    return http_resp_begin(req, 200, "application/octet-stream", sized ? (int64_t)s->left : -1, &producer, s);
+    return http_resp_begin(req, 200, "application/octet-stream", sized ? (int64_t)s->left : -1,
+                           &producer, s);
 }
 
 /* Breaks off after half of what it promised. */
@@ -209,21 +212,25 @@ static enum http_result get_sse(struct http_req *req, void *app)
     return H_STREAM;
 }
 
-#ifdef WITH_RELAY
 static enum http_result any_relay(struct http_req *req, void *arg)
 {
     struct app *app = arg;
     struct relay_target target = {.address = app->address, .port = app->backend};
     const char *query = http_req_raw_query(req);
-    char *path = arena_printf(http_req_arena(req), "/%s%s%s", http_req_param(req, "rest"), *query ? "?" : "", query);
+    char *path = arena_printf(http_req_arena(req), "/%s%s%s", http_req_param(req, "rest"),
+                              *query ? "?" : "", query);
     static const char *const drop[] = {"X-Secret", NULL};
     static const char *const add[][2] = {{"X-Added", "yes"}, {NULL, NULL}};
-    struct relay_options options = {.target = path, .drop = drop, .add = add, .location_prefix = "/relay",
-                                    .first_byte_ms = 2000, .idle_ms = 5000, .forwarded = true};
+    struct relay_options options = {.target = path,
+                                    .drop = drop,
+                                    .add = add,
+                                    .location_prefix = "/relay",
+                                    .first_byte_ms = 2000,
+                                    .idle_ms = 5000,
+                                    .forwarded = true};
 
     return relay_start(req, &target, &options);
 }
-#endif
 
 static const struct route routes[] = {
     {"GET", "/ping", AUTH_OPEN, BODY_NONE, 0, get_ping, "alive"},
@@ -236,11 +243,12 @@ static const struct route routes[] = {
     {"GET", "/abort", AUTH_REQUIRED, BODY_NONE, 0, get_abort, "half an answer"},
     {"GET", "/wait", AUTH_REQUIRED, BODY_NONE, 0, get_wait, "an answer later"},
     {"POST", "/count", AUTH_REQUIRED, BODY_STREAMED, 0, post_count, "counts a body"},
-    {"POST", "/count100k", AUTH_REQUIRED, BODY_STREAMED, 100000, post_count, "counts a body up to a limit"},
+    {"POST", "/count100k", AUTH_REQUIRED, BODY_STREAMED, 100000, post_count,
+     "counts a body up to a limit"},
     {"POST", "/sse", AUTH_REQUIRED, BODY_NONE, 0, get_sse, "two events"},
-#ifdef WITH_RELAY
+
     {"*", "/relay/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, any_relay, "the backend"},
-#endif
+
 };
 
 static int authorize(struct http_req *req, const struct route *route, void *app, struct err *err)
@@ -271,8 +279,8 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 int main(int argc, char **argv)
 {
     struct app app = {.base = event_base_new(), .address = "127.0.0.1"};
-    struct http_server_config config = {.routes = routes, .n_routes = ARRAY_LEN(routes), .app = &app,
-                                        .authorize = authorize};
+    struct http_server_config config = {
+        .routes = routes, .n_routes = ARRAY_LEN(routes), .app = &app, .authorize = authorize};
     struct event *term = evsignal_new(app.base, SIGTERM, on_term, &app);
     struct err err = {0};
     int port;
