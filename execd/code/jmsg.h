@@ -1,0 +1,58 @@
+/*
+ * Jupyter messages: frames to fields and back, signed with HMAC-SHA-256.
+ *
+ * Wire form: [identity...] "<IDS|MSG>" signature header parent_header metadata content [buffer...]. The signature
+ * is the lower-case hex HMAC over the four JSON frames exactly as sent, compared in constant time. Parsing is
+ * tolerant where kernels differ (no identities, null parent or content, invalid UTF-8 in content) and strict where
+ * it protects: bounds on every part, header an object with msg_id and msg_type. Content is parsed only on demand.
+ * Pure: no sockets, no clock but the date of new headers. Thread rule: any thread.
+ * Source: contracts/jupyter.md 1.4, 1.5.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "proto/base/err.h"
+
+#define JMSG_ID_MAX     128 /* msg_id with its NUL; longer ones are refused */
+#define JMSG_TYPE_MAX   64
+#define JMSG_IDENTS_MAX 16
+#define JMSG_HEADER_MAX (64u << 10) /* header and parent_header, bytes each */
+#define JMSG_KEY_HEX    64          /* 256 bits; the hex text itself is the HMAC key */
+
+/* One side of a conversation: what signs and numbers messages. */
+struct jmsg_session {
+    char key[JMSG_KEY_HEX + 1]; /* "" = unsigned */
+    char id[33];
+    uint64_t sent;
+};
+void jmsg_session_init(struct jmsg_session *session); /* fresh key, fresh id */
+
+struct jmsg {
+    char id[JMSG_ID_MAX];
+    char type[JMSG_TYPE_MAX];
+    char parent_id[JMSG_ID_MAX]; /* "" when the message has no cause */
+    struct slice header;         /* borrowed from the frames, as sent */
+    struct slice content_text;   /* borrowed from the frames */
+    json_t *content;             /* owned; NULL until jmsg_load */
+};
+
+/* Takes the frames apart and checks the signature. -EBADMSG with the reason. */
+int jmsg_parse(const struct slice *frames, size_t n, const struct jmsg_session *session, struct jmsg *ret_msg,
+               struct err *err) must_check;
+/* Parses content into an object (null counts as {}); idempotent. -EBADMSG, -ENOMEM. */
+int jmsg_load(struct jmsg *msg) must_check;
+void jmsg_done(struct jmsg *msg);
+
+/* A message to send. */
+#define JMSG_OUT_FRAMES 6
+struct jmsg_out {
+    struct slice frames[JMSG_OUT_FRAMES]; /* delimiter, signature, header, parent, metadata, content */
+    char id[JMSG_ID_MAX];
+    char signature[65];
+    char *header, *content; /* owned */
+};
+/* parent: header of the message that this one answers, empty = none. Does not take content. -ENOMEM. */
+int jmsg_build(struct jmsg_session *session, const char *type, struct slice parent, const json_t *content,
+               struct jmsg_out *ret_out) must_check;
+void jmsg_out_done(struct jmsg_out *out);

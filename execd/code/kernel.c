@@ -1,0 +1,472 @@
+#include "execd/code/kernel.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "execd/code/connection.h"
+#include "execd/code/kernel_spawn.h"
+#include "execd/code/zsock.h"
+#include "execd/proc/leaf.h"
+#include "execd/proc/reaper.h"
+#include "proto/api/errors.h"
+#include "proto/base/clock.h"
+#include "proto/base/fd.h"
+
+#define PROBE_MS          100 /* between kernel_info requests while starting */
+#define PROBE_AGAIN_MS    20  /* the reply came before the subscription was there */
+#define SHUTDOWN_GRACE_MS 250 /* contracts/kernels.md 3.2: some answer shutdown and hang */
+#define TERM_GRACE_MS     300
+#define REKILL_MS         10
+#define SETTLE_MS         200 /* for what a dead kernel had sent; ends earlier when its connection does */
+#define TAIL_READ         4096
+
+enum kernel_state { KERNEL_STARTING, KERNEL_READY, KERNEL_STOPPING, KERNEL_SETTLING, KERNEL_DEAD };
+
+struct kernel {
+    struct kernel_host *host; /* borrowed */
+    const struct kernel_ops *ops;
+    void *arg;
+    enum kernel_state state;
+    struct jmsg_session session;
+    struct connection connection;
+    struct kernel_process process;
+    struct zsock *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
+    struct event *timer;                 /* owned; meaning by state */
+    struct event *tail_event;            /* owned */
+    char tail[KERNEL_TAIL_MAX + 1];
+    size_t tail_len;
+    char reason[512];
+    int64_t deadline_ms; /* of the state */
+    bool interrupt_by_message;
+    bool info_seen, iopub_seen; /* the halves of readiness */
+    bool link_up, link_lost;    /* iopub connection */
+    bool term_sent, held, exited;
+};
+
+static void arm(struct kernel *k, int ms)
+{
+    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+    (void)event_add(k->timer, &tv); /* fails only when memory is exhausted */
+}
+
+void kernel_msg_free(struct kernel_msg *m)
+{
+    if (!m)
+        return;
+    jmsg_done(&m->msg);
+    zmsg_free(m->frames);
+    free(m);
+}
+
+bool kernel_is_ready(const struct kernel *k)
+{
+    return k->state == KERNEL_READY;
+}
+
+const char *kernel_cwd(const struct kernel *k)
+{
+    return k->process.cwd;
+}
+
+const char *kernel_tail(const struct kernel *k)
+{
+    return k->tail;
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+static int send_message(struct kernel *k, enum kernel_channel channel, const char *type, struct slice parent,
+                        json_t *content, char *ret_id)
+{
+    struct jmsg_out out;
+    int r = content ? jmsg_build(&k->session, type, parent, content, &out) : -ENOMEM;
+    json_decref(content);
+    if (r < 0)
+        return r;
+    r = k->channels[channel] ? zsock_send(k->channels[channel], out.frames, JMSG_OUT_FRAMES) : -ESHUTDOWN;
+    if (r >= 0 && ret_id)
+        memcpy(ret_id, out.id, JMSG_ID_MAX);
+    jmsg_out_done(&out);
+    return r;
+}
+
+void kernel_nudge(struct kernel *k)
+{
+    /* A full queue means that there is enough to wake it up. */
+    (void)!send_message(k, CHANNEL_SHELL, "kernel_info_request", (struct slice){0}, json_object(), NULL);
+}
+
+int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
+{
+    /* stop_on_error false: a failing run must not abort the next one (contracts/jupyter.md 1.9). */
+    json_t *content = json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
+                                "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
+    return send_message(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
+}
+
+/* ---- state ------------------------------------------------------------------------------------- */
+
+static void check_ready(struct kernel *k)
+{
+    if (k->state != KERNEL_STARTING)
+        return;
+    if (k->info_seen && k->iopub_seen) {
+        k->state = KERNEL_READY;
+        (void)event_del(k->timer); /* cannot fail for an event of ours */
+        k->ops->on_ready(k->arg);
+    } else if (k->info_seen) {
+        arm(k, PROBE_AGAIN_MS);
+    }
+}
+
+static void start_tick(struct kernel *k)
+{
+    if (clock_monotonic_ms() < k->deadline_ms) {
+        kernel_nudge(k);
+        arm(k, PROBE_MS);
+        return;
+    }
+    char reason[160];
+    (void)snprintf(reason, sizeof(reason), "not ready after %d ms (%s; %llu broken messages so far)",
+                   k->host->start_ms, k->info_seen ? "it answers but publishes nothing" : "it does not answer",
+                   (unsigned long long)k->host->frames_dropped); /* cutting is fine */
+    kernel_kill(k, reason);
+}
+
+static void stop_tick(struct kernel *k)
+{
+    if (!k->term_sent) {
+        k->term_sent = true;
+        (void)leaf_signal(k->process.leaf, SIGTERM); /* nobody left is fine */
+        arm(k, TERM_GRACE_MS);
+    } else {
+        (void)leaf_kill(k->process.leaf); /* again below until the reaper tells */
+        arm(k, REKILL_MS);
+    }
+}
+
+static bool read_tail(struct kernel *k);
+
+static void die(struct kernel *k)
+{
+    k->state = KERNEL_DEAD;
+    for (int i = 0; i < KERNEL_TAIL_MAX / TAIL_READ * 16 && read_tail(k); i++)
+        ; /* a pipe's worth: what it wrote last explains its end */
+    for (int i = 0; i < CHANNEL_MAX; i++) {
+        zsock_close(k->channels[i]);
+        k->channels[i] = NULL;
+    }
+    connection_remove(&k->connection);
+    k->ops->on_dead(k->arg, k->reason);
+}
+
+static void settle_tick(struct kernel *k)
+{
+    bool empty = leaf_kill(k->process.leaf);
+    bool quiet = k->link_lost || !k->link_up;
+    if ((empty && quiet) || clock_monotonic_ms() >= k->deadline_ms)
+        die(k);
+    else
+        arm(k, REKILL_MS);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct kernel *k = arg;
+    switch (k->state) {
+    case KERNEL_STARTING:
+        start_tick(k);
+        break;
+    case KERNEL_STOPPING:
+        stop_tick(k);
+        break;
+    case KERNEL_SETTLING:
+        settle_tick(k);
+        break;
+    case KERNEL_READY:
+    case KERNEL_DEAD:
+        break;
+    }
+}
+
+static void on_exit_status(void *arg, const struct exit_status *status)
+{
+    struct kernel *k = arg;
+    k->exited = true;
+    if (!k->reason[0])
+        kernel_process_death_text(&k->process, status, k->reason, sizeof(k->reason));
+    k->state = KERNEL_SETTLING;
+    k->deadline_ms = clock_monotonic_ms() + SETTLE_MS;
+    (void)leaf_kill(k->process.leaf); /* repeated by settle_tick */
+    arm(k, 0);
+}
+
+/* ---- receiving --------------------------------------------------------------------------------- */
+
+static struct kernel_msg *parse_message(struct kernel *k, struct zmsg *frames)
+{
+    struct slice parts[ZMSG_FRAMES_MAX];
+    struct kernel_msg *m = xnew(struct kernel_msg);
+    size_t n = MIN(zmsg_count(frames), (size_t)ZMSG_FRAMES_MAX);
+    for (size_t i = 0; i < n; i++)
+        parts[i] = zmsg_frame(frames, i);
+    m->frames = frames;
+    m->size = zmsg_size(frames) + sizeof(*m);
+    if (jmsg_parse(parts, n, &k->session, &m->msg, NULL) >= 0)
+        return m;
+    k->host->frames_dropped++;
+    kernel_msg_free(m);
+    return NULL;
+}
+
+static bool is_ours(const struct kernel *k, const char *parent_id)
+{
+    return strncmp(parent_id, k->session.id, strlen(k->session.id)) == 0;
+}
+
+static void on_shell(void *arg, struct zmsg *frames)
+{
+    struct kernel *k = arg;
+    struct kernel_msg *m = parse_message(k, frames);
+    if (m && strcmp(m->msg.type, "kernel_info_reply") == 0) {
+        k->info_seen = true;
+        check_ready(k);
+    } else if (m && k->state != KERNEL_STARTING) {
+        k->ops->on_reply(k->arg, &m->msg);
+    }
+    kernel_msg_free(m);
+}
+
+static void on_iopub(void *arg, struct zmsg *frames)
+{
+    struct kernel *k = arg;
+    struct kernel_msg *m = parse_message(k, frames);
+    if (!m)
+        return;
+    bool ours = is_ours(k, m->msg.parent_id);
+    if (ours || strcmp(m->msg.type, "iopub_welcome") == 0)
+        k->iopub_seen = true;
+    if (k->state == KERNEL_STARTING || !ours)
+        kernel_msg_free(m);
+    else
+        k->ops->on_iopub(k->arg, m);
+    check_ready(k);
+}
+
+/* Requests never allow stdin; a kernel that asks anyway gets an empty line, so that it does not wait for ever. */
+static void on_stdin(void *arg, struct zmsg *frames)
+{
+    struct kernel *k = arg;
+    struct kernel_msg *m = parse_message(k, frames);
+    if (m && strcmp(m->msg.type, "input_request") == 0)
+        (void)!send_message(k, CHANNEL_STDIN, "input_reply", m->msg.header, json_pack("{s:s}", "value", ""),
+                           NULL); /* nothing else can be done for it */
+    kernel_msg_free(m);
+}
+
+/* Replies on control (shutdown, interrupt) change nothing: the process and its reply on shell tell. */
+static void on_control(void *arg, struct zmsg *frames)
+{
+    kernel_msg_free(parse_message(arg, frames));
+}
+
+static void on_iopub_link(void *arg, bool up)
+{
+    struct kernel *k = arg;
+    if (up) {
+        k->link_up = true;
+        k->link_lost = false;
+    } else if (k->link_up) {
+        k->link_lost = true;
+    }
+    if (!k->link_lost)
+        return;
+    if (k->state == KERNEL_SETTLING)
+        arm(k, 0);
+    else if (k->state == KERNEL_READY)
+        k->ops->on_output_lost(k->arg);
+}
+
+static const struct {
+    enum zsock_kind kind;
+    struct zsock_ops ops;
+} channel_rows[CHANNEL_MAX] = {
+    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, NULL}},
+    [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link}},
+    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL}},
+    [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL}},
+};
+
+/* SUB first: the sooner it is connected, the sooner the kernel counts as ready. */
+static const enum kernel_channel connect_order[] = {CHANNEL_IOPUB, CHANNEL_SHELL, CHANNEL_CONTROL, CHANNEL_STDIN};
+
+static int connect_channels(struct kernel *k, struct err *err)
+{
+    char address[CONNECTION_PATH_MAX + 16];
+    int r = 0;
+    for (size_t i = 0; i < ARRAY_LEN(connect_order) && r >= 0; i++) {
+        enum kernel_channel channel = connect_order[i];
+        connection_address(&k->connection, channel, address, sizeof(address));
+        struct zsock_options options = {
+            .kind = channel_rows[channel].kind,
+            .address = address,
+            .identity = {k->session.id, strlen(k->session.id)}, /* shell and stdin must share it */
+            .frame_max = KERNEL_FRAME_MAX,
+            .watch_link = channel_rows[channel].ops.on_link != NULL,
+        };
+        if (options.kind == ZSOCK_SUB)
+            options.identity.len = 0;
+        r = zsock_open(k->host->zcontext, &options, &channel_rows[channel].ops, k, &k->channels[channel], err);
+    }
+    return r;
+}
+
+/* ---- what it writes outside the protocol -------------------------------------------------------- */
+
+static void keep_tail(struct kernel *k, const char *p, size_t n)
+{
+    if (n > KERNEL_TAIL_MAX) {
+        p += n - KERNEL_TAIL_MAX;
+        n = KERNEL_TAIL_MAX;
+    }
+    size_t drop = k->tail_len + n > KERNEL_TAIL_MAX ? k->tail_len + n - KERNEL_TAIL_MAX : 0;
+    memmove(k->tail, k->tail + drop, k->tail_len - drop);
+    memcpy(k->tail + k->tail_len - drop, p, n);
+    k->tail_len += n - drop;
+    for (size_t i = k->tail_len - n; i < k->tail_len; i++)
+        if (k->tail[i] == '\0')
+            k->tail[i] = ' '; /* it is kept as a C string */
+    k->tail[k->tail_len] = '\0';
+}
+
+/* False at the end of the pipe or when there is nothing just now. */
+static bool read_tail(struct kernel *k)
+{
+    char buf[TAIL_READ];
+    ssize_t n = read(k->process.tail_fd, buf, sizeof(buf));
+    if (n > 0)
+        keep_tail(k, buf, (size_t)n);
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        (void)event_del(k->tail_event); /* cannot fail for an event of ours */
+    return n > 0;
+}
+
+static void on_tail(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)read_tail(arg); /* the loop calls again while there is more */
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+static int make_events(struct kernel *k)
+{
+    k->timer = evtimer_new(k->host->base, on_timer, k);
+    k->tail_event = event_new(k->host->base, k->process.tail_fd, EV_READ | EV_PERSIST, on_tail, k);
+    return k->timer && k->tail_event && event_add(k->tail_event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+int kernel_start(struct kernel_host *host, const struct kernel_plan *plan, const struct kernel_ops *ops, void *arg,
+                 struct kernel **ret_kernel, struct err *err)
+{
+    struct kernel *k = xcalloc(1, sizeof(*k));
+    k->host = host;
+    k->ops = ops;
+    k->arg = arg;
+    k->process = KERNEL_PROCESS_UNSET;
+    k->interrupt_by_message = plan->spec->interrupt_by_message;
+    jmsg_session_init(&k->session);
+    int r = connection_make(host->runtime_dir, plan->spec->name, &k->session, &k->connection, err);
+    if (r >= 0)
+        r = kernel_process_start(plan, k->connection.file, &k->process, err);
+    if (r >= 0)
+        r = connect_channels(k, err);
+    if (r >= 0 && make_events(k) < 0)
+        r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a kernel");
+    if (r < 0) {
+        kernel_free(k);
+        return r;
+    }
+    k->deadline_ms = clock_monotonic_ms() + host->start_ms;
+    reaper_watch(k->process.ref.pid, on_exit_status, k);
+    start_tick(k);
+    *ret_kernel = k;
+    return 0;
+}
+
+void kernel_free(struct kernel *k)
+{
+    if (!k)
+        return;
+    if (pidref_is_set(&k->process.ref) && !k->exited)
+        reaper_forget(k->process.ref.pid);
+    if (k->timer)
+        event_free(k->timer);
+    if (k->tail_event)
+        event_free(k->tail_event);
+    for (int i = 0; i < CHANNEL_MAX; i++)
+        zsock_close(k->channels[i]);
+    kernel_process_done(&k->process);
+    connection_remove(&k->connection);
+    explicit_bzero(&k->session, sizeof(k->session));
+    free(k);
+}
+
+static void signal_leader(const struct kernel *k, int signum)
+{
+    if (!k->exited)
+        (void)!pidref_signal(&k->process.ref, signum); /* it may just be ending */
+}
+
+void kernel_hold(struct kernel *k, bool hold)
+{
+    if (k->held == hold || k->exited)
+        return;
+    k->held = hold;
+    signal_leader(k, hold ? SIGSTOP : SIGCONT);
+}
+
+int kernel_interrupt(struct kernel *k, struct err *err)
+{
+    kernel_hold(k, false);
+    if (k->exited || pidref_signal(&k->process.ref, 0) < 0)
+        return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the kernel is gone");
+    if (k->interrupt_by_message)
+        return send_message(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0}, json_object(), NULL);
+    /* The group: child processes of the cell are interrupted too. The leader was seen alive above. */
+    if (kill(-k->process.ref.pid, SIGINT) < 0)
+        return err_sys(err, ERR_RUNTIME_ERROR, errno, "interrupt the kernel");
+    return 0;
+}
+
+void kernel_stop(struct kernel *k)
+{
+    if (k->state == KERNEL_STARTING)
+        kernel_kill(k, "deleted");
+    if (k->state != KERNEL_READY)
+        return;
+    kernel_hold(k, false);
+    k->state = KERNEL_STOPPING;
+    (void)snprintf(k->reason, sizeof(k->reason), "deleted"); /* a short constant */
+    (void)!send_message(k, CHANNEL_CONTROL, "shutdown_request", (struct slice){0}, json_pack("{s:b}", "restart", 0),
+                       NULL); /* signals follow in any case */
+    arm(k, SHUTDOWN_GRACE_MS);
+}
+
+void kernel_kill(struct kernel *k, const char *reason)
+{
+    if (k->exited)
+        return;
+    if (reason && !k->reason[0])
+        (void)snprintf(k->reason, sizeof(k->reason), "%s", reason); /* cutting is fine */
+    k->state = KERNEL_STOPPING;
+    k->term_sent = true;
+    (void)leaf_kill(k->process.leaf); /* repeated by stop_tick */
+    arm(k, REKILL_MS);
+}

@@ -1,0 +1,87 @@
+/*
+ * One kernel: its process tree, its sockets and its life, from spawn to the last file gone.
+ *
+ *   STARTING ──(kernel_info_reply and an iopub message)──► READY ──kernel_stop──► STOPPING
+ *      │  kernel_info again every 100 ms,                    │      shutdown_request, 250 ms, SIGTERM,
+ *      │  start budget                                       │      300 ms, SIGKILL to the tree
+ *      └──────────────┬──────────────────────────────────────┴──────────┬─────────┘
+ *                     ▼ process reaped                                   ▼
+ *                 SETTLING: tree killed, what it sent before its end is read ──► DEAD (on_dead, once)
+ *
+ * Ready needs both halves: the reply proves the request path, the iopub message the subscription (outputs of a
+ * first cell would be lost otherwise). Descriptors 1 and 2 of the process end in a pipe that is always drained;
+ * its last 8 KiB explain a death.
+ *
+ * iopub has no back-pressure of its own: a slow subscriber loses messages silently. So everything is taken at
+ * once, and kernel_hold stops the process (SIGSTOP) while its reader lags behind.
+ *
+ * Callbacks come from the loop, never from inside a function of this module. Thread rule: loop thread only.
+ * Source: contracts/jupyter.md 1.12, kernels.md 5.
+ */
+#pragma once
+
+#include "execd/code/jmsg.h"
+#include "execd/code/kernelspec.h"
+
+struct event_base;
+struct zcontext;
+struct zmsg;
+struct kernel;
+
+#define KERNEL_TAIL_MAX  8192
+#define KERNEL_FRAME_MAX (32u << 20) /* largest frame of a message */
+
+/* What all kernels of a manager share. */
+struct kernel_host {
+    struct event_base *base;    /* borrowed */
+    struct zcontext *zcontext;  /* borrowed */
+    const char *runtime_dir;    /* borrowed */
+    int start_ms;
+    uint64_t frames_dropped;    /* malformed, wrongly signed or without a known cause */
+};
+
+/* A message and the frames it points into; owned by whom it was given to. */
+struct kernel_msg {
+    struct jmsg msg;
+    struct zmsg *frames; /* owned */
+    size_t size;
+    struct kernel_msg *next; /* for the owner's queue */
+};
+void kernel_msg_free(struct kernel_msg *m); /* NULL is fine */
+
+struct kernel_ops {
+    void (*on_ready)(void *arg);
+    void (*on_reply)(void *arg, const struct jmsg *msg);    /* shell; borrowed */
+    void (*on_iopub)(void *arg, struct kernel_msg *m);      /* has a parent; owned by the callee */
+    void (*on_output_lost)(void *arg);                      /* the connection broke: a message was too large */
+    void (*on_dead)(void *arg, const char *reason);         /* last call; the tree is gone */
+};
+
+struct kernel_plan {
+    const struct kernelspec *spec;
+    const char *cwd;         /* NULL or "" = execd's; made when missing */
+    const struct jmap *envs; /* may be NULL */
+};
+
+/* Validates, spawns, connects. -errno with the cause; then nothing is left behind. */
+int kernel_start(struct kernel_host *host, const struct kernel_plan *plan, const struct kernel_ops *ops, void *arg,
+                 struct kernel **ret_kernel, struct err *err) must_check;
+/* After on_dead nothing is left to do; before, the tree is killed on the spot and on_dead does not come. */
+void kernel_free(struct kernel *k);
+
+bool kernel_is_ready(const struct kernel *k);
+/* The working directory it was started in; empty when it was left to execd. */
+const char *kernel_cwd(const struct kernel *k);
+/* What it wrote to descriptors 1 and 2 lately: text, repaired UTF-8 is up to the reader. */
+const char *kernel_tail(const struct kernel *k);
+
+/* Sends an execute_request; ret_id is its msg_id. */
+int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX]) must_check;
+/* Sends something harmless on shell: wakes a kernel that has missed a request (contracts/jupyter.md 1.12). */
+void kernel_nudge(struct kernel *k);
+/* SIGINT to its process group, or interrupt_request where its kernelspec says so. */
+int kernel_interrupt(struct kernel *k, struct err *err) must_check;
+void kernel_hold(struct kernel *k, bool hold);
+
+void kernel_stop(struct kernel *k);                     /* politely, then not; idempotent */
+void kernel_kill(struct kernel *k, const char *reason); /* at once; reason (may be NULL) becomes on_dead's */

@@ -1,0 +1,59 @@
+/*
+ * Kernelspecs: which languages there are, and how to start a kernel for one.
+ *
+ * Looked up anew each time, so that dropping a kernel.json makes a language available at once. Folders, first
+ * hit by lower-cased name wins: every entry of $JUPYTER_PATH, /etc/opensandbox/kernelspecs, the user's data
+ * folder, <prefix of python3 on PATH>/share/jupyter, /usr/local/share/jupyter, /usr/share/jupyter,
+ * ~/.ipython. Without a spec for python, an importable ipykernel is enough.
+ * The files belong to the sandbox and are hostile: size, count and shape are bounded, a broken one is skipped.
+ * Thread rule: any thread; small blocking reads. Source: contracts/jupyter.md 1.15, execd.md 3.1.
+ */
+#pragma once
+
+#include "proto/base/err.h"
+#include "proto/json/jfield.h"
+
+#define KERNELSPEC_FILE_MAX (64u << 10)
+#define KERNELSPEC_SCAN_MAX 1000 /* directory entries looked at per folder */
+#define KERNELSPEC_MAX      256  /* specs known at once */
+
+struct kernelspec {
+    const char *name; /* folder name, lower case */
+    const char *display_name;
+    const char *language;
+    const char *resource_dir;
+    struct jstrings argv; /* not empty; placeholders not yet replaced */
+    struct jmap env;
+    const char *interrupt_mode;
+    bool interrupt_by_message;
+};
+
+/* Everything found at one time; strings live in its arena. */
+struct kernelspecs {
+    struct arena arena;
+    struct kernelspec items[KERNELSPEC_MAX];
+    size_t n;
+};
+
+/* Where to look: values of the environment, NULL where unset. */
+struct kernelspec_env {
+    const char *jupyter_path, *jupyter_data_dir, *home, *path;
+};
+
+/* Reads one kernel.json into ret_spec (name and resource_dir are left alone). Strings go to the arena. -EINVAL. */
+int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct kernelspec *ret_spec,
+                     struct err *err) must_check;
+
+struct kernelspecs *kernelspecs_scan(const struct kernelspec_env *env);
+void kernelspecs_free(struct kernelspecs *specs); /* NULL is fine */
+/* The spec for a language (any case): one named like the language, else like it with a 3 behind, else the first
+ * by name. NULL when there is none. */
+const struct kernelspec *kernelspecs_find(const struct kernelspecs *specs, const char *language);
+/* "bash, python", sorted, each once; "none". */
+void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size);
+
+/* argv with {connection_file} and {resource_dir} replaced; other braces stay. NULL when out of memory. */
+const char *const *kernelspec_argv(const struct kernelspec *spec, const char *connection_file,
+                                   struct arena *arena);
+/* A value of the spec's env with ${NAME} replaced from envp ("" when undefined). NULL when out of memory. */
+const char *kernelspec_env_value(const char *value, const char *const *envp, struct arena *arena);

@@ -1,0 +1,28 @@
+/*
+ * What kernels publish, as stream events: text, rich results, errors.
+ *
+ * Text goes out verbatim, in pieces of at most OUTPUT_PIECE bytes, cut between characters. Results carry every
+ * MIME type; text/plain stands under "text" and "text/plain", because clients read one or the other, and values
+ * that are no strings are sent as their JSON text, because some clients take strings only.
+ * Content comes from the kernel and may be of any shape: what does not fit is skipped or replaced.
+ * Thread rule: loop thread only. Source: contracts/execd.md 2.1, 2.6; jupyter.md 1.8, 1.10.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "execd/stream/channel.h"
+
+#define OUTPUT_PIECE (256u << 10)
+
+/* Appends the next piece of a stream message from *offset on and moves it; true when nothing is left. */
+bool output_stream(struct channel *ch, const json_t *content, size_t *offset);
+/* execute_result (with_count), display_data, update_display_data. */
+void output_result(struct channel *ch, const json_t *content, bool with_count);
+/* Pager output, which ipykernel sends as payload of the reply (`print?`). */
+void output_payloads(struct channel *ch, const json_t *reply);
+
+/* {"ename":…, "evalue":…, "traceback":[…]} of an error message or reply, complete whatever the kernel left out. */
+json_t *output_error_object(const json_t *content);
+void output_error(struct channel *ch, const json_t *error);           /* terminal */
+void output_error_as_text(struct channel *ch, const json_t *error);   /* its traceback on STDERR */

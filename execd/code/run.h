@@ -1,0 +1,50 @@
+/*
+ * One run of code: from the queue of its context to the terminal event of its channel.
+ *
+ *   QUEUED ──run_begin──► SENT ──status busy──► BUSY ──reply and idle, in any order──► DONE
+ *                           │                     │
+ *                           └─────────────────────┴──run_fail (death, interrupt, deletion)──► DONE
+ *
+ * Reply and outputs travel on different sockets, so a run ends only when both its execute_reply and its `idle`
+ * are in, matched by the request's msg_id. One of them missing is a kernel's fault and has a watchdog:
+ *   idle without reply    500 ms, then an error (the outcome is unknown)
+ *   reply without idle  2,000 ms, then the reply counts (outputs may be missing: said on STDERR)
+ *   no busy               a harmless message after 250 ms, 1 s, 4 s: some kernels miss a request until then
+ *
+ * Outputs are taken from the kernel at once and kept here while the channel has no room: above STORE_HOLD the
+ * kernel is stopped until the reader catches up, above STORE_MAX (a kernel that cannot be stopped) they are
+ * dropped and the loss is said. So a flood costs a bounded amount of memory and loses nothing in a healthy kernel.
+ *
+ * A context drives its runs and looks at run_is_done after every call; on_change tells it of what timers and
+ * readers caused. Thread rule: loop thread only. Source: contracts/jupyter.md 1.8, 1.9; kernels.md 5.
+ */
+#pragma once
+
+#include "execd/code/kernel.h"
+#include "execd/stream/channel.h"
+
+struct code_run;
+
+/* Channel with INIT = context_id; code is copied. NULL when code is too large for the memory at hand. */
+struct code_run *run_new(struct event_base *base, const struct channel_limits *limits, const char *context_id,
+                         const char *code, void (*on_change)(void *arg), void *arg);
+void run_free(struct code_run *run); /* NULL is fine; a run that is not DONE fails */
+
+struct channel *run_channel(struct code_run *run); /* borrowed */
+bool run_is_done(const struct code_run *run);
+/* The kernel is at work on it: an interrupt will hit. */
+bool run_is_busy(const struct code_run *run);
+bool run_failed(const struct code_run *run); /* DONE by an error */
+
+void run_begin(struct code_run *run, struct kernel *kernel);
+void run_take(struct code_run *run, struct kernel_msg *m); /* iopub; takes m, whatever its parent */
+void run_take_reply(struct code_run *run, const struct jmsg *msg);
+void run_output_lost(struct code_run *run);
+/* An interrupt is on its way: the kernel is not held back any more, outputs beyond the store are dropped. */
+void run_set_interrupted(struct code_run *run);
+/* Ends it now: outputs that were taken are shown first. detail (may be NULL) becomes a traceback line. */
+void run_fail(struct code_run *run, const char *ename, const char *evalue, const char *detail);
+
+/* Runs form the queue of their context. */
+struct code_run *run_next(const struct code_run *run);
+void run_set_next(struct code_run *run, struct code_run *next);
