@@ -49,6 +49,12 @@ static bool is_withheld(const char *entry, size_t name_len)
     return str_starts(entry, "OPENSANDBOX_") && name_contains_any(entry, name_len, secret_words);
 }
 
+/* Withheld from children like the rest, but no secret: execd itself looks for kernelspecs there. */
+static bool is_search_path(const char *entry)
+{
+    return str_starts(entry, "JUPYTER_PATH=") || str_starts(entry, "JUPYTER_DATA_DIR=");
+}
+
 static void capture_variables(void)
 {
     size_t n = 0, kept = 0;
@@ -58,6 +64,8 @@ static void capture_variables(void)
     for (size_t i = 0; i < n; i++) {
         size_t name_len = strcspn(environ[i], "=");
         if (environ[i][name_len] == '\0' || name_len == 0)
+            continue;
+        if (is_withheld(environ[i], name_len) && is_search_path(environ[i]))
             continue;
         if (is_withheld(environ[i], name_len))
             explicit_bzero(environ[i] + name_len + 1, strlen(environ[i] + name_len + 1));
