@@ -182,7 +182,9 @@ static bool unified_has(int fd, enum cgroup_controller c)
     if (c == CGROUP_CPUACCT)
         name = "cpu"; /* cpu.stat is in every group of a tree with or without the controller */
     ssize_t n = fd_slurp_at(fd, "cgroup.controllers", text, sizeof(text));
-    for (char *word = n > 0 ? strtok(text, " \n") : NULL; word != NULL; word = strtok(NULL, " \n")) {
+    char *rest = NULL;
+    for (char *word = n > 0 ? strtok_r(text, " \n", &rest) : NULL; word != NULL;
+         word = strtok_r(NULL, " \n", &rest)) {
         if (strcmp(word, name) == 0)
             return true;
     }

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from glob import glob
 
 from tree import BUILD, files, finish, skip
 
@@ -20,6 +21,10 @@ SUPPRESSED = {
 }
 
 
+# System headers are not read, except those whose macros are declarations and loops.
+MACROS = [*glob("/usr/include/uthash.h"), *glob("/usr/include/*/sys/queue.h")]
+
+
 def main():
     if not shutil.which("cppcheck"):
         skip("cppcheck is not installed")
@@ -30,8 +35,7 @@ def main():
         "cppcheck", "-q", "-I.", f"-j{os.cpu_count()}", "--std=c11", "--language=c", "--inline-suppr",
         "--enable=warning,performance,portability", f"--cppcheck-build-dir={cache}",
         "-D_GNU_SOURCE", '-DEXECD_VERSION="lint"',
-        # System headers are not read, except the one whose macros are loops.
-        "--include=/usr/include/uthash.h", "--suppress=*:/usr/include/uthash.h",
+        *[f"--include={header}" for header in MACROS], *[f"--suppress=*:{header}" for header in MACROS],
         "--template={file}:{line}: {id}: {message}",
         *[f"--suppress={rule}" for rule in SUPPRESSED], *map(str, sources),
     ]
