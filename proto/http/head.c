@@ -112,7 +112,8 @@ static int run_parser(struct head *h, llhttp_type_t type, char *text, size_t len
         h->method = llhttp_method_name((llhttp_method_t)parser.method);
     for (size_t i = 0; i < s->n_names; i++) {
         h->fields[i].name = terminate(text, s->names[i]);
-        h->fields[i].value = s->values[i].ptr ? terminate(text, s->values[i]) : "";
+        /* The span of an empty value lies behind its line: nothing may be written there. */
+        h->fields[i].value = s->values[i].len > 0 ? terminate(text, s->values[i]) : "";
     }
     h->n_fields = s->n_names;
     return 0;
@@ -353,7 +354,7 @@ int head_parse_response(struct head *h, char *text, size_t len, struct err *err)
     r = run_parser(h, HTTP_RESPONSE, text, len, &s, err);
     if (r < 0)
         return r;
-    if (s.reason.ptr)
+    if (s.reason.len > 0)
         h->reason = terminate(text, s.reason);
     if (h->status < 100 || h->status > 599)
         return err_set(err, ERR_BAD_REQUEST, EINVAL, "status %d", h->status);
