@@ -292,11 +292,18 @@ static void on_iopub_link(void *arg, bool up)
         k->ops->on_output_lost(k->arg);
 }
 
+/* A lost reply shows by itself: idle comes without it. Watched so that the next request finds a connection. */
+static void on_shell_link(void *arg, bool up)
+{
+    (void)arg;
+    (void)up;
+}
+
 static const struct {
     enum zsock_kind kind;
     struct zsock_ops ops;
 } channel_rows[CHANNEL_MAX] = {
-    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, NULL}},
+    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, on_shell_link}},
     [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link}},
     [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL}},
     [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL}},

@@ -13,6 +13,7 @@
 #define STORE_MAX     (64u << 20) /* nothing but status is kept above */
 #define NO_REPLY_MS   500
 #define NO_IDLE_MS    2000
+#define LOST_IDLE_MS  200 /* the connection broke: the idle most likely went with it */
 
 static const int nudge_ms[] = {250, 1000, 4000}; /* waits between the nudges */
 
@@ -201,6 +202,7 @@ void run_fail(struct code_run *run, const char *ename, const char *evalue, const
         conclude(run);
         return;
     }
+    run->lost = false; /* a kernel that dies breaks its connection, too */
     say_losses(run);
     if (run->error)
         output_error_as_text(run->channel, run->error);
@@ -286,7 +288,7 @@ static void judge(struct code_run *run)
     else if (run->idle)
         arm(run, NO_REPLY_MS);
     else if (run->reply)
-        arm(run, NO_IDLE_MS);
+        arm(run, run->lost ? LOST_IDLE_MS : NO_IDLE_MS);
 }
 
 static void on_room(void *arg)

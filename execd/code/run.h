@@ -8,7 +8,8 @@
  * Reply and outputs travel on different sockets, so a run ends only when both its execute_reply and its `idle`
  * are in, matched by the request's msg_id. One of them missing is a kernel's fault and has a watchdog:
  *   idle without reply    500 ms, then an error (the outcome is unknown)
- *   reply without idle  2,000 ms, then the reply counts (outputs may be missing: said on STDERR)
+ *   reply without idle  2,000 ms (200 ms after a broken connection), then the reply counts and STDERR says
+ *                       that outputs may be missing
  *   no busy               a harmless message after 250 ms, 1 s, 4 s: some kernels miss a request until then
  *
  * Outputs are taken from the kernel at once and kept here while the channel has no room: above STORE_HOLD the

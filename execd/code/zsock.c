@@ -12,6 +12,7 @@
 /* Sockets of the whole library: six per kernel (four channels and the two ends of a monitor). */
 #define SOCKETS_MAX 8192
 #define RECONNECT_MS 5 /* the library's 100 ms would show in every kernel start (contracts/jupyter.md 1.13) */
+#define RELINK_MS    20 /* after a broken connection: a peer that breaks each one must not keep the loop busy */
 
 struct zcontext {
     struct event_base *base; /* borrowed */
@@ -24,7 +25,8 @@ struct zsock {
     struct zcontext *context; /* borrowed */
     void *zmq;                /* owned */
     void *monitor;            /* owned; NULL without watch_link */
-    struct event *event, *monitor_event; /* owned */
+    struct event *event, *monitor_event, *relink; /* owned */
+    char *address; /* owned */
     const struct zsock_ops *ops;
     void *arg;
     unsigned depth; /* callbacks on the stack: freeing waits for them */
@@ -124,6 +126,9 @@ static void release(struct zsock *s)
         event_free(s->event);
     if (s->monitor_event)
         event_free(s->monitor_event);
+    if (s->relink)
+        event_free(s->relink);
+    free(s->address);
     if (s->monitor) {
         (void)zmq_socket_monitor(s->zmq, NULL, 0); /* fails only for a socket without monitor */
         (void)zmq_close(s->monitor);               /* fails only for a non-socket */
@@ -222,6 +227,23 @@ static uint16_t next_monitor_event(struct zsock *s)
     return number;
 }
 
+/* The library connects again after some breaks, but never after a frame over the limit. So it is made to forget
+ * the connection, whatever it had in mind, and is told anew. */
+static void unlink_peer(struct zsock *s)
+{
+    struct timeval tv = {.tv_usec = RELINK_MS * 1000};
+    (void)zmq_disconnect(s->zmq, s->address); /* unknown after a break that it does not mend */
+    (void)event_add(s->relink, &tv);          /* fails only when memory is exhausted */
+}
+
+static void on_relink(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct zsock *s = arg;
+    (void)zmq_connect(s->zmq, s->address); /* the address was good before */
+}
+
 static void on_monitor(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -231,8 +253,10 @@ static void on_monitor(evutil_socket_t fd, short what, void *arg)
     while (!s->closed && has_input(s->monitor)) {
         bool up = next_monitor_event(s) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
         /* The library queued all messages of the connection before it told of its end. */
-        if (!up)
+        if (!up) {
             zsock_drain(s);
+            unlink_peer(s);
+        }
         if (!s->closed)
             s->ops->on_link(s->arg, up);
     }
@@ -249,7 +273,8 @@ static int open_monitor(struct zsock *s)
     if (!s->monitor || set_int(s->monitor, ZMQ_LINGER, 0) < 0 || zmq_connect(s->monitor, address) < 0)
         return -zmq_errno();
     s->monitor_event = watch_fd(s->context, s->monitor, on_monitor, s);
-    if (!s->monitor_event)
+    s->relink = evtimer_new(s->context->base, on_relink, s);
+    if (!s->monitor_event || !s->relink)
         return -ENOMEM;
     event_active(s->monitor_event, EV_READ, 0);
     return 0;
@@ -265,6 +290,7 @@ int zsock_open(struct zcontext *context, const struct zsock_options *options, co
     s->context = context;
     s->ops = ops;
     s->arg = arg;
+    s->address = xstrdup(options->address);
     s->zmq = zmq_socket(context->zmq, options->kind == ZSOCK_SUB ? ZMQ_SUB : ZMQ_DEALER);
     r = s->zmq ? set_options(s->zmq, options) : -zmq_errno();
     if (r >= 0 && options->watch_link)
