@@ -6,14 +6,14 @@
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
 
-#define CODE_MAX     (16 << 20) /* bytes of one run; the route bounds the body */
+#define CODE_MAX (16 << 20) /* bytes of one run; the route bounds the body */
 #define LANGUAGE_MAX 64
 
 /* Message prefixes of contracts/execd.md 1.4. */
-#define PARSE_PREFIX    "error parsing request, MAYBE invalid body format. "
+#define PARSE_PREFIX "error parsing request, MAYBE invalid body format. "
 #define VALIDATE_PREFIX "invalid request, validation error "
-#define RUN_PREFIX      "error running codes "
-#define CREATE_PREFIX   "error creating code context. "
+#define RUN_PREFIX "error running codes "
+#define CREATE_PREFIX "error creating code context. "
 
 struct context_body {
     const char *id, *language, *cwd;
@@ -21,9 +21,12 @@ struct context_body {
 };
 static const struct jfield context_fields[] = {
     JFIELD(struct context_body, id, JFIELD_STRING, .max = 256, .doc = "context to run in"),
-    JFIELD(struct context_body, language, JFIELD_STRING, .max = LANGUAGE_MAX, .doc = "language of the code"),
-    JFIELD(struct context_body, cwd, JFIELD_STRING, .max = 4095, .doc = "working directory of the kernel"),
-    JFIELD(struct context_body, envs, JFIELD_MAP, .max = 1000, .doc = "variables added to the kernel's environment"),
+    JFIELD(struct context_body, language, JFIELD_STRING, .max = LANGUAGE_MAX,
+           .doc = "language of the code"),
+    JFIELD(struct context_body, cwd, JFIELD_STRING, .max = 4095,
+           .doc = "working directory of the kernel"),
+    JFIELD(struct context_body, envs, JFIELD_MAP, .max = 1000,
+           .doc = "variables added to the kernel's environment"),
 };
 
 struct code_body {
@@ -32,8 +35,8 @@ struct code_body {
 };
 static const struct jfield code_fields[] = {
     JFIELD(struct code_body, code, JFIELD_STRING, .max = CODE_MAX, .doc = "text to run"),
-    JFIELD(struct code_body, context, JFIELD_OBJECT, .sub = context_fields, .n_sub = ARRAY_LEN(context_fields),
-           .doc = "where to run it"),
+    JFIELD(struct code_body, context, JFIELD_OBJECT, .sub = context_fields,
+           .n_sub = ARRAY_LEN(context_fields), .doc = "where to run it"),
 };
 
 static bool is_empty(const char *text)
@@ -41,11 +44,12 @@ static bool is_empty(const char *text)
     return !text || !text[0];
 }
 
-static int decode(struct http_req *req, const struct jfield *fields, size_t n_fields, void *target, struct err *err)
+static int decode(struct http_req *req, const struct jfield *fields, size_t n_fields, void *target,
+                  struct err *err)
 {
     struct slice body = http_req_body(req);
-    int r = jfield_decode_text(fields, n_fields, body.ptr, body.len, false, target, http_req_arena(req),
-                               ERR_INVALID_REQUEST_BODY, NULL, err);
+    int r = jfield_decode_text(fields, n_fields, body.ptr, body.len, false, target,
+                               http_req_arena(req), ERR_INVALID_REQUEST_BODY, NULL, err);
     return r < 0 ? err_wrap(err, PARSE_PREFIX "%s", "body") : 0;
 }
 
@@ -53,18 +57,20 @@ static enum http_result fail_with(struct http_req *req, const char *prefix, cons
 {
     char text[ERR_TEXT_MAX * 2];
     struct err named = *err;
-    (void)snprintf(text, sizeof(text), "%s%s", prefix, err->text);         /* fits */
-    (void)snprintf(named.text, sizeof(named.text), "%.*s", ERR_TEXT_MAX - 1, text); /* cut at the struct's limit */
+    (void)snprintf(text, sizeof(text), "%s%s", prefix, err->text); /* fits */
+    (void)snprintf(named.text, sizeof(named.text), "%.*s", ERR_TEXT_MAX - 1,
+                   text); /* cut at the struct's limit */
     return http_resp_error(req, &named);
 }
 
 /* ---- POST /code --------------------------------------------------------------------------------- */
 
 /* No language, or "command": the text is for the shell (contracts/execd.md 1.6). */
-static enum http_result run_in_shell(struct http_req *req, struct api *api, const struct code_body *body,
-                                     bool background)
+static enum http_result run_in_shell(struct http_req *req, struct api *api,
+                                     const struct code_body *body, bool background)
 {
-    struct command_request request = {.command = body->code, .cwd = body->context.cwd, .background = background};
+    struct command_request request = {
+        .command = body->code, .cwd = body->context.cwd, .background = background};
     struct command *command;
     struct channel *channel;
     struct err err = {0};
@@ -79,7 +85,8 @@ static enum http_result run_in_shell(struct http_req *req, struct api *api, cons
     return result;
 }
 
-static enum http_result run_in_kernel(struct http_req *req, struct api *api, const struct code_body *body)
+static enum http_result run_in_kernel(struct http_req *req, struct api *api,
+                                      const struct code_body *body)
 {
     struct code_context *ctx = NULL;
     struct channel *channel;
@@ -107,9 +114,11 @@ enum http_result h_code_run(struct http_req *req, void *app)
     if (decode(req, code_fields, ARRAY_LEN(code_fields), &body, &err) < 0)
         return http_resp_error(req, &err);
     if (is_empty(body.code))
-        return http_resp_fail(req, ERR_INVALID_REQUEST_BODY,
-                              VALIDATE_PREFIX "Key: 'RunCodeRequest.Code' Error:Field validation for 'Code' failed on "
-                                              "the 'required' tag");
+        return http_resp_fail(
+            req, ERR_INVALID_REQUEST_BODY,
+            VALIDATE_PREFIX
+            "Key: 'RunCodeRequest.Code' Error:Field validation for 'Code' failed on "
+            "the 'required' tag");
     const char *language = body.context.language;
     if (is_empty(language) || strcmp(language, "command") == 0)
         return run_in_shell(req, api, &body, false);
@@ -122,9 +131,11 @@ enum http_result h_code_run(struct http_req *req, void *app)
 
 static json_t *describe(const struct code_context *ctx, bool with_cwd)
 {
-    json_t *json = json_pack("{s:s, s:s}", "id", code_context_id(ctx), "language", code_context_language(ctx));
+    json_t *json =
+        json_pack("{s:s, s:s}", "id", code_context_id(ctx), "language", code_context_language(ctx));
     if (with_cwd && code_context_cwd(ctx)[0])
-        (void)json_object_set_new(json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
+        (void)json_object_set_new(
+            json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
     return json;
 }
 
@@ -172,12 +183,14 @@ enum http_result h_context_create(struct http_req *req, void *app)
     if (is_empty(body.language))
         return http_resp_fail(req, ERR_INVALID_REQUEST_BODY, CREATE_PREFIX "language: which one?");
     if (!has_contexts(body.language))
-        return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s", body.language);
+        return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
+                              body.language);
     struct create_wait *wait = arena_alloc(http_req_arena(req), sizeof(*wait));
     if (!wait)
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, CREATE_PREFIX "no memory");
     *wait = (struct create_wait){req, api->code};
-    if (code_context_create(api->code, body.language, body.cwd, &body.envs, on_context_ready, wait, &err) < 0)
+    if (code_context_create(api->code, body.language, body.cwd, &body.envs, on_context_ready, wait,
+                            &err) < 0)
         return fail_with(req, CREATE_PREFIX, &err);
     http_req_on_close(req, on_create_closed, wait);
     return H_WAIT;
@@ -188,12 +201,14 @@ enum http_result h_context_list(struct http_req *req, void *app)
     struct api *api = app;
     const char *language = http_req_query(req, "language", 0);
     if (!is_empty(language) && !has_contexts(language))
-        return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s", language);
+        return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
+                              language);
     json_t *list = json_array();
     struct code_context *ctx = NULL;
     while (api->code && (ctx = code_context_next(api->code, ctx)))
         if (is_empty(language) || strcmp(code_context_language(ctx), language) == 0)
-            (void)json_array_append_new(list, describe(ctx, false)); /* without memory it is missing */
+            (void)json_array_append_new(list,
+                                        describe(ctx, false)); /* without memory it is missing */
     return http_resp_json(req, 200, list);
 }
 
@@ -204,7 +219,8 @@ static struct code_context *find_context(struct http_req *req, struct api *api)
 
 static enum http_result not_found(struct http_req *req)
 {
-    return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "context %s not found", http_req_param(req, "contextId"));
+    return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "context %s not found",
+                          http_req_param(req, "contextId"));
 }
 
 enum http_result h_context_get(struct http_req *req, void *app)
@@ -255,7 +271,8 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
     if (is_empty(language))
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'language'");
     if (!has_contexts(language))
-        return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s", language);
+        return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
+                              language);
     struct delete_wait *wait = xnew(struct delete_wait);
     struct code_context *ctx = api->code ? code_context_next(api->code, NULL) : NULL;
     while (ctx) {

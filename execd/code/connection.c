@@ -13,11 +13,12 @@
 #include "proto/base/path.h"
 
 #define FOLDER_NAME_LEN 16 /* hex digits: unguessable and short */
-#define LONGEST_NAME    "/kernel.json"
+#define LONGEST_NAME "/kernel.json"
 
 static const char *const port_keys[CHANNEL_MAX] = {
-    [CHANNEL_SHELL] = "shell_port",     [CHANNEL_IOPUB] = "iopub_port",  [CHANNEL_STDIN] = "stdin_port",
-    [CHANNEL_CONTROL] = "control_port", [CHANNEL_HEARTBEAT] = "hb_port",
+    [CHANNEL_SHELL] = "shell_port",  [CHANNEL_IOPUB] = "iopub_port",
+    [CHANNEL_STDIN] = "stdin_port",  [CHANNEL_CONTROL] = "control_port",
+    [CHANNEL_HEARTBEAT] = "hb_port",
 };
 
 int connection_prepare(const char *runtime_dir, struct err *err)
@@ -25,8 +26,8 @@ int connection_prepare(const char *runtime_dir, struct err *err)
     struct stat st;
     size_t room = CONNECTION_PATH_MAX - FOLDER_NAME_LEN - sizeof("/" LONGEST_NAME);
     if (runtime_dir[0] != '/' || strlen(runtime_dir) > room)
-        return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "runtime folder '%s': absolute, at most %zu bytes",
-                       runtime_dir, room);
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL,
+                       "runtime folder '%s': absolute, at most %zu bytes", runtime_dir, room);
     if (mkdir(runtime_dir, 0700) < 0 && errno == ENOENT) {
         cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         (void)!path_mkdirs_in_root(root, runtime_dir + 1, 0700); /* the check below tells */
@@ -34,19 +35,23 @@ int connection_prepare(const char *runtime_dir, struct err *err)
     if (lstat(runtime_dir, &st) < 0)
         return err_sys(err, ERR_KERNEL_UNAVAILABLE, errno, "make '%s'", runtime_dir);
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-        return err_set(err, ERR_KERNEL_UNAVAILABLE, EPERM, "'%s' must be a folder of uid %u with mode 0700",
-                       runtime_dir, (unsigned)geteuid());
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, EPERM,
+                       "'%s' must be a folder of uid %u with mode 0700", runtime_dir,
+                       (unsigned)geteuid());
     return 0;
 }
 
-static json_t *describe(const struct connection *c, const char *kernel_name, const struct jmsg_session *session)
+static json_t *describe(const struct connection *c, const char *kernel_name,
+                        const struct jmsg_session *session)
 {
     char prefix[CONNECTION_PATH_MAX + 2];
     (void)snprintf(prefix, sizeof(prefix), "%s/s", c->dir); /* fits */
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s}", "transport", "ipc", "ip", prefix, "key", session->key,
-                             "signature_scheme", "hmac-sha256", "kernel_name", kernel_name);
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "transport", "ipc", "ip", prefix, "key",
+                  session->key, "signature_scheme", "hmac-sha256", "kernel_name", kernel_name);
     for (int i = 0; json && i < CHANNEL_MAX; i++)
-        (void)json_object_set_new(json, port_keys[i], json_integer(i + 1)); /* a missing key shows at start */
+        (void)json_object_set_new(json, port_keys[i],
+                                  json_integer(i + 1)); /* a missing key shows at start */
     return json;
 }
 
@@ -56,8 +61,9 @@ static int write_file(const struct connection *c, const char *text)
     return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
 }
 
-int connection_make(const char *runtime_dir, const char *kernel_name, const struct jmsg_session *session,
-                    struct connection *ret_connection, struct err *err)
+int connection_make(const char *runtime_dir, const char *kernel_name,
+                    const struct jmsg_session *session, struct connection *ret_connection,
+                    struct err *err)
 {
     struct connection c;
     char name[ID_HEX_LEN + 1];
@@ -65,8 +71,10 @@ int connection_make(const char *runtime_dir, const char *kernel_name, const stru
     int r = connection_prepare(runtime_dir, err);
     if (r < 0)
         return r;
-    (void)snprintf(c.dir, sizeof(c.dir), "%s/%.*s", runtime_dir, FOLDER_NAME_LEN, name); /* length checked above */
-    (void)snprintf(c.file, sizeof(c.file), "%.*s%s", CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c.dir,
+    (void)snprintf(c.dir, sizeof(c.dir), "%s/%.*s", runtime_dir, FOLDER_NAME_LEN,
+                   name); /* length checked above */
+    (void)snprintf(c.file, sizeof(c.file), "%.*s%s",
+                   CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c.dir,
                    LONGEST_NAME); /* as above */
     if (mkdir(c.dir, 0700) < 0)
         return err_sys(err, ERR_KERNEL_UNAVAILABLE, errno, "make '%s'", c.dir);
@@ -85,7 +93,8 @@ int connection_make(const char *runtime_dir, const char *kernel_name, const stru
     return 0;
 }
 
-void connection_address(const struct connection *c, enum kernel_channel channel, char *buf, size_t size)
+void connection_address(const struct connection *c, enum kernel_channel channel, char *buf,
+                        size_t size)
 {
     (void)snprintf(buf, size, "ipc://%s/s-%d", c->dir, (int)channel + 1); /* callers give room */
 }

@@ -12,7 +12,14 @@
 #include "proto/base/err.h"
 
 /* The channels of a kernel; the value plus one is the "port" in the connection file. */
-enum kernel_channel { CHANNEL_SHELL, CHANNEL_IOPUB, CHANNEL_STDIN, CHANNEL_CONTROL, CHANNEL_HEARTBEAT, CHANNEL_MAX };
+enum kernel_channel {
+    CHANNEL_SHELL,
+    CHANNEL_IOPUB,
+    CHANNEL_STDIN,
+    CHANNEL_CONTROL,
+    CHANNEL_HEARTBEAT,
+    CHANNEL_MAX
+};
 
 #define CONNECTION_PATH_MAX 100 /* of a socket: sun_path holds 108 */
 
@@ -24,8 +31,10 @@ struct connection {
 /* Makes runtime_dir (0700) when it is missing; refuses one that others could use. */
 int connection_prepare(const char *runtime_dir, struct err *err) must_check;
 /* Makes folder and file. Nothing is left behind on failure. */
-int connection_make(const char *runtime_dir, const char *kernel_name, const struct jmsg_session *session,
-                    struct connection *ret_connection, struct err *err) must_check;
+int connection_make(const char *runtime_dir, const char *kernel_name,
+                    const struct jmsg_session *session, struct connection *ret_connection,
+                    struct err *err) must_check;
 /* "ipc:///.../s-1" */
-void connection_address(const struct connection *connection, enum kernel_channel channel, char *buf, size_t size);
+void connection_address(const struct connection *connection, enum kernel_channel channel, char *buf,
+                        size_t size);
 void connection_remove(struct connection *connection); /* legal on a zeroed struct */

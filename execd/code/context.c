@@ -28,15 +28,15 @@ struct code_context {
     struct code_manager *manager; /* borrowed */
     enum context_state state;
     char id[ID_UUID_LEN + 1];
-    char *language, *cwd; /* owned; cwd as it was asked for, "" if not */
-    bool is_default;      /* made by a run without context */
-    struct kernel *kernel; /* owned; NULL once it is dead and its end was handled */
-    bool kernel_ended;     /* to be freed by post */
+    char *language, *cwd;             /* owned; cwd as it was asked for, "" if not */
+    bool is_default;                  /* made by a run without context */
+    struct kernel *kernel;            /* owned; NULL once it is dead and its end was handled */
+    bool kernel_ended;                /* to be freed by post */
     struct code_run *current, *queue; /* owned */
     unsigned n_queued;
-    bool interrupt_wanted; /* as soon as the current run is busy */
+    bool interrupt_wanted;                /* as soon as the current run is busy */
     struct event *interrupt_timer, *post; /* owned */
-    code_ready_fn on_ready; /* NULL once called or cancelled */
+    code_ready_fn on_ready;               /* NULL once called or cancelled */
     void *ready_arg;
     struct err start_err;
     void (*on_gone)(void *arg);
@@ -62,8 +62,8 @@ static const char *copy_env(const char *name)
     return value ? xstrdup(value) : NULL;
 }
 
-int code_manager_new(struct event_base *base, const struct code_config *config, struct code_manager **ret_manager,
-                     struct err *err)
+int code_manager_new(struct event_base *base, const struct code_config *config,
+                     struct code_manager **ret_manager, struct err *err)
 {
     int r = connection_prepare(config->runtime_dir, err);
     if (r < 0)
@@ -88,7 +88,8 @@ int code_manager_new(struct event_base *base, const struct code_config *config, 
     return 0;
 }
 
-static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue, const char *detail);
+static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
+                      const char *detail);
 
 static void context_free(struct code_context *ctx)
 {
@@ -166,7 +167,10 @@ const char *code_context_cwd(const struct code_context *ctx)
 const char *code_context_state(const struct code_context *ctx)
 {
     static const char *const names[] = {
-        [CONTEXT_STARTING] = "starting", [CONTEXT_READY] = "idle", [CONTEXT_DEAD] = "dead", [CONTEXT_GONE] = "dead",
+        [CONTEXT_STARTING] = "starting",
+        [CONTEXT_READY] = "idle",
+        [CONTEXT_DEAD] = "dead",
+        [CONTEXT_GONE] = "dead",
     };
     return ctx->state == CONTEXT_READY && ctx->current ? "busy" : names[ctx->state];
 }
@@ -182,7 +186,8 @@ static void forget_run(struct code_context *ctx, struct code_run *run)
     run_free(run);
 }
 
-static void fail_queue(struct code_context *ctx, const char *ename, const char *evalue, const char *detail)
+static void fail_queue(struct code_context *ctx, const char *ename, const char *evalue,
+                       const char *detail)
 {
     while (ctx->queue) {
         struct code_run *run = ctx->queue;
@@ -201,7 +206,8 @@ static void end_current(struct code_context *ctx)
     (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
 }
 
-static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue, const char *detail)
+static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
+                      const char *detail)
 {
     if (ctx->current) {
         run_fail(ctx->current, ename, evalue, detail);
@@ -216,7 +222,8 @@ static void context_tick(struct code_context *ctx)
 {
     if (ctx->current && ctx->interrupt_wanted && run_is_busy(ctx->current)) {
         ctx->interrupt_wanted = false;
-        (void)!kernel_interrupt(ctx->kernel, NULL); /* the timer kills a kernel that does not react */
+        (void)!kernel_interrupt(ctx->kernel,
+                                NULL); /* the timer kills a kernel that does not react */
     }
     if (ctx->current && run_is_done(ctx->current))
         end_current(ctx);
@@ -296,15 +303,19 @@ static void on_kernel_dead(void *arg, const char *reason)
     char evalue[600];
     bool starting = ctx->state == CONTEXT_STARTING;
     const char *tail = kernel_tail(ctx->kernel);
-    (void)snprintf(evalue, sizeof(evalue), starting ? "EXECD_001: the kernel did not start: %s"
-                                                    : "EXECD_001: the kernel died: %s", reason); /* cutting is fine */
+    (void)snprintf(evalue, sizeof(evalue),
+                   starting ? "EXECD_001: the kernel did not start: %s"
+                            : "EXECD_001: the kernel died: %s",
+                   reason); /* cutting is fine */
     fail_runs(ctx, starting ? "KernelStartError" : "KernelDied", evalue, tail);
     if (ctx->state != CONTEXT_GONE)
         ctx->manager->counts.kernels_died++;
     if (starting) {
         size_t len = strlen(tail), show = MIN(len, (size_t)120);
-        (void)err_set(&ctx->start_err, ERR_KERNEL_UNAVAILABLE, EIO, "EXECD_001: the kernel did not start: %.100s%s%s",
-                      reason, len ? "; it said: " : "", tail + len - show); /* the value is kept, not returned */
+        (void)err_set(&ctx->start_err, ERR_KERNEL_UNAVAILABLE, EIO,
+                      "EXECD_001: the kernel did not start: %.100s%s%s", reason,
+                      len ? "; it said: " : "",
+                      tail + len - show); /* the value is kept, not returned */
     }
     if (ctx->state != CONTEXT_GONE)
         ctx->state = starting ? CONTEXT_GONE : CONTEXT_DEAD;
@@ -372,7 +383,8 @@ static void on_interrupt_timeout(evutil_socket_t fd, short what, void *arg)
         kernel_kill(ctx->kernel, reason);
 }
 
-static struct code_context *context_new(struct code_manager *m, const char *language, const char *cwd)
+static struct code_context *context_new(struct code_manager *m, const char *language,
+                                        const char *cwd)
 {
     struct code_context *ctx = xnew(struct code_context);
     ctx->manager = m;
@@ -383,8 +395,9 @@ static struct code_context *context_new(struct code_manager *m, const char *lang
     ctx->interrupt_timer = evtimer_new(m->base, on_interrupt_timeout, ctx);
     if (!ctx->post || !ctx->interrupt_timer)
         abort(); /* as xmalloc: two small blocks */
-    (void)err_set(&ctx->start_err, ERR_KERNEL_UNAVAILABLE, ECANCELED,
-                  "EXECD_001: the context was deleted while its kernel was starting"); /* kept, not returned */
+    (void)err_set(
+        &ctx->start_err, ERR_KERNEL_UNAVAILABLE, ECANCELED,
+        "EXECD_001: the context was deleted while its kernel was starting"); /* kept, not returned */
     return ctx;
 }
 
@@ -424,13 +437,14 @@ static void append_context(struct code_manager *m, struct code_context *ctx)
     *at = ctx;
 }
 
-static int context_create(struct code_manager *m, const char *language, const char *cwd, const struct jmap *envs,
-                          struct code_context **ret_ctx, struct err *err)
+static int context_create(struct code_manager *m, const char *language, const char *cwd,
+                          const struct jmap *envs, struct code_context **ret_ctx, struct err *err)
 {
     struct kernelspecs *specs;
     struct kernel_plan plan = {.cwd = cwd, .envs = envs};
     if (count_contexts(m) >= m->config.contexts_max)
-        return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN, "%u code contexts at once is the limit: delete one first",
+        return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
+                       "%u code contexts at once is the limit: delete one first",
                        m->config.contexts_max);
     int r = find_spec(m, language, &specs, &plan.spec, err);
     if (r < 0)
@@ -447,8 +461,8 @@ static int context_create(struct code_manager *m, const char *language, const ch
     return 0;
 }
 
-int code_context_create(struct code_manager *m, const char *language, const char *cwd, const struct jmap *envs,
-                        code_ready_fn on_ready, void *arg, struct err *err)
+int code_context_create(struct code_manager *m, const char *language, const char *cwd,
+                        const struct jmap *envs, code_ready_fn on_ready, void *arg, struct err *err)
 {
     struct code_context *ctx;
     int r = context_create(m, language, cwd, envs, &ctx, err);
@@ -483,7 +497,8 @@ void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void
 static struct code_context *find_default(struct code_manager *m, const char *language)
 {
     struct code_context *ctx = NULL;
-    while ((ctx = code_context_next(m, ctx)) && !(ctx->is_default && str_eq_nocase(ctx->language, language)))
+    while ((ctx = code_context_next(m, ctx)) &&
+           !(ctx->is_default && str_eq_nocase(ctx->language, language)))
         ;
     if (ctx && ctx->state == CONTEXT_DEAD) {
         code_context_delete(ctx, NULL, NULL);
@@ -492,8 +507,8 @@ static struct code_context *find_default(struct code_manager *m, const char *lan
     return ctx;
 }
 
-int code_run(struct code_manager *m, struct code_context *ctx, const char *language, const char *code,
-             struct channel **ret_channel, struct err *err)
+int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
+             const char *code, struct channel **ret_channel, struct err *err)
 {
     if (!ctx)
         ctx = find_default(m, language);
@@ -504,14 +519,17 @@ int code_run(struct code_manager *m, struct code_context *ctx, const char *langu
         ctx->is_default = true;
     }
     if (ctx->state == CONTEXT_DEAD)
-        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH,
-                       "EXECD_001: the kernel of context %s is dead: delete the context and make a new one", ctx->id);
+        return err_set(
+            err, ERR_KERNEL_UNAVAILABLE, ESRCH,
+            "EXECD_001: the kernel of context %s is dead: delete the context and make a new one",
+            ctx->id);
     if (ctx->n_queued >= m->config.queue_max)
-        return err_set(err, ERR_OVERLOADED, EAGAIN, "%u runs are waiting in context %s already", ctx->n_queued,
-                       ctx->id);
+        return err_set(err, ERR_OVERLOADED, EAGAIN, "%u runs are waiting in context %s already",
+                       ctx->n_queued, ctx->id);
     struct code_run *run = run_new(m->base, &m->config.channel, ctx->id, code, on_run_change, ctx);
     if (!run)
-        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %zu bytes of code", strlen(code));
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %zu bytes of code",
+                       strlen(code));
     *ret_channel = channel_ref(run_channel(run));
     enqueue(ctx, run);
     return 0;
@@ -522,7 +540,8 @@ int code_interrupt(struct code_context *ctx, struct err *err)
     int grace_ms = ctx->manager->config.interrupt_grace_ms;
     struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
     if (ctx->state == CONTEXT_DEAD || ctx->state == CONTEXT_GONE)
-        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "the kernel of context %s is dead", ctx->id);
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "the kernel of context %s is dead",
+                       ctx->id);
     fail_queue(ctx, "ExecutionAborted", "dropped from the queue by an interrupt", NULL);
     if (!ctx->current)
         return 0;

@@ -29,24 +29,28 @@ void code_manager_free(struct code_manager *m); /* kills every kernel */
 
 /* Starts a kernel and calls on_ready (posted, once): context, or NULL with err. cwd/envs may be NULL/empty. */
 typedef void (*code_ready_fn)(void *arg, struct code_context *ctx, const struct err *err);
-int code_context_create(struct code_manager *m, const char *language, const char *cwd, const struct jmap *envs,
-                        code_ready_fn on_ready, void *arg, struct err *err) must_check;
-void code_cancel_ready(struct code_manager *m, void *arg); /* the asker is gone; the context stays */
+int code_context_create(struct code_manager *m, const char *language, const char *cwd,
+                        const struct jmap *envs, code_ready_fn on_ready, void *arg,
+                        struct err *err) must_check;
+void code_cancel_ready(struct code_manager *m,
+                       void *arg); /* the asker is gone; the context stays */
 
 struct code_context *code_context_find(struct code_manager *m, const char *id);
-struct code_context *code_context_next(struct code_manager *m, struct code_context *prev); /* NULL starts; oldest first */
+struct code_context *code_context_next(struct code_manager *m,
+                                       struct code_context *prev); /* NULL starts; oldest first */
 const char *code_context_id(const struct code_context *ctx);
 const char *code_context_language(const struct code_context *ctx);
 const char *code_context_cwd(const struct code_context *ctx);
-const char *code_context_state(const struct code_context *ctx); /* "starting", "idle", "busy", "dead" */
+const char *
+code_context_state(const struct code_context *ctx); /* "starting", "idle", "busy", "dead" */
 
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);
 
 /* Queues code. ctx NULL: the default context of `language`, started if needed (the channel exists at once and
  * tells of a failed start by an ERROR event). *ret_channel is the caller's reference; INIT text = context id. */
-int code_run(struct code_manager *m, struct code_context *ctx, const char *language, const char *code,
-             struct channel **ret_channel, struct err *err) must_check;
+int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
+             const char *code, struct channel **ret_channel, struct err *err) must_check;
 /* Interrupts the current run (and drops queued ones: they end with an error event). */
 int code_interrupt(struct code_context *ctx, struct err *err) must_check;
 

@@ -97,8 +97,8 @@ static int parse_headers(const struct slice *parts, struct jmsg *msg, struct err
 {
     struct slice header = parts[PART_HEADER], parent = parts[PART_PARENT];
     if (header.len > JMSG_HEADER_MAX || parent.len > JMSG_HEADER_MAX)
-        return err_set(err, 0, EBADMSG, "header of %zu and parent of %zu bytes, at most %u", header.len,
-                       parent.len, JMSG_HEADER_MAX);
+        return err_set(err, 0, EBADMSG, "header of %zu and parent of %zu bytes, at most %u",
+                       header.len, parent.len, JMSG_HEADER_MAX);
     json_t *object = load_object(header);
     bool good = object && copy_field(object, "msg_id", msg->id, sizeof(msg->id)) &&
                 copy_field(object, "msg_type", msg->type, sizeof(msg->type));
@@ -114,17 +114,19 @@ static int parse_headers(const struct slice *parts, struct jmsg *msg, struct err
     return 0;
 }
 
-int jmsg_parse(const struct slice *frames, size_t n, const struct jmsg_session *session, struct jmsg *ret_msg,
-               struct err *err)
+int jmsg_parse(const struct slice *frames, size_t n, const struct jmsg_session *session,
+               struct jmsg *ret_msg, struct err *err)
 {
     size_t at = 0;
     while (at < n && at <= JMSG_IDENTS_MAX &&
-           !(frames[at].len == delimiter.len && memcmp(frames[at].ptr, delimiter.ptr, delimiter.len) == 0))
+           !(frames[at].len == delimiter.len &&
+             memcmp(frames[at].ptr, delimiter.ptr, delimiter.len) == 0))
         at++;
     if (at >= n || at > JMSG_IDENTS_MAX)
         return err_set(err, 0, EBADMSG, "no delimiter in %zu frames", n);
     if (n - at < PART_COUNT)
-        return err_set(err, 0, EBADMSG, "%zu frames behind the delimiter, at least 5 expected", n - at - 1);
+        return err_set(err, 0, EBADMSG, "%zu frames behind the delimiter, at least 5 expected",
+                       n - at - 1);
     const struct slice *parts = frames + at;
     if (!signature_is_good(session, parts[PART_SIGNATURE], parts + PART_HEADER))
         return err_set(err, 0, EBADMSG, "wrong signature");
@@ -153,16 +155,18 @@ static char *build_header(struct jmsg_session *session, const char *type, char i
 {
     char date[CLOCK_RFC3339_MAX];
     clock_format_us(clock_wall_us(), date);
-    (void)snprintf(id, JMSG_ID_MAX, "%s_%llu", session->id, (unsigned long long)++session->sent); /* fits */
-    json_t *header = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "session", session->id, "username",
-                               "execd", "date", date, "msg_type", type, "version", PROTOCOL_VERSION);
+    (void)snprintf(id, JMSG_ID_MAX, "%s_%llu", session->id,
+                   (unsigned long long)++session->sent); /* fits */
+    json_t *header =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "session", session->id,
+                  "username", "execd", "date", date, "msg_type", type, "version", PROTOCOL_VERSION);
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     return text;
 }
 
-int jmsg_build(struct jmsg_session *session, const char *type, struct slice parent, const json_t *content,
-               struct jmsg_out *ret_out)
+int jmsg_build(struct jmsg_session *session, const char *type, struct slice parent,
+               const json_t *content, struct jmsg_out *ret_out)
 {
     char id[JMSG_ID_MAX];
     char *header = build_header(session, type, id);

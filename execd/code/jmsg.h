@@ -14,11 +14,11 @@
 
 #include "proto/base/err.h"
 
-#define JMSG_ID_MAX     128 /* msg_id with its NUL; longer ones are refused */
-#define JMSG_TYPE_MAX   64
+#define JMSG_ID_MAX 128 /* msg_id with its NUL; longer ones are refused */
+#define JMSG_TYPE_MAX 64
 #define JMSG_IDENTS_MAX 16
 #define JMSG_HEADER_MAX (64u << 10) /* header and parent_header, bytes each */
-#define JMSG_KEY_HEX    64          /* 256 bits; the hex text itself is the HMAC key */
+#define JMSG_KEY_HEX 64             /* 256 bits; the hex text itself is the HMAC key */
 
 /* One side of a conversation: what signs and numbers messages. */
 struct jmsg_session {
@@ -38,8 +38,8 @@ struct jmsg {
 };
 
 /* Takes the frames apart and checks the signature. -EBADMSG with the reason. */
-int jmsg_parse(const struct slice *frames, size_t n, const struct jmsg_session *session, struct jmsg *ret_msg,
-               struct err *err) must_check;
+int jmsg_parse(const struct slice *frames, size_t n, const struct jmsg_session *session,
+               struct jmsg *ret_msg, struct err *err) must_check;
 /* Parses content into an object (null counts as {}); idempotent. -EBADMSG, -ENOMEM. */
 int jmsg_load(struct jmsg *msg) must_check;
 void jmsg_done(struct jmsg *msg);
@@ -47,12 +47,13 @@ void jmsg_done(struct jmsg *msg);
 /* A message to send. */
 #define JMSG_OUT_FRAMES 6
 struct jmsg_out {
-    struct slice frames[JMSG_OUT_FRAMES]; /* delimiter, signature, header, parent, metadata, content */
+    struct slice
+        frames[JMSG_OUT_FRAMES]; /* delimiter, signature, header, parent, metadata, content */
     char id[JMSG_ID_MAX];
     char signature[65];
     char *header, *content; /* owned */
 };
 /* parent: header of the message that this one answers, empty = none. Does not take content. -ENOMEM. */
-int jmsg_build(struct jmsg_session *session, const char *type, struct slice parent, const json_t *content,
-               struct jmsg_out *ret_out) must_check;
+int jmsg_build(struct jmsg_session *session, const char *type, struct slice parent,
+               const json_t *content, struct jmsg_out *ret_out) must_check;
 void jmsg_out_done(struct jmsg_out *out);

@@ -15,13 +15,13 @@
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
 
-#define PROBE_MS          100 /* between kernel_info requests while starting */
-#define PROBE_AGAIN_MS    20  /* the reply came before the subscription was there */
+#define PROBE_MS 100          /* between kernel_info requests while starting */
+#define PROBE_AGAIN_MS 20     /* the reply came before the subscription was there */
 #define SHUTDOWN_GRACE_MS 250 /* contracts/kernels.md 3.2: some answer shutdown and hang */
-#define TERM_GRACE_MS     300
-#define REKILL_MS         10
-#define SETTLE_MS         200 /* for what a dead kernel had sent; ends earlier when its connection does */
-#define TAIL_READ         4096
+#define TERM_GRACE_MS 300
+#define REKILL_MS 10
+#define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
+#define TAIL_READ 4096
 
 enum kernel_state { KERNEL_STARTING, KERNEL_READY, KERNEL_STOPPING, KERNEL_SETTLING, KERNEL_DEAD };
 
@@ -33,9 +33,10 @@ struct kernel {
     struct jmsg_session session;
     struct connection connection;
     struct kernel_process process;
-    struct zsock *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
-    struct event *timer;                 /* owned; meaning by state */
-    struct event *tail_event;            /* owned */
+    struct zsock
+        *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
+    struct event *timer;        /* owned; meaning by state */
+    struct event *tail_event;   /* owned */
     char tail[KERNEL_TAIL_MAX + 1];
     size_t tail_len;
     char reason[512];
@@ -78,15 +79,16 @@ const char *kernel_tail(const struct kernel *k)
 
 /* ---- sending ---------------------------------------------------------------------------------- */
 
-static int send_message(struct kernel *k, enum kernel_channel channel, const char *type, struct slice parent,
-                        json_t *content, char *ret_id)
+static int send_message(struct kernel *k, enum kernel_channel channel, const char *type,
+                        struct slice parent, json_t *content, char *ret_id)
 {
     struct jmsg_out out;
     int r = content ? jmsg_build(&k->session, type, parent, content, &out) : -ENOMEM;
     json_decref(content);
     if (r < 0)
         return r;
-    r = k->channels[channel] ? zsock_send(k->channels[channel], out.frames, JMSG_OUT_FRAMES) : -ESHUTDOWN;
+    r = k->channels[channel] ? zsock_send(k->channels[channel], out.frames, JMSG_OUT_FRAMES)
+                             : -ESHUTDOWN;
     if (r >= 0 && ret_id)
         memcpy(ret_id, out.id, JMSG_ID_MAX);
     jmsg_out_done(&out);
@@ -96,14 +98,16 @@ static int send_message(struct kernel *k, enum kernel_channel channel, const cha
 void kernel_nudge(struct kernel *k)
 {
     /* A full queue means that there is enough to wake it up. */
-    (void)!send_message(k, CHANNEL_SHELL, "kernel_info_request", (struct slice){0}, json_object(), NULL);
+    (void)!send_message(k, CHANNEL_SHELL, "kernel_info_request", (struct slice){0}, json_object(),
+                        NULL);
 }
 
 int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
 {
     /* stop_on_error false: a failing run must not abort the next one (contracts/jupyter.md 1.9). */
-    json_t *content = json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
-                                "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
+    json_t *content =
+        json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
+                  "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
     return send_message(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
 }
 
@@ -130,8 +134,9 @@ static void start_tick(struct kernel *k)
         return;
     }
     char reason[160];
-    (void)snprintf(reason, sizeof(reason), "not ready after %d ms (%s; %llu broken messages so far)",
-                   k->host->start_ms, k->info_seen ? "it answers but publishes nothing" : "it does not answer",
+    (void)snprintf(reason, sizeof(reason),
+                   "not ready after %d ms (%s; %llu broken messages so far)", k->host->start_ms,
+                   k->info_seen ? "it answers but publishes nothing" : "it does not answer",
                    (unsigned long long)k->host->frames_dropped); /* cutting is fine */
     kernel_kill(k, reason);
 }
@@ -264,8 +269,9 @@ static void on_stdin(void *arg, struct zmsg *frames)
     struct kernel *k = arg;
     struct kernel_msg *m = parse_message(k, frames);
     if (m && strcmp(m->msg.type, "input_request") == 0)
-        (void)!send_message(k, CHANNEL_STDIN, "input_reply", m->msg.header, json_pack("{s:s}", "value", ""),
-                           NULL); /* nothing else can be done for it */
+        (void)!send_message(k, CHANNEL_STDIN, "input_reply", m->msg.header,
+                            json_pack("{s:s}", "value", ""),
+                            NULL); /* nothing else can be done for it */
     kernel_msg_free(m);
 }
 
@@ -310,7 +316,8 @@ static const struct {
 };
 
 /* SUB first: the sooner it is connected, the sooner the kernel counts as ready. */
-static const enum kernel_channel connect_order[] = {CHANNEL_IOPUB, CHANNEL_SHELL, CHANNEL_CONTROL, CHANNEL_STDIN};
+static const enum kernel_channel connect_order[] = {CHANNEL_IOPUB, CHANNEL_SHELL, CHANNEL_CONTROL,
+                                                    CHANNEL_STDIN};
 
 static int connect_channels(struct kernel *k, struct err *err)
 {
@@ -328,7 +335,8 @@ static int connect_channels(struct kernel *k, struct err *err)
         };
         if (options.kind == ZSOCK_SUB)
             options.identity.len = 0;
-        r = zsock_open(k->host->zcontext, &options, &channel_rows[channel].ops, k, &k->channels[channel], err);
+        r = zsock_open(k->host->zcontext, &options, &channel_rows[channel].ops, k,
+                       &k->channels[channel], err);
     }
     return r;
 }
@@ -379,8 +387,9 @@ static int make_events(struct kernel *k)
     return k->timer && k->tail_event && event_add(k->tail_event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-int kernel_start(struct kernel_host *host, const struct kernel_plan *plan, const struct kernel_ops *ops, void *arg,
-                 struct kernel **ret_kernel, struct err *err)
+int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
+                 const struct kernel_ops *ops, void *arg, struct kernel **ret_kernel,
+                 struct err *err)
 {
     struct kernel *k = xcalloc(1, sizeof(*k));
     k->host = host;
@@ -445,7 +454,8 @@ int kernel_interrupt(struct kernel *k, struct err *err)
     if (k->exited || pidref_signal(&k->process.ref, 0) < 0)
         return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the kernel is gone");
     if (k->interrupt_by_message)
-        return send_message(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0}, json_object(), NULL);
+        return send_message(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0},
+                            json_object(), NULL);
     /* The group: child processes of the cell are interrupted too. The leader was seen alive above. */
     if (kill(-k->process.ref.pid, SIGINT) < 0)
         return err_sys(err, ERR_RUNTIME_ERROR, errno, "interrupt the kernel");
@@ -461,8 +471,8 @@ void kernel_stop(struct kernel *k)
     kernel_hold(k, false);
     k->state = KERNEL_STOPPING;
     (void)snprintf(k->reason, sizeof(k->reason), "deleted"); /* a short constant */
-    (void)!send_message(k, CHANNEL_CONTROL, "shutdown_request", (struct slice){0}, json_pack("{s:b}", "restart", 0),
-                       NULL); /* signals follow in any case */
+    (void)!send_message(k, CHANNEL_CONTROL, "shutdown_request", (struct slice){0},
+                        json_pack("{s:b}", "restart", 0), NULL); /* signals follow in any case */
     arm(k, SHUTDOWN_GRACE_MS);
 }
 

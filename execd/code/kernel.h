@@ -28,16 +28,16 @@ struct zcontext;
 struct zmsg;
 struct kernel;
 
-#define KERNEL_TAIL_MAX  8192
+#define KERNEL_TAIL_MAX 8192
 #define KERNEL_FRAME_MAX (32u << 20) /* largest frame of a message */
 
 /* What all kernels of a manager share. */
 struct kernel_host {
-    struct event_base *base;    /* borrowed */
-    struct zcontext *zcontext;  /* borrowed */
-    const char *runtime_dir;    /* borrowed */
+    struct event_base *base;   /* borrowed */
+    struct zcontext *zcontext; /* borrowed */
+    const char *runtime_dir;   /* borrowed */
     int start_ms;
-    uint64_t frames_dropped;    /* malformed, wrongly signed or without a known cause */
+    uint64_t frames_dropped; /* malformed, wrongly signed or without a known cause */
 };
 
 /* A message and the frames it points into; owned by whom it was given to. */
@@ -51,10 +51,10 @@ void kernel_msg_free(struct kernel_msg *m); /* NULL is fine */
 
 struct kernel_ops {
     void (*on_ready)(void *arg);
-    void (*on_reply)(void *arg, const struct jmsg *msg);    /* shell; borrowed */
-    void (*on_iopub)(void *arg, struct kernel_msg *m);      /* has a parent; owned by the callee */
-    void (*on_output_lost)(void *arg);                      /* the connection broke: a message was too large */
-    void (*on_dead)(void *arg, const char *reason);         /* last call; the tree is gone */
+    void (*on_reply)(void *arg, const struct jmsg *msg); /* shell; borrowed */
+    void (*on_iopub)(void *arg, struct kernel_msg *m);   /* has a parent; owned by the callee */
+    void (*on_output_lost)(void *arg); /* the connection broke: a message was too large */
+    void (*on_dead)(void *arg, const char *reason); /* last call; the tree is gone */
 };
 
 struct kernel_plan {
@@ -64,8 +64,9 @@ struct kernel_plan {
 };
 
 /* Validates, spawns, connects. -errno with the cause; then nothing is left behind. */
-int kernel_start(struct kernel_host *host, const struct kernel_plan *plan, const struct kernel_ops *ops, void *arg,
-                 struct kernel **ret_kernel, struct err *err) must_check;
+int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
+                 const struct kernel_ops *ops, void *arg, struct kernel **ret_kernel,
+                 struct err *err) must_check;
 /* After on_dead nothing is left to do; before, the tree is killed on the spot and on_dead does not come. */
 void kernel_free(struct kernel *k);
 
@@ -83,5 +84,6 @@ void kernel_nudge(struct kernel *k);
 int kernel_interrupt(struct kernel *k, struct err *err) must_check;
 void kernel_hold(struct kernel *k, bool hold);
 
-void kernel_stop(struct kernel *k);                     /* politely, then not; idempotent */
-void kernel_kill(struct kernel *k, const char *reason); /* at once; reason (may be NULL) becomes on_dead's */
+void kernel_stop(struct kernel *k); /* politely, then not; idempotent */
+void kernel_kill(struct kernel *k,
+                 const char *reason); /* at once; reason (may be NULL) becomes on_dead's */

@@ -39,15 +39,16 @@ static void put(struct jmap *map, const char *key, const char *value)
 }
 
 /* forced > request > kernelspec > execd's own > defaults. */
-static int build_environment(const struct kernel_plan *plan, struct arena *arena, const char *const **ret_envp,
-                             struct err *err)
+static int build_environment(const struct kernel_plan *plan, struct arena *arena,
+                             const char *const **ret_envp, struct err *err)
 {
     const struct jmap *spec_env = &plan->spec->env;
     const char *const *own;
     int r = environment_build(arena, NULL, &own, err);
     if (r < 0)
         return r;
-    size_t max = ARRAY_LEN(forced_env) + ARRAY_LEN(default_env) + spec_env->n + (plan->envs ? plan->envs->n : 0);
+    size_t max = ARRAY_LEN(forced_env) + ARRAY_LEN(default_env) + spec_env->n +
+                 (plan->envs ? plan->envs->n : 0);
     struct jmap overlay = {.items = arena_alloc(arena, max * sizeof(struct jpair))};
     if (!overlay.items)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the environment");
@@ -69,8 +70,8 @@ static int build_environment(const struct kernel_plan *plan, struct arena *arena
 }
 
 /* A context's folder is made on demand, as upstream does. */
-static int enter_cwd(const char *cwd, const char *const *envp, struct arena *arena, const char **ret_cwd,
-                     struct err *err)
+static int enter_cwd(const char *cwd, const char *const *envp, struct arena *arena,
+                     const char **ret_cwd, struct err *err)
 {
     if (cwd && cwd[0] == '/' && cwd[1] && !strchr(cwd, '$')) {
         cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -79,8 +80,9 @@ static int enter_cwd(const char *cwd, const char *const *envp, struct arena *are
     return environment_resolve_cwd(arena, cwd, envp, ret_cwd, err);
 }
 
-static int spawn_with(const struct kernel_plan *plan, const char *connection_file, struct arena *arena, int out_fd,
-                      struct kernel_process *process, struct err *err)
+static int spawn_with(const struct kernel_plan *plan, const char *connection_file,
+                      struct arena *arena, int out_fd, struct kernel_process *process,
+                      struct err *err)
 {
     const char *const *envp, *const *argv, *const *candidates;
     const char *cwd = NULL;
@@ -107,7 +109,8 @@ static int spawn_with(const struct kernel_plan *plan, const char *connection_fil
     leaf_add_to_plan(process->leaf, &spawn);
     r = spawn_process(&spawn, &process->ref, err);
     if (r >= 0 && cwd)
-        (void)snprintf(process->cwd, sizeof(process->cwd), "%s", cwd); /* PATH_MAX is checked by the resolver */
+        (void)snprintf(process->cwd, sizeof(process->cwd), "%s",
+                       cwd); /* PATH_MAX is checked by the resolver */
     return r;
 }
 
@@ -158,8 +161,8 @@ void kernel_process_done(struct kernel_process *process)
         close(take_fd(&process->tail_fd));
 }
 
-void kernel_process_death_text(const struct kernel_process *process, const struct exit_status *status, char *buf,
-                               size_t size)
+void kernel_process_death_text(const struct kernel_process *process,
+                               const struct exit_status *status, char *buf, size_t size)
 {
     char text[64];
     struct leaf_usage usage;

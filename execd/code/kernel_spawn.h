@@ -25,5 +25,5 @@ int kernel_process_start(const struct kernel_plan *plan, const char *connection_
 void kernel_process_done(struct kernel_process *process); /* kills what is left of the tree */
 
 /* "exit status 1", "signal: killed (out of memory, limit 64 MiB)". */
-void kernel_process_death_text(const struct kernel_process *process, const struct exit_status *status, char *buf,
-                               size_t size);
+void kernel_process_death_text(const struct kernel_process *process,
+                               const struct exit_status *status, char *buf, size_t size);

@@ -19,13 +19,15 @@ static const struct jfield spec_fields[] = {
     JFIELD(struct kernelspec, argv, JFIELD_STRINGS, .flags = JFIELD_REQUIRED, .min = 1, .max = 256,
            .doc = "program and arguments"),
     JFIELD(struct kernelspec, display_name, JFIELD_STRING, .max = 256, .doc = "name for people"),
-    JFIELD(struct kernelspec, language, JFIELD_STRING, .flags = JFIELD_REQUIRED, .min = 1, .max = NAME_MAX_LEN,
-           .doc = "language that the kernel runs"),
+    JFIELD(struct kernelspec, language, JFIELD_STRING, .flags = JFIELD_REQUIRED, .min = 1,
+           .max = NAME_MAX_LEN, .doc = "language that the kernel runs"),
     JFIELD(struct kernelspec, interrupt_mode, JFIELD_STRING, .max = 16, .doc = "signal or message"),
-    JFIELD(struct kernelspec, env, JFIELD_MAP, .max = 256, .doc = "variables added to the environment"),
+    JFIELD(struct kernelspec, env, JFIELD_MAP, .max = 256,
+           .doc = "variables added to the environment"),
 };
 
-int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct kernelspec *ret_spec, struct err *err)
+int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct kernelspec *ret_spec,
+                     struct err *err)
 {
     struct kernelspec spec = {0};
     int r = jfield_decode_text(spec_fields, ARRAY_LEN(spec_fields), text, len, false, &spec, arena,
@@ -104,7 +106,8 @@ static void add_folder(struct kernelspecs *specs, int dir_fd, const char *dir, c
         .name = arena_strndup(&specs->arena, name, strlen(name)),
         .resource_dir = arena_printf(&specs->arena, "%s/%s", dir, folder),
     };
-    if (spec->name && spec->resource_dir && kernelspec_parse(text, len, &specs->arena, spec, NULL) >= 0)
+    if (spec->name && spec->resource_dir &&
+        kernelspec_parse(text, len, &specs->arena, spec, NULL) >= 0)
         specs->n++;
 }
 
@@ -123,15 +126,18 @@ static void scan_dir(struct kernelspecs *specs, const char *dir)
     closedir(handle);
 }
 
-static void scan_below(struct kernelspecs *specs, const char *base, size_t base_len, const char *rest)
+static void scan_below(struct kernelspecs *specs, const char *base, size_t base_len,
+                       const char *rest)
 {
     char dir[PATH_MAX];
-    if (base_len > 0 && snprintf(dir, sizeof(dir), "%.*s%s", (int)base_len, base, rest) < (int)sizeof(dir))
+    if (base_len > 0 &&
+        snprintf(dir, sizeof(dir), "%.*s%s", (int)base_len, base, rest) < (int)sizeof(dir))
         scan_dir(specs, dir);
 }
 
 /* Calls on_entry for each element of a colon-separated list. */
-static void each_entry(const char *list, void (*on_entry)(void *arg, const char *p, size_t n), void *arg)
+static void each_entry(const char *list, void (*on_entry)(void *arg, const char *p, size_t n),
+                       void *arg)
 {
     for (const char *p = list; p && *p;) {
         size_t n = strcspn(p, ":");
@@ -176,8 +182,9 @@ static bool has_launcher(const char *lib)
         if (!str_starts(entry->d_name, "python3"))
             continue;
         for (size_t k = 0; k < ARRAY_LEN(packages) && !found; k++)
-            found = snprintf(path, sizeof(path), "%s/%s/%s/ipykernel_launcher.py", lib, entry->d_name,
-                             packages[k]) < (int)sizeof(path) && access(path, R_OK) == 0;
+            found = snprintf(path, sizeof(path), "%s/%s/%s/ipykernel_launcher.py", lib,
+                             entry->d_name, packages[k]) < (int)sizeof(path) &&
+                    access(path, R_OK) == 0;
     }
     if (handle)
         closedir(handle);
@@ -187,18 +194,23 @@ static bool has_launcher(const char *lib)
 /* ipykernel without a spec, as after `pip install --target`. */
 static void add_builtin_python(struct kernelspecs *specs, const struct python_search *python)
 {
-    static const char *argv[] = {"python3", "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f",
-                                 "{connection_file}", NULL};
+    static const char *argv[] = {"python3", "-Xfrozen_modules=off", "-m", "ipykernel_launcher",
+                                 "-f",      "{connection_file}",    NULL};
     static const char *const libs[] = {"/lib", "/local/lib"};
     char lib[PATH_MAX];
     bool found = false;
     for (size_t i = 0; python->found && !found && i < ARRAY_LEN(libs); i++)
-        found = snprintf(lib, sizeof(lib), "%s%s", python->prefix, libs[i]) < (int)sizeof(lib) && has_launcher(lib);
+        found = snprintf(lib, sizeof(lib), "%s%s", python->prefix, libs[i]) < (int)sizeof(lib) &&
+                has_launcher(lib);
     if (!found || specs->n == KERNELSPEC_MAX || kernelspecs_find(specs, "python"))
         return;
     specs->items[specs->n++] = (struct kernelspec){
-        .name = "python3", .display_name = "Python 3 (ipykernel)", .language = "python", .resource_dir = "/",
-        .argv = {argv, ARRAY_LEN(argv) - 1}, .interrupt_mode = "signal",
+        .name = "python3",
+        .display_name = "Python 3 (ipykernel)",
+        .language = "python",
+        .resource_dir = "/",
+        .argv = {argv, ARRAY_LEN(argv) - 1},
+        .interrupt_mode = "signal",
     };
 }
 
@@ -265,20 +277,23 @@ void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t si
         for (size_t k = 0; k < i && !seen; k++)
             seen = str_eq_nocase(specs->items[k].language, specs->items[i].language);
         if (!seen)
-            len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", specs->items[i].language);
+            len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "",
+                                    specs->items[i].language);
     }
     if (len == 0)
         (void)snprintf(buf, size, "none"); /* a short constant */
 }
 
 /* Copies text with every PREFIX NAME "}" replaced by value(NAME); unknown names (NULL) stay as they are. */
-static const char *substitute(const char *text, const char *prefix, const char *(*value)(void *arg, const char *name),
-                              void *arg, struct arena *arena)
+static const char *substitute(const char *text, const char *prefix,
+                              const char *(*value)(void *arg, const char *name), void *arg,
+                              struct arena *arena)
 {
     struct strbuf out;
     strbuf_init(&out, 1u << 20);
     for (const char *p = text; *p;) {
-        size_t skip = strlen(prefix), len = strncmp(p, prefix, skip) == 0 ? strcspn(p + skip, "}{$") : 0;
+        size_t skip = strlen(prefix),
+               len = strncmp(p, prefix, skip) == 0 ? strcspn(p + skip, "}{$") : 0;
         char name[128];
         const char *found = NULL;
         if (len > 0 && len < sizeof(name) && p[skip + len] == '}') {
@@ -293,7 +308,8 @@ static const char *substitute(const char *text, const char *prefix, const char *
             strbuf_addc(&out, *p++);
         }
     }
-    const char *copy = strbuf_check(&out) == 0 ? arena_strndup(arena, out.data ? out.data : "", out.len) : NULL;
+    const char *copy =
+        strbuf_check(&out) == 0 ? arena_strndup(arena, out.data ? out.data : "", out.len) : NULL;
     strbuf_done(&out);
     return copy;
 }
@@ -310,7 +326,8 @@ static const char *argv_value(void *arg, const char *name)
     return strcmp(name, "resource_dir") == 0 ? values->resource_dir : NULL;
 }
 
-const char *const *kernelspec_argv(const struct kernelspec *spec, const char *connection_file, struct arena *arena)
+const char *const *kernelspec_argv(const struct kernelspec *spec, const char *connection_file,
+                                   struct arena *arena)
 {
     struct argv_values values = {connection_file, spec->resource_dir};
     const char **argv = arena_alloc(arena, (spec->argv.n + 1) * sizeof(*argv));

@@ -15,7 +15,7 @@
 
 #define KERNELSPEC_FILE_MAX (64u << 10)
 #define KERNELSPEC_SCAN_MAX 1000 /* directory entries looked at per folder */
-#define KERNELSPEC_MAX      256  /* specs known at once */
+#define KERNELSPEC_MAX 256       /* specs known at once */
 
 struct kernelspec {
     const char *name; /* folder name, lower case */

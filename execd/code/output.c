@@ -65,10 +65,12 @@ void output_result(struct channel *ch, const json_t *content, bool with_count)
     const char *mime;
     json_t *plain = json_object_get(data, "text/plain");
     if (plain) {
-        (void)json_object_set_new(results, "text", stringify(plain)); /* without memory the key is missing */
+        (void)json_object_set_new(results, "text",
+                                  stringify(plain)); /* without memory the key is missing */
         (void)json_object_set_new(results, "text/plain", stringify(plain));
     }
-    json_object_foreach(data, mime, value) {
+    json_object_foreach(data, mime, value)
+    {
         if (value != plain)
             (void)json_object_set_new(results, mime, stringify(value)); /* as above */
     }
@@ -80,7 +82,8 @@ void output_payloads(struct channel *ch, const json_t *reply)
 {
     size_t i;
     const json_t *item, *payload = json_object_get(reply, "payload");
-    json_array_foreach(payload, i, item) {
+    json_array_foreach(payload, i, item)
+    {
         const char *source = json_string_value(json_object_get(item, "source"));
         if (source && strcmp(source, "page") == 0)
             output_result(ch, item, false);
@@ -98,9 +101,11 @@ json_t *output_error_object(const json_t *content)
     json_t *error = json_object(), *lines = json_array();
     size_t i;
     json_t *line;
-    json_array_foreach(json_object_get(content, "traceback"), i, line) {
+    json_array_foreach(json_object_get(content, "traceback"), i, line)
+    {
         if (i < TRACEBACK_MAX)
-            (void)json_array_append_new(lines, stringify(line)); /* without memory the line is missing */
+            (void)json_array_append_new(lines,
+                                        stringify(line)); /* without memory the line is missing */
     }
     (void)json_object_set_new(error, "ename", text_field(content, "ename", "Error")); /* as above */
     (void)json_object_set_new(error, "evalue", text_field(content, "evalue", ""));
@@ -123,7 +128,8 @@ void output_error_as_text(struct channel *ch, const json_t *error)
 {
     size_t i;
     json_t *line;
-    json_array_foreach(json_object_get(error, "traceback"), i, line) {
+    json_array_foreach(json_object_get(error, "traceback"), i, line)
+    {
         channel_append(ch, EVENT_STDERR, json_string_value(line), json_string_length(line));
         channel_append(ch, EVENT_STDERR, "\n", 1);
     }

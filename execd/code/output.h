@@ -24,5 +24,5 @@ void output_payloads(struct channel *ch, const json_t *reply);
 
 /* {"ename":…, "evalue":…, "traceback":[…]} of an error message or reply, complete whatever the kernel left out. */
 json_t *output_error_object(const json_t *content);
-void output_error(struct channel *ch, const json_t *error);           /* terminal */
-void output_error_as_text(struct channel *ch, const json_t *error);   /* its traceback on STDERR */
+void output_error(struct channel *ch, const json_t *error);         /* terminal */
+void output_error_as_text(struct channel *ch, const json_t *error); /* its traceback on STDERR */

@@ -8,12 +8,12 @@
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
-#define STORE_HOLD    (4u << 20)  /* bytes kept here before the kernel is stopped */
-#define STORE_RELEASE (1u << 20)  /* and below which it goes on */
-#define STORE_MAX     (64u << 20) /* nothing but status is kept above */
-#define NO_REPLY_MS   500
-#define NO_IDLE_MS    2000
-#define LOST_IDLE_MS  200 /* the connection broke: the idle most likely went with it */
+#define STORE_HOLD (4u << 20)    /* bytes kept here before the kernel is stopped */
+#define STORE_RELEASE (1u << 20) /* and below which it goes on */
+#define STORE_MAX (64u << 20)    /* nothing but status is kept above */
+#define NO_REPLY_MS 500
+#define NO_IDLE_MS 2000
+#define LOST_IDLE_MS 200 /* the connection broke: the idle most likely went with it */
 
 static const int nudge_ms[] = {250, 1000, 4000}; /* waits between the nudges */
 
@@ -32,8 +32,8 @@ struct code_run {
     struct kernel_msg *head, **tail; /* outputs not shown yet, owned */
     size_t stored, offset;           /* bytes in the list; bytes shown of its head */
     uint64_t n_dropped;
-    json_t *error;       /* owned; last error message, its place in the stream still open */
-    json_t *reply;       /* owned; content of the reply */
+    json_t *error; /* owned; last error message, its place in the stream still open */
+    json_t *reply; /* owned; content of the reply */
     bool idle, lost, failed;
     bool interrupted; /* no longer held back: a stopped kernel cannot react */
     unsigned n_nudges;
@@ -42,8 +42,9 @@ struct code_run {
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
-struct code_run *run_new(struct event_base *base, const struct channel_limits *limits, const char *context_id,
-                         const char *code, void (*on_change)(void *arg), void *arg)
+struct code_run *run_new(struct event_base *base, const struct channel_limits *limits,
+                         const char *context_id, const char *code, void (*on_change)(void *arg),
+                         void *arg)
 {
     char *copy = strdup(code);
     if (!copy)
@@ -149,9 +150,11 @@ static void say_losses(struct code_run *run)
 {
     char text[128];
     if (run->lost)
-        say(run, "[execd] output may be missing: a message of the kernel was over 32 MiB or never came\n");
+        say(run, "[execd] output may be missing: a message of the kernel was over 32 MiB or never "
+                 "came\n");
     if (run->n_dropped > 0) {
-        (void)snprintf(text, sizeof(text), "[execd] %llu messages of the kernel were dropped: too much output\n",
+        (void)snprintf(text, sizeof(text),
+                       "[execd] %llu messages of the kernel were dropped: too much output\n",
                        (unsigned long long)run->n_dropped); /* fits */
         say(run, text);
     }
@@ -186,7 +189,8 @@ static void conclude(struct code_run *run)
     } else if (status_is(run->reply, "aborted") || status_is(run->reply, "abort")) {
         channel_append_error(ch, "ExecutionAborted", "the kernel aborted the run", NULL);
     } else {
-        channel_append_error(ch, "KernelProtocolError", "the kernel's reply has no known status", NULL);
+        channel_append_error(ch, "KernelProtocolError", "the kernel's reply has no known status",
+                             NULL);
     }
     finish(run, true);
 }
@@ -301,8 +305,10 @@ static void on_room(void *arg)
 
 void run_take(struct code_run *run, struct kernel_msg *m)
 {
-    bool full = run->stored > STORE_MAX && strcmp(m->msg.type, "status") != 0 && strcmp(m->msg.type, "error") != 0;
-    if (run->state == RUN_QUEUED || run->state == RUN_DONE || full || strcmp(m->msg.parent_id, run->msg_id) != 0) {
+    bool full = run->stored > STORE_MAX && strcmp(m->msg.type, "status") != 0 &&
+                strcmp(m->msg.type, "error") != 0;
+    if (run->state == RUN_QUEUED || run->state == RUN_DONE || full ||
+        strcmp(m->msg.parent_id, run->msg_id) != 0) {
         run->n_dropped += full;
         kernel_msg_free(m);
         return;
@@ -347,7 +353,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         run->lost = true;
         conclude(run);
     } else if (run->idle) {
-        run_fail(run, "KernelProtocolError", "EXECD_001: the kernel went idle without a reply", NULL);
+        run_fail(run, "KernelProtocolError", "EXECD_001: the kernel went idle without a reply",
+                 NULL);
     } else if (run->state == RUN_SENT && run->n_nudges < ARRAY_LEN(nudge_ms)) {
         kernel_nudge(run->kernel);
         if (++run->n_nudges < ARRAY_LEN(nudge_ms))
@@ -365,7 +372,8 @@ void run_begin(struct code_run *run, struct kernel *kernel)
     run->code = NULL;
     run->state = RUN_SENT;
     if (r < 0)
-        run_fail(run, "KernelProtocolError", "EXECD_001: the request could not be sent to the kernel", NULL);
+        run_fail(run, "KernelProtocolError",
+                 "EXECD_001: the request could not be sent to the kernel", NULL);
     else
         arm(run, nudge_ms[0]);
 }

@@ -27,8 +27,9 @@
 struct code_run;
 
 /* Channel with INIT = context_id; code is copied. NULL when code is too large for the memory at hand. */
-struct code_run *run_new(struct event_base *base, const struct channel_limits *limits, const char *context_id,
-                         const char *code, void (*on_change)(void *arg), void *arg);
+struct code_run *run_new(struct event_base *base, const struct channel_limits *limits,
+                         const char *context_id, const char *code, void (*on_change)(void *arg),
+                         void *arg);
 void run_free(struct code_run *run); /* NULL is fine; a run that is not DONE fails */
 
 struct channel *run_channel(struct code_run *run); /* borrowed */

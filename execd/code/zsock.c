@@ -11,22 +11,24 @@
 #define DRAIN_TURN 64
 /* Sockets of the whole library: six per kernel (four channels and the two ends of a monitor). */
 #define SOCKETS_MAX 8192
-#define RECONNECT_MS 5 /* the library's 100 ms would show in every kernel start (contracts/jupyter.md 1.13) */
-#define RELINK_MS    20 /* after a broken connection: a peer that breaks each one must not keep the loop busy */
+#define RECONNECT_MS                                                                               \
+    5 /* the library's 100 ms would show in every kernel start (contracts/jupyter.md 1.13) */
+#define RELINK_MS                                                                                  \
+    20 /* after a broken connection: a peer that breaks each one must not keep the loop busy */
 
 struct zcontext {
     struct event_base *base; /* borrowed */
     void *zmq;               /* owned; NULL until the first socket */
     uint64_t dropped;
-    uint64_t n_monitors;     /* makes the monitors' addresses unique */
+    uint64_t n_monitors; /* makes the monitors' addresses unique */
 };
 
 struct zsock {
-    struct zcontext *context; /* borrowed */
-    void *zmq;                /* owned */
-    void *monitor;            /* owned; NULL without watch_link */
+    struct zcontext *context;                     /* borrowed */
+    void *zmq;                                    /* owned */
+    void *monitor;                                /* owned; NULL without watch_link */
     struct event *event, *monitor_event, *relink; /* owned */
-    char *address; /* owned */
+    char *address;                                /* owned */
     const struct zsock_ops *ops;
     void *arg;
     unsigned depth; /* callbacks on the stack: freeing waits for them */
@@ -265,12 +267,14 @@ static void on_monitor(evutil_socket_t fd, short what, void *arg)
 
 static int open_monitor(struct zsock *s)
 {
-    cleanup_free char *address = xasprintf("inproc://link-%llu",
-                                           (unsigned long long)s->context->n_monitors++);
-    if (zmq_socket_monitor(s->zmq, address, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) < 0)
+    cleanup_free char *address =
+        xasprintf("inproc://link-%llu", (unsigned long long)s->context->n_monitors++);
+    if (zmq_socket_monitor(s->zmq, address,
+                           ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) < 0)
         return -zmq_errno();
     s->monitor = zmq_socket(s->context->zmq, ZMQ_PAIR);
-    if (!s->monitor || set_int(s->monitor, ZMQ_LINGER, 0) < 0 || zmq_connect(s->monitor, address) < 0)
+    if (!s->monitor || set_int(s->monitor, ZMQ_LINGER, 0) < 0 ||
+        zmq_connect(s->monitor, address) < 0)
         return -zmq_errno();
     s->monitor_event = watch_fd(s->context, s->monitor, on_monitor, s);
     s->relink = evtimer_new(s->context->base, on_relink, s);
@@ -280,8 +284,8 @@ static int open_monitor(struct zsock *s)
     return 0;
 }
 
-int zsock_open(struct zcontext *context, const struct zsock_options *options, const struct zsock_ops *ops,
-               void *arg, struct zsock **ret_socket, struct err *err)
+int zsock_open(struct zcontext *context, const struct zsock_options *options,
+               const struct zsock_ops *ops, void *arg, struct zsock **ret_socket, struct err *err)
 {
     int r = start_library(context, err);
     if (r < 0)

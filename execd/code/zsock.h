@@ -25,7 +25,8 @@ enum zsock_kind { ZSOCK_DEALER, ZSOCK_SUB };
 
 struct zsock_options {
     enum zsock_kind kind;
-    const char *address;   /* "ipc:///absolute/path"; connected to at once and again whenever it breaks */
+    const char
+        *address; /* "ipc:///absolute/path"; connected to at once and again whenever it breaks */
     struct slice identity; /* DEALER; empty = chosen by the library */
     size_t frame_max;      /* bytes */
     bool watch_link;       /* call on_link, mend breaks; costs three descriptors */
@@ -39,12 +40,14 @@ struct zsock_ops {
 };
 
 struct zcontext *zcontext_new(struct event_base *base);
-void zcontext_free(struct zcontext *context); /* after all its sockets; ends the library's threads */
+void zcontext_free(
+    struct zcontext *context); /* after all its sockets; ends the library's threads */
 /* Messages dropped for too many frames. */
 uint64_t zcontext_dropped(const struct zcontext *context);
 
-int zsock_open(struct zcontext *context, const struct zsock_options *options, const struct zsock_ops *ops,
-               void *arg, struct zsock **ret_socket, struct err *err) must_check;
+int zsock_open(struct zcontext *context, const struct zsock_options *options,
+               const struct zsock_ops *ops, void *arg, struct zsock **ret_socket,
+               struct err *err) must_check;
 void zsock_close(struct zsock *socket); /* NULL is fine; unsent messages are dropped */
 
 /* Copies the frames into one message. -EAGAIN when the peer takes nothing and the queue is full. */

@@ -13,7 +13,8 @@
 #define HEADER "{\"msg_id\":\"m1\",\"msg_type\":\"execute_request\"}"
 
 /* The reference implementation's answer for this key and these four frames. */
-static const struct jmsg_session known = {.key = "a0436f6c-1916-498b-8eb9-e81ab9368e84", .id = "s1"};
+static const struct jmsg_session known = {.key = "a0436f6c-1916-498b-8eb9-e81ab9368e84",
+                                          .id = "s1"};
 #define KNOWN_SIGNATURE "01f953d76c889fc7ab8938abf51bf4e656035ed61416043e7c3820dc7f810be7"
 
 static const struct jmsg_session unsigned_session = {.id = "s1"};
@@ -23,7 +24,8 @@ static struct slice text(const char *s)
     return (struct slice){s, strlen(s)};
 }
 
-static int parse(const char *const *frames, size_t n, const struct jmsg_session *session, struct jmsg *ret)
+static int parse(const char *const *frames, size_t n, const struct jmsg_session *session,
+                 struct jmsg *ret)
 {
     struct slice slices[80];
     for (size_t i = 0; i < n; i++)
@@ -49,7 +51,9 @@ static void every_wrong_signature_is_refused_H05(void **state)
 {
     (void)state;
     static const char *const wrong[] = {
-        "", "0", "01f953d76c889fc7ab8938abf51bf4e656035ed61416043e7c3820dc7f810be8",
+        "",
+        "0",
+        "01f953d76c889fc7ab8938abf51bf4e656035ed61416043e7c3820dc7f810be8",
         "01F953D76C889FC7AB8938ABF51BF4E656035ED61416043E7C3820DC7F810BE7",
         KNOWN_SIGNATURE "0",
     };
@@ -58,7 +62,8 @@ static void every_wrong_signature_is_refused_H05(void **state)
         struct jmsg msg;
         assert_int_equal(parse(frames, 6, &known, &msg), -EBADMSG);
     }
-    const char *changed[] = {"<IDS|MSG>", KNOWN_SIGNATURE, HEADER, "{}", "{}", "{\"code\":\"1+2\"}"};
+    const char *changed[] = {"<IDS|MSG>", KNOWN_SIGNATURE,     HEADER, "{}",
+                             "{}",        "{\"code\":\"1+2\"}"};
     struct jmsg msg;
     assert_int_equal(parse(changed, 6, &known, &msg), -EBADMSG);
 }
@@ -72,7 +77,8 @@ static void built_messages_parse_and_number_themselves(void **state)
     jmsg_session_init(&session);
     assert_int_equal(strlen(session.key), JMSG_KEY_HEX);
     json_t *content = json_pack("{s:s}", "value", "\xC3\xA4");
-    assert_int_equal(jmsg_build(&session, "input_reply", text("{\"msg_id\":\"cause\"}"), content, &one), 0);
+    assert_int_equal(
+        jmsg_build(&session, "input_reply", text("{\"msg_id\":\"cause\"}"), content, &one), 0);
     assert_int_equal(jmsg_build(&session, "input_reply", (struct slice){0}, content, &two), 0);
     json_decref(content);
     assert_string_not_equal(one.id, two.id);
@@ -102,7 +108,10 @@ static const struct frame_row frame_rows[] = {
     {"empty parent and content", {"<IDS|MSG>", "", HEADER, "", "", ""}, 0, ""},
     {"a parent", {"<IDS|MSG>", "", HEADER, "{\"msg_id\":\"p\"}", "{}", "{}"}, 0, "p"},
     {"a parent with a numeric id", {"<IDS|MSG>", "", HEADER, "{\"msg_id\":7}", "{}", "{}"}, 0, ""},
-    {"unknown header keys", {"<IDS|MSG>", "", "{\"msg_id\":\"m\",\"msg_type\":\"t\",\"x\":[1]}", "{}", "{}", "{}"}, 0, ""},
+    {"unknown header keys",
+     {"<IDS|MSG>", "", "{\"msg_id\":\"m\",\"msg_type\":\"t\",\"x\":[1]}", "{}", "{}", "{}"},
+     0,
+     ""},
     {"nothing", {NULL}, -EBADMSG, NULL},
     {"no delimiter", {"a", "b", "c", "d", "e", "f"}, -EBADMSG, NULL},
     {"delimiter alone", {"<IDS|MSG>"}, -EBADMSG, NULL},
@@ -112,8 +121,14 @@ static const struct frame_row frame_rows[] = {
     {"header null", {"<IDS|MSG>", "", "null", "{}", "{}", "{}"}, -EBADMSG, NULL},
     {"header empty", {"<IDS|MSG>", "", "", "{}", "{}", "{}"}, -EBADMSG, NULL},
     {"no type", {"<IDS|MSG>", "", "{\"msg_id\":\"m\"}", "{}", "{}", "{}"}, -EBADMSG, NULL},
-    {"type a number", {"<IDS|MSG>", "", "{\"msg_id\":\"m\",\"msg_type\":1}", "{}", "{}", "{}"}, -EBADMSG, NULL},
-    {"NUL in the id", {"<IDS|MSG>", "", "{\"msg_id\":\"m\\u0000\",\"msg_type\":\"t\"}", "{}", "{}", "{}"}, -EBADMSG, NULL},
+    {"type a number",
+     {"<IDS|MSG>", "", "{\"msg_id\":\"m\",\"msg_type\":1}", "{}", "{}", "{}"},
+     -EBADMSG,
+     NULL},
+    {"NUL in the id",
+     {"<IDS|MSG>", "", "{\"msg_id\":\"m\\u0000\",\"msg_type\":\"t\"}", "{}", "{}", "{}"},
+     -EBADMSG,
+     NULL},
     {"parent an array", {"<IDS|MSG>", "", HEADER, "[]", "{}", "{}"}, -EBADMSG, NULL},
 };
 
@@ -174,7 +189,8 @@ static void content_is_repaired_and_bounded_in_shape(void **state)
         struct jmsg msg = {.content_text = text(rows[i].text)};
         assert_int_equal(jmsg_load(&msg), rows[i].expected);
         if (rows[i].value)
-            assert_string_equal(json_string_value(json_object_get(msg.content, "v")), rows[i].value);
+            assert_string_equal(json_string_value(json_object_get(msg.content, "v")),
+                                rows[i].value);
         jmsg_done(&msg);
     }
 }

@@ -45,7 +45,8 @@ static int tear_down(void **state)
     return system(command);
 }
 
-#define SPEC(language, name) "{\"argv\":[\"" name "\",\"{connection_file}\"],\"language\":\"" language "\"}"
+#define SPEC(language, name)                                                                       \
+    "{\"argv\":[\"" name "\",\"{connection_file}\"],\"language\":\"" language "\"}"
 
 static void the_choice_is_the_same_every_time_C9(void **state)
 {
@@ -96,7 +97,9 @@ static void broken_specs_are_skipped(void **state)
         int expected;
     } rows[] = {
         {SPEC("x", "y"), 0},
-        {"{\"argv\":[\"a\"],\"language\":\"x\",\"interrupt_mode\":\"message\",\"metadata\":{\"debugger\":true}}", 0},
+        {"{\"argv\":[\"a\"],\"language\":\"x\",\"interrupt_mode\":\"message\",\"metadata\":{"
+         "\"debugger\":true}}",
+         0},
         {"{\"argv\":[\"a\"],\"language\":\"x\",\"env\":null,\"display_name\":null}", 0},
         {"", -EINVAL},
         {"[]", -EINVAL},
@@ -165,7 +168,9 @@ static void an_importable_ipykernel_is_enough(void **state)
 static void placeholders_are_replaced(void **state)
 {
     (void)state;
-    const char *items[] = {"run", "--f={connection_file}", "{resource_dir}/x", "{other}", "{", "{connection_file", NULL};
+    const char *items[] = {
+        "run", "--f={connection_file}", "{resource_dir}/x", "{other}", "{", "{connection_file",
+        NULL};
     struct kernelspec spec = {.argv = {items, 6}, .resource_dir = "/res"};
     static const char *const envp[] = {"A=1", "B=", NULL};
     struct arena arena;
