@@ -86,6 +86,12 @@ static int write_oom_score_adj(int value)
     return result;
 }
 
+static int set_tag(uint64_t tag)
+{
+    struct rlimit limit = {.rlim_cur = tag, .rlim_max = tag};
+    return sys_result(syscall(SYS_prlimit64, 0, RLIMIT_LOCKS, &limit, NULL));
+}
+
 static int nice_by(int increment)
 {
     /* The raw call answers 20 - nice. */
@@ -189,6 +195,8 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
     if (nofile != NULL)
         STEP(CHILD_LIMITS,
              sys_result(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nofile, NULL)));
+    if (plan->tag != 0)
+        STEP(CHILD_LIMITS, set_tag(plan->tag));
     if (plan->nice != 0)
         STEP(CHILD_NICE, nice_by(plan->nice));
     /* Lowering needs CAP_SYS_RESOURCE: a wish, not a condition. Before the uid changes: procfs files of a

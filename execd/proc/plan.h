@@ -26,7 +26,7 @@ struct spawn_plan {
     const char *const *argv;  /* NULL-terminated */
     const char *const *envp;  /* NULL-terminated; nothing is inherited beside it */
     const char *cwd;          /* absolute; NULL = "/" */
-    int cgroup_procs[PLAN_CGROUPS_MAX]; /* open cgroup.procs / tasks files: the child writes "0" into each */
+    int cgroup_procs[PLAN_CGROUPS_MAX]; /* open cgroup.procs (v2) / tasks (v1) files: the child writes "0" into each */
     size_t n_cgroup_procs;
     bool switch_user;         /* setgroups, setresgid, setresuid in this order */
     uid_t uid;
@@ -42,5 +42,6 @@ struct spawn_plan {
     int nice;                 /* added to the current value; 0 = unchanged */
     int oom_score_adj;        /* written when not 0 and permitted */
     mode_t umask;             /* 022 unless the caller says otherwise */
+    uint64_t tag;             /* marks the process and all its descendants (tree.h); 0 = none */
 };
 void plan_init(struct spawn_plan *plan); /* zero, tty_fd -1, umask 022, new_session true */

@@ -47,6 +47,8 @@ static struct {
     int signal_fd;             /* owned */
     struct event *on_signal;   /* owned; NULL while not initialised */
     struct event *on_due;      /* owned; activated when `due` gets its first entry */
+    void (*on_empty)(void *arg);
+    void *empty_arg;
 } reaper = {.signal_fd = -1};
 
 /* The words of the contract's reference implementation, by number. */
@@ -211,7 +213,16 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
     /* What it says does not matter: signals coalesce, wait4 knows. */
     while (read(fd, drained, sizeof(drained)) == (ssize_t)sizeof(drained))
         ;
-    (void)reaper_run();
+    if (!reaper_run() && reaper.on_empty != NULL)
+        reaper.on_empty(reaper.empty_arg);
+}
+
+void reaper_on_empty(void (*on_empty)(void *arg), void *arg)
+{
+    reaper.on_empty = on_empty;
+    reaper.empty_arg = arg;
+    if (reaper.on_signal != NULL)
+        event_active(reaper.on_signal, EV_READ, 0); /* perhaps it is so already */
 }
 
 static void on_due(evutil_socket_t fd, short what, void *arg)
@@ -276,5 +287,6 @@ void reaper_done(void)
     if (reaper.signal_fd >= 0)
         close(reaper.signal_fd);
     reaper.on_signal = reaper.on_due = NULL;
+    reaper.on_empty = NULL;
     reaper.signal_fd = -1;
 }

@@ -43,4 +43,7 @@ void reaper_expect(pid_t pid);
  * the shutdown goes on until it answers false. */
 bool reaper_run(void);
 
+/* on_empty runs on the loop whenever reaping found that no child is left; NULL forgets it. */
+void reaper_on_empty(void (*on_empty)(void *arg), void *arg);
+
 uint64_t reaper_count(void);   /* processes reaped since start, orphans included */
