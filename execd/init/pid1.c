@@ -1,0 +1,117 @@
+#include "execd/init/pid1.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "execd/init/handover.h"
+#include "execd/proc/environment.h"
+#include "execd/proc/spawn.h"
+#include "proto/base/fd.h"
+
+/* Descriptors that we may open at most, however much the hard limit allows: the kernel's table grows with it. */
+#define NOFILE_MAX 65536
+
+bool pid1_is_init(void)
+{
+    return getpid() == 1;
+}
+
+int pid1_shield(struct err *err)
+{
+    struct rlimit core;
+    if (prctl(PR_SET_DUMPABLE, 0) < 0)
+        return err_sys(err, 0, errno, "make the process not dumpable");
+    /* The hard limit stays: commands may raise theirs. */
+    if (getrlimit(RLIMIT_CORE, &core) == 0) {
+        core.rlim_cur = 0;
+        (void)setrlimit(RLIMIT_CORE, &core); /* lowering cannot fail */
+    }
+    int result = fd_fix_stdio();
+    return result < 0 ? err_sys(err, 0, -result, "open /dev/null for closed standard descriptors") : 0;
+}
+
+/* Everything is blocked and read from signalfds, except what the kernel raises for a fault of our own: blocked, it
+ * would only hide where we died. */
+static int block_signals(struct err *err)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        sigdelset(&blocked, faults[i]);
+    if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0)
+        return err_sys(err, 0, errno, "block signals");
+    for (int signum = 1; signum < NSIG; signum++)
+        (void)sigaction(signum, &action, NULL); /* KILL, STOP and libc's own two refuse */
+    action.sa_handler = SIG_IGN;
+    if (sigaction(SIGPIPE, &action, NULL) < 0)
+        return err_sys(err, 0, errno, "ignore SIGPIPE");
+    return 0;
+}
+
+static void raise_nofile(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    spawn_set_nofile(&limit);
+    limit.rlim_cur = limit.rlim_max < NOFILE_MAX ? limit.rlim_max : NOFILE_MAX;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer connections at once, nothing else */
+}
+
+/* A container's terminal is meant for the entrypoint: it can only take it once we have let go. A process that is
+ * not PID 1 was started from somebody's shell, which keeps its terminal. */
+static void release_terminal(void)
+{
+    if (pid1_is_init() && isatty(STDIN_FILENO))
+        (void)ioctl(STDIN_FILENO, TIOCNOTTY); /* fails when it is not our controlling terminal: fine */
+}
+
+/* Moves the handed descriptors down to 3.. and closes the rest. */
+static int keep_only(struct cgroup_dirs *dirs, struct err *err)
+{
+    int next = STDERR_FILENO + 1;
+    for (int number = next; number < next + CGROUP_CONTROLLER_MAX; number++) {
+        /* The lowest descriptor that is not yet in place goes to `number`; whatever was there and is ours has been
+         * moved before, because numbers are visited in rising order. */
+        int lowest = -1;
+        for (int c = 0; c < CGROUP_CONTROLLER_MAX; c++)
+            if (dirs->fd[c] >= number && (lowest < 0 || dirs->fd[c] < dirs->fd[lowest]))
+                lowest = c;
+        if (lowest < 0)
+            break;
+        next = number + 1;
+        if (dirs->fd[lowest] == number)
+            continue;
+        if (dup3(dirs->fd[lowest], number, O_CLOEXEC) < 0)
+            return err_sys(err, 0, errno, "move descriptor %d", dirs->fd[lowest]);
+        dirs->fd[lowest] = number;
+    }
+    fd_close_from(next);
+    return 0;
+}
+
+int pid1_settle(struct cgroup_dirs *ret_handed, struct err *err)
+{
+    struct cgroup_dirs handed;
+    int result = handover_take(&handed, err);
+    if (result < 0)
+        return result;
+    environment_capture();
+    if ((result = keep_only(&handed, err)) < 0 || (result = block_signals(err)) < 0)
+        return result;
+    raise_nofile();
+    release_terminal();
+    umask(022);
+    if (chdir("/") < 0)
+        return err_sys(err, 0, errno, "change directory to '/'");
+    *ret_handed = handed;
+    return 0;
+}
