@@ -1,0 +1,277 @@
+#include "execd/app.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "execd/api/api.h"
+#include "execd/init/entrypoint.h"
+#include "execd/init/pid1.h"
+#include "execd/init/shutdown.h"
+#include "execd/init/signals.h"
+#include "execd/proc/leaf.h"
+#include "execd/proc/reaper.h"
+#include "proto/base/clock.h"
+#include "proto/base/version.h"
+#include "proto/base/work.h"
+
+#define POOL_THREADS    2
+#define POOL_QUEUE      256
+#define SAMPLE_AGE_MS   100
+/* After the processes are gone, what their streams still have to say must be sent. */
+#define DRAIN_EXTRA_MS  500
+
+struct app {
+    const struct config *config;
+    struct event_base *base;
+    struct api api;
+    bool serving;       /* listeners are open, the entrypoint was started */
+    bool stopping;
+    bool processes_gone, requests_gone;
+    int exit_code;
+};
+
+/* ---- the end ---- */
+
+static void end_when_quiet(struct app *app)
+{
+    if (app->processes_gone && app->requests_gone)
+        event_base_loopbreak(app->base);
+}
+
+static void on_processes_gone(void *arg)
+{
+    struct app *app = arg;
+    app->processes_gone = true;
+    end_when_quiet(app);
+}
+
+static void on_drained(void *arg)
+{
+    struct app *app = arg;
+    app->requests_gone = true;
+    end_when_quiet(app);
+}
+
+/* Order: no new connections; TERM to all, the grace, KILL, reaping; running requests see their commands end and
+ * finish their streams with the terminal event meanwhile. */
+static void stop(struct app *app, int grace_ms)
+{
+    struct err err;
+    app->stopping = true;
+    http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
+    if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
+        log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
+        event_base_loopbreak(app->base);
+    }
+}
+
+static void on_shutdown(void *arg, int signum)
+{
+    struct app *app = arg;
+    log_event(LOG_LEVEL_INFO, "app", app->stopping ? "shutting down now" : "shutting down", "signal",
+              strsignal(signum), NULL);
+    if (!app->stopping) {
+        stop(app, app->config->grace_ms);
+        return;
+    }
+    shutdown_now();
+    on_drained(app);
+}
+
+static void on_forward(void *arg, int signum)
+{
+    (void)arg;
+    entrypoint_signal(signum);
+}
+
+static const struct signal_ops signal_ops = {.on_shutdown = on_shutdown, .on_forward = on_forward};
+
+/* ---- the entrypoint ---- */
+
+static void on_entrypoint_exit(void *arg, int code)
+{
+    struct app *app = arg;
+    char text[16];
+    snprintf(text, sizeof(text), "%d", code);
+    log_event(code == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "app", "the entrypoint has ended", "code", text, NULL);
+    if (!app->config->exit_with_entrypoint)
+        return;
+    app->exit_code = code;
+    if (!app->stopping)
+        stop(app, app->config->grace_ms);
+}
+
+static void start_entrypoint(struct app *app)
+{
+    struct err err = {.text = ""};
+    if (app->config->entrypoint == NULL)
+        return;
+    int result = entrypoint_start(app->config->entrypoint, on_entrypoint_exit, app, &err);
+    if (result == 0)
+        return;
+    log_event(LOG_LEVEL_ERROR, "app", "the entrypoint could not be started", "error", err.text, NULL);
+    on_entrypoint_exit(app, entrypoint_exec_code(-result));
+}
+
+/* ---- the start ---- */
+
+static bool is_ready(void *arg)
+{
+    const struct app *app = arg;
+    return app->serving && !app->stopping;
+}
+
+static void on_request_done(struct http_req *req, int status, uint64_t body_bytes, int64_t duration_us, void *arg)
+{
+    struct api *api = arg;
+    (void)req;
+    (void)body_bytes;
+    (void)duration_us;
+    if (status >= 500)
+        api->requests_failed++;
+}
+
+static int start_managers(struct app *app, struct err *err)
+{
+    struct api *api = &app->api;
+    const struct config *config = app->config;
+    int result;
+    *api = (struct api){
+        .base = app->base,
+        .line_endings = config->line_endings,
+        .has_token = config->has_token,
+        .is_ready = is_ready,
+        .ready_arg = app,
+        .started_wall_ms = clock_wall_ms(),
+    };
+    memcpy(api->token_sha256, config->token_sha256, SHA256_LEN);
+    if ((result = sampler_new(leaf_root(), SAMPLE_AGE_MS, &api->sampler)) < 0)
+        return err_sys(err, 0, -result, "start the sampler");
+    if ((result = work_pool_new(app->base, POOL_THREADS, POOL_QUEUE, &api->pool)) < 0)
+        return err_sys(err, 0, -result, "start the worker threads");
+    struct http_server_config http = {
+        .routes = api_routes,
+        .n_routes = api_n_routes,
+        .app = api,
+        .authorize = api_authorize,
+        .render_error = api_render_error,
+        .on_done = on_request_done,
+    };
+    if ((result = http_server_new(app->base, &http, &api->server)) < 0)
+        return err_sys(err, 0, -result, "start the HTTP server");
+    return 0;
+}
+
+static void log_listening(const char *where, int port)
+{
+    char number[16];
+    snprintf(number, sizeof(number), "%d", port);
+    log_event(LOG_LEVEL_INFO, "app", "listening", "where", where, "port", number, NULL);
+}
+
+static int listen_at(struct app *app, const char *where, struct err *err)
+{
+    int port, result = http_server_listen(app->api.server, where, &port, err);
+    if (result == 0)
+        log_listening(where, port);
+    return result;
+}
+
+/* Dual-stack: a listener on IPv4 only leaves the IPv6 port to whoever takes it first (hardening M14). */
+static int listen_everywhere(struct app *app, struct err *err)
+{
+    char where[32];
+    snprintf(where, sizeof(where), "[::]:%u", app->config->port);
+    int result = listen_at(app, where, err);
+    if (result != -EAFNOSUPPORT && result != -EADDRNOTAVAIL)
+        return result;
+    snprintf(where, sizeof(where), "0.0.0.0:%u", app->config->port);
+    return listen_at(app, where, err);
+}
+
+/* For programs inside; without a token it would give every user of the sandbox what root may do. */
+static void listen_inside(struct app *app)
+{
+    struct err err = {.text = ""};
+    const char *where = app->config->inner_listen;
+    if (where == NULL || (!app->config->has_token && !app->config->insecure))
+        return;
+    if (listen_at(app, where, &err) < 0)
+        log_event(LOG_LEVEL_WARN, "app", "no listener for programs inside the sandbox", "where", where, "error",
+                  err.text, NULL);
+}
+
+static int start_listeners(struct app *app, struct err *err)
+{
+    const struct config *config = app->config;
+    for (size_t i = 0; i < config->n_listen; i++) {
+        int result = listen_at(app, config->listen[i], err);
+        if (result < 0)
+            return result;
+    }
+    if (config->n_listen == 0) {
+        int result = listen_everywhere(app, err);
+        if (result < 0)
+            return result;
+    }
+    listen_inside(app);
+    return 0;
+}
+
+static void log_start(const struct config *config)
+{
+    log_event(LOG_LEVEL_INFO, "app", "execd", "version", version_text(), "pid1", pid1_is_init() ? "yes" : "no",
+              "auth", config->has_token ? "token" : "none", "cgroup", leaf_mode(), NULL);
+    if (!pid1_is_init())
+        log_event(LOG_LEVEL_DEBUG, "app", "not PID 1: subreaper, signals are taken from everybody", NULL);
+    if (config->insecure && !config->has_token)
+        log_event(LOG_LEVEL_WARN, "app", "no token: whoever connects runs commands", NULL);
+    for (size_t i = 0; i < config->n_notices; i++)
+        log_event(LOG_LEVEL_INFO, "app", config->notice[i], NULL);
+}
+
+static int start(struct app *app, struct err *err)
+{
+    int result;
+    log_start(app->config);
+    if ((result = reaper_init(app->base, err)) < 0 || (result = start_managers(app, err)) < 0 ||
+        (result = start_listeners(app, err)) < 0 ||
+        (result = signals_start(app->base, &signal_ops, app, err)) < 0)
+        return result;
+    start_entrypoint(app);
+    app->serving = true;
+    return 0;
+}
+
+static void teardown(struct app *app)
+{
+    struct api *api = &app->api;
+    signals_stop();
+    shutdown_stop();
+    entrypoint_forget();
+    http_server_free(api->server);
+    if (api->pool != NULL)
+        work_pool_free(api->pool);
+    sampler_free(api->sampler);
+    reaper_done();
+    leaf_teardown();
+    event_base_free(app->base);
+}
+
+int app_run(const struct config *config, struct cgroup_dirs *handed, struct err *err)
+{
+    struct app app = {.config = config};
+    log_capture_libevent();
+    leaf_setup(handed);
+    app.base = event_base_new();
+    if (app.base == NULL)
+        return err_set(err, 0, ENOMEM, "make the event loop");
+    int result = start(&app, err);
+    if (result == 0 && event_base_dispatch(app.base) < 0)
+        result = err_set(err, 0, EIO, "the event loop failed");
+    teardown(&app);
+    return result < 0 ? result : app.exit_code;
+}

@@ -1,0 +1,312 @@
+#include "execd/config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/base/mem.h"
+#include "proto/base/options.h"
+#include "proto/base/path.h"
+#include "proto/base/str.h"
+#include "proto/base/version.h"
+
+#define PORT_DEFAULT  "44772"
+#define INNER_DEFAULT "127.0.0.1:44771"
+#define GRACE_DEFAULT "1s"
+#define GRACE_MAX_MS  (10 * 60 * 1000)
+
+struct flags {
+    struct config *config;
+    const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace, *seccomp;
+    const char *jupyter_host, *jupyter_token, *jupyter_poll;
+    bool insecure, init, exit_with_entrypoint, help, version, json;
+};
+
+/* execd leaves its start directory before it opens anything: paths are made absolute while it is there. */
+static int keep_path(const char *prefix, const char *path, const char **ret_kept, struct err *err)
+{
+    char here[PATH_MAX] = "/", joined[PATH_MAX];
+    if (path[0] != '/' && getcwd(here, sizeof(here)) == NULL)
+        return err_sys(err, 0, errno, "'%.150s': the working directory cannot be told", path);
+    int result = path_join(here, path, joined);
+    if (result < 0)
+        return err_sys(err, 0, -result, "'%.150s'", path);
+    *ret_kept = xasprintf("%s%s", prefix, joined);
+    return 0;
+}
+
+static int add_listen(void *target, const char *value, struct err *err)
+{
+    struct config *c = ((struct flags *)target)->config;
+    if (c->n_listen == CONFIG_LISTEN_MAX)
+        return err_set(err, 0, EINVAL, "--listen: more than %d listeners", CONFIG_LISTEN_MAX);
+    const char **slot = &c->listen[c->n_listen++];
+    if (str_starts(value, "unix:"))
+        return keep_path("unix:", value + strlen("unix:"), slot, err);
+    *slot = xstrdup(value);
+    return 0;
+}
+
+#define AT(field) offsetof(struct flags, field)
+static const struct option_row option_rows[] = {
+    {"listen", 'l', OPTION_CALL, "EXECD_LISTEN", "WHERE",
+     "Serve on ADDR:PORT, [IPV6]:PORT or unix:PATH; may be given several times. Port 0 takes a free one. "
+     "Default: every address, --port.",
+     "Listening", 0, add_listen},
+    {"port", 'p', OPTION_STRING, "EXECD_PORT", "PORT", "Port on every address, when no --listen is given (" PORT_DEFAULT ").",
+     NULL, AT(port), NULL},
+    {"inner-listen", 0, OPTION_STRING, "EXECD_INNER_LISTEN", "WHERE",
+     "Second listener for programs inside the sandbox (" INNER_DEFAULT "); off = none. A taken port is only a warning.",
+     NULL, AT(inner), NULL},
+    {"access-token-sha256", 0, OPTION_STRING, "EXECD_TOKEN_SHA256", "HEX",
+     "SHA-256 of the token that requests must carry in X-EXECD-ACCESS-TOKEN. execd never needs the token itself.",
+     "Access", AT(token_sha256), NULL},
+    {"access-token", 0, OPTION_STRING, "EXECD_ACCESS_TOKEN", "TOKEN",
+     "The token in clear: hashed at once and wiped from memory. Prefer --access-token-sha256.", NULL, AT(token), NULL},
+    {"insecure", 0, OPTION_FLAG, "EXECD_INSECURE", NULL,
+     "Serve without a token on addresses that others can reach: whoever connects runs commands.", NULL,
+     AT(insecure), NULL},
+    {"init", 0, OPTION_FLAG, "EXECD_INIT", NULL,
+     "Be the container's init: run the program given after --, and end with its exit code.", "Entrypoint",
+     AT(init), NULL},
+    {"exit-with-entrypoint", 0, OPTION_FLAG, "EXECD_EXIT_WITH_ENTRYPOINT", NULL,
+     "End when the program ends, with its exit code (128+n for signal n). Otherwise go on serving.", NULL,
+     AT(exit_with_entrypoint), NULL},
+    {"grace", 'g', OPTION_STRING, "EXECD_GRACE", "TIME",
+     "How long processes may take after SIGTERM before SIGKILL, at shutdown (" GRACE_DEFAULT "). 500ms, 3s, 1m.",
+     "Running", AT(grace), NULL},
+    {"graceful-shutdown-timeout", 0, OPTION_STRING, "EXECD_API_GRACE_SHUTDOWN", "TIME", "Other name of --grace.", NULL,
+     AT(grace), NULL},
+    {"line-endings", 0, OPTION_STRING, "EXECD_LINE_ENDINGS", "MODE",
+     "Line terminators in command output: keep, strip, or auto (by the client's version).", NULL,
+     AT(line_endings), NULL},
+    {"seccomp", 0, OPTION_STRING, "EXECD_SECCOMP", "MODE",
+     "Keep programs in the sandbox from changing execd's limits and priority: auto (as PID 1, where it costs "
+     "nothing else), on (also gives up set-uid programs), off.",
+     NULL, AT(seccomp), NULL},
+    {"log-level", 0, OPTION_STRING, "EXECD_LOG_LEVEL", "LEVEL", "debug, info, warn or error; 0 to 7 as in OpenSandbox.",
+     "Logging", AT(log_level), NULL},
+    {"log-file", 0, OPTION_STRING, "EXECD_LOG_FILE", "FILE", "Append log lines (JSON) to FILE instead of standard error.",
+     NULL, AT(log_file), NULL},
+    {"jupyter-host", 0, OPTION_STRING, "JUPYTER_HOST", "URL", "Accepted, not used: kernels are driven directly.",
+     "Compatibility", AT(jupyter_host), NULL},
+    {"jupyter-token", 0, OPTION_STRING, "JUPYTER_TOKEN", "TOKEN", "Accepted, not used.", NULL, AT(jupyter_token), NULL},
+    {"jupyter-idle-poll-interval", 0, OPTION_STRING, "EXECD_JUPYTER_IDLE_POLL_INTERVAL", "TIME",
+     "Accepted, not used: nothing is polled.", NULL, AT(jupyter_poll), NULL},
+    {"version", 'V', OPTION_FLAG, NULL, NULL, "Print the version and exit.", "Help", AT(version), NULL},
+    {"json", 0, OPTION_FLAG, NULL, NULL, "With --version: as JSON.", NULL, AT(json), NULL},
+    {"help", 'h', OPTION_FLAG, NULL, NULL, "Print this text and exit.", NULL, AT(help), NULL},
+};
+
+static const char help_head[] =
+    "execd: runs commands, Python and other kernels, and file transfers in a sandbox, over HTTP.\n"
+    "\n"
+    "Usage:\n"
+    "  execd [OPTIONS] [PROGRAM ARGUMENT...]     serve; with PROGRAM: start and supervise it as well\n"
+    "  execd [OPTIONS] -- PROGRAM ARGUMENT...    the same, for a PROGRAM that begins with a dash\n"
+    "  execd --init -- PROGRAM ARGUMENT...       be the container's init: end with PROGRAM's exit code\n"
+    "\n"
+    "As PID 1 it reaps every orphan and forwards HUP, QUIT, USR1, USR2 and WINCH to PROGRAM. TERM and INT\n"
+    "shut down in order (exit code 0, or PROGRAM's where that is asked for), a second one does it now.\n"
+    "Signals from inside the sandbox are ignored.\n"
+    "\n"
+    "Options (also by the environment variable in brackets):\n";
+
+static const char help_tail[] =
+    "\n"
+    "Try it:\n"
+    "  execd --listen 127.0.0.1:44772 --access-token s3cret &\n"
+    "  curl localhost:44772/ping\n"
+    "  curl -N localhost:44772/command -H 'X-EXECD-ACCESS-TOKEN: s3cret' \\\n"
+    "       -d '{\"command\": \"for i in 1 2 3; do echo line $i; sleep 1; done\"}'\n";
+
+static void print_help(void)
+{
+    fputs(help_head, stdout);
+    fflush(stdout);
+    options_print_help(option_rows, ARRAY_LEN(option_rows), STDOUT_FILENO);
+    fputs(help_tail, stdout);
+}
+
+static void print_version(bool json)
+{
+    printf(json ? "{\"name\":\"execd\",\"version\":\"%s\"}\n" : "execd %s\n", version_text());
+}
+
+/* ---- values ---- */
+
+static int set_port(const char *text, struct config *c, struct err *err)
+{
+    uint32_t port;
+    if (str_to_u32(text, &port) < 0 || port > UINT16_MAX)
+        return err_set(err, 0, EINVAL, "--port: '%.40s' is not a number from 0 to 65535", text);
+    c->port = (uint16_t)port;
+    return 0;
+}
+
+/* Upstream's digits: 3 and below error, 4 warn, 5 and 6 info, 7 and above debug. */
+static int set_log_level(const char *text, struct config *c, struct err *err)
+{
+    uint32_t digit;
+    if (str_to_u32(text, &digit) == 0)
+        c->log_level = digit <= 3   ? LOG_LEVEL_ERROR
+                       : digit == 4 ? LOG_LEVEL_WARN
+                       : digit <= 6 ? LOG_LEVEL_INFO
+                                    : LOG_LEVEL_DEBUG;
+    else if (log_level_parse(text, &c->log_level) < 0)
+        return err_set(err, 0, EINVAL, "--log-level: '%.40s' is none of debug, info, warn, error", text);
+    return 0;
+}
+
+static int set_grace(const char *text, struct config *c, struct err *err)
+{
+    int64_t ms;
+    if (str_to_duration_ms(text, &ms) < 0 || ms < 0 || ms > GRACE_MAX_MS)
+        return err_set(err, 0, EINVAL, "--grace: '%.40s' is not a time up to 10m (like 500ms, 3s, 1m30s)", text);
+    c->grace_ms = (int)ms;
+    return 0;
+}
+
+static int set_seccomp(const char *text, struct config *c, struct err *err)
+{
+    static const char *const modes[] = {
+        [CONFIG_SECCOMP_AUTO] = "auto", [CONFIG_SECCOMP_ON] = "on", [CONFIG_SECCOMP_OFF] = "off"};
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+        if (strcmp(text, modes[i]) == 0) {
+            c->seccomp = (enum config_seccomp)i;
+            return 0;
+        }
+    return err_set(err, 0, EINVAL, "--seccomp: '%.40s' is none of auto, on, off", text);
+}
+
+static int set_line_endings(const char *text, struct config *c, struct err *err)
+{
+    static const struct {
+        const char *name;
+        enum line_endings mode;
+    } modes[] = {{"auto", LINES_AUTO}, {"keep", LINES_KEEP}, {"strip", LINES_STRIP}};
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+        if (strcmp(text, modes[i].name) == 0) {
+            c->line_endings = modes[i].mode;
+            return 0;
+        }
+    return err_set(err, 0, EINVAL, "--line-endings: '%.40s' is none of auto, keep, strip", text);
+}
+
+/* Overwrites the bytes in the argument vector or environment block itself: the kernel shows both to others. */
+static void wipe(const char *secret)
+{
+    explicit_bzero((char *)(uintptr_t)secret, strlen(secret));
+}
+
+static int set_token(const struct flags *f, struct config *c, struct err *err)
+{
+    bool has_hash = f->token_sha256 != NULL && f->token_sha256[0] != '\0';
+    bool has_clear = f->token != NULL && f->token[0] != '\0';
+    if (has_hash && (strlen(f->token_sha256) != SHA256_HEX_LEN ||
+                     codec_unhex(f->token_sha256, c->token_sha256, SHA256_LEN) < 0))
+        return err_set(err, 0, EINVAL, "--access-token-sha256: not %d hex digits (try: printf %%s TOKEN | sha256sum)",
+                       SHA256_HEX_LEN);
+    if (has_clear && !has_hash)
+        codec_sha256(f->token, strlen(f->token), c->token_sha256);
+    if (has_clear)
+        wipe(f->token);
+    c->has_token = has_hash || has_clear;
+    return 0;
+}
+
+static void take_compatibility(const struct flags *f, struct config *c)
+{
+    if (f->jupyter_host != NULL && f->jupyter_host[0] != '\0')
+        c->notice[c->n_notices++] = "--jupyter-host has no effect: kernels are driven directly";
+    if (f->jupyter_poll != NULL && f->jupyter_poll[0] != '\0')
+        c->notice[c->n_notices++] = "--jupyter-idle-poll-interval has no effect: nothing is polled";
+    if (f->jupyter_token != NULL)
+        wipe(f->jupyter_token);
+}
+
+/* ---- checks ---- */
+
+bool config_is_exposed(const char *where)
+{
+    char host[64];
+    const char *colon = strrchr(where, ':');
+    if (str_starts(where, "unix:"))
+        return false;
+    size_t len = colon != NULL ? (size_t)(colon - where) : strlen(where);
+    if (len >= sizeof(host))
+        return true;
+    memcpy(host, where, len);
+    host[len] = '\0';
+    struct in_addr v4;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 != 127;
+    return strcmp(host, "[::1]") != 0;
+}
+
+static int check_exposure(const struct config *c, struct err *err)
+{
+    const char *exposed = c->n_listen == 0 ? "every address" : NULL;
+    for (size_t i = 0; i < c->n_listen && exposed == NULL; i++)
+        if (config_is_exposed(c->listen[i]))
+            exposed = c->listen[i];
+    if (exposed == NULL || c->has_token || c->insecure)
+        return 0;
+    return err_set(err, 0, EPERM,
+                   "refusing to serve on %.60s without a token: give --access-token-sha256 HEX "
+                   "(or EXECD_TOKEN_SHA256), listen on 127.0.0.1 or unix:PATH, or say --insecure",
+                   exposed);
+}
+
+static int apply(const struct flags *f, struct config *c, struct err *err)
+{
+    int result;
+    if ((result = set_token(f, c, err)) < 0 || (result = set_port(f->port, c, err)) < 0 ||
+        (result = set_log_level(f->log_level, c, err)) < 0 || (result = set_grace(f->grace, c, err)) < 0 ||
+        (result = set_seccomp(f->seccomp, c, err)) < 0 ||
+        (result = set_line_endings(f->line_endings, c, err)) < 0)
+        return result;
+    take_compatibility(f, c);
+    c->insecure = f->insecure;
+    if (f->log_file != NULL && f->log_file[0] != '\0' &&
+        (result = keep_path("", f->log_file, &c->log_file, err)) < 0)
+        return result;
+    c->inner_listen = strcmp(f->inner, "off") != 0 ? xstrdup(f->inner) : NULL;
+    c->exit_with_entrypoint = f->init || f->exit_with_entrypoint;
+    if (f->init && c->entrypoint == NULL)
+        return err_set(err, 0, EINVAL, "--init: no program given (execd --init -- PROGRAM ARGUMENT...)");
+    return check_exposure(c, err);
+}
+
+int config_load(int argc, char **argv, struct config *ret_config, struct err *err)
+{
+    struct config config = {.notice = {NULL}};
+    struct flags flags = {
+        .config = &config,
+        .port = PORT_DEFAULT,
+        .inner = INNER_DEFAULT,
+        .log_level = "info",
+        .line_endings = "auto",
+        .grace = GRACE_DEFAULT,
+        .seccomp = "auto",
+    };
+    int next;
+    int result = options_parse(option_rows, ARRAY_LEN(option_rows), argc, argv, &flags, &next, err);
+    if (result < 0)
+        return result;
+    if (flags.help)
+        print_help();
+    else if (flags.version)
+        print_version(flags.json);
+    if (flags.help || flags.version)
+        return CONFIG_EXIT;
+    if (next < argc)
+        config.entrypoint = (const char *const *)(argv + next);
+    if ((result = apply(&flags, &config, err)) < 0)
+        return result;
+    *ret_config = config;
+    return CONFIG_RUN;
+}

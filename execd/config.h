@@ -1,0 +1,44 @@
+/*
+ * What execd was asked to do: options, their environment twins, and the checks on them.
+ *
+ * A secret is hashed and wiped where it stands (argument vector or environment) while options are read, so nothing
+ * of it is left when the first child starts. Thread rule: main, before the loop.
+ * Source: contracts/execd.md 3.10, v1.1.md 1.9, hardening 6.
+ */
+#pragma once
+
+#include "execd/stream/sink_sse.h"
+#include "proto/base/codec.h"
+#include "proto/base/err.h"
+#include "proto/base/log.h"
+
+#define CONFIG_LISTEN_MAX 16
+
+enum config_seccomp { CONFIG_SECCOMP_AUTO, CONFIG_SECCOMP_ON, CONFIG_SECCOMP_OFF };
+
+struct config {
+    const char *listen[CONFIG_LISTEN_MAX]; /* owned for the life of the process, as all strings here */
+    size_t n_listen;                       /* 0 = every address, `port` */
+    uint16_t port;
+    const char *inner_listen;              /* the second listener inside the sandbox; NULL = none */
+    bool has_token;
+    uint8_t token_sha256[SHA256_LEN];
+    bool insecure;
+    enum log_level log_level;
+    const char *log_file;                  /* NULL = standard error */
+    enum line_endings line_endings;
+    int grace_ms;
+    bool exit_with_entrypoint;
+    enum config_seccomp seccomp;
+    const char *const *entrypoint;         /* rest of argv, borrowed; NULL = none */
+    const char *notice[4];                 /* accepted and without effect: one line of log each */
+    size_t n_notices;
+};
+
+enum config_result { CONFIG_RUN, CONFIG_EXIT };
+
+/* CONFIG_EXIT: --help or --version was answered on standard output. -EINVAL with a text that teaches. */
+int config_load(int argc, char **argv, struct config *ret_config, struct err *err) must_check;
+
+/* Does this --listen address need a token? Everything but Unix sockets and loopback does. */
+bool config_is_exposed(const char *where);

@@ -1,0 +1,52 @@
+/*
+ * execd: from the first instruction to the event loop, in the order that hardening asks for.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "execd/app.h"
+#include "execd/init/pid1.h"
+
+#define EXIT_USAGE 2
+
+static int fail(const struct err *err, int code)
+{
+    fprintf(stderr, "execd: %s\n", err->text);
+    return code;
+}
+
+static int open_log(const struct config *config, struct err *err)
+{
+    int fd = STDERR_FILENO;
+    if (config->log_file != NULL) {
+        fd = open(config->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+        if (fd < 0)
+            return err_sys(err, 0, errno, "--log-file: open '%.150s'", config->log_file);
+    }
+    log_init(fd, config->log_level);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    struct cgroup_dirs handed;
+    struct err err = {.text = ""};
+
+    if (pid1_shield(&err) < 0)
+        return fail(&err, EXIT_FAILURE);
+    mallopt(M_ARENA_MAX, 1);
+    int result = config_load(argc, argv, &config, &err);
+    if (result < 0)
+        return fail(&err, EXIT_USAGE);
+    if (result == CONFIG_EXIT)
+        return EXIT_SUCCESS;
+    if (pid1_settle(&handed, &err) < 0 || open_log(&config, &err) < 0)
+        return fail(&err, EXIT_FAILURE);
+    result = app_run(&config, &handed, &err);
+    return result < 0 ? fail(&err, EXIT_FAILURE) : result;
+}
