@@ -13,6 +13,8 @@
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
 
+#define START_TAIL_MAX 120 /* bytes of a kernel's own words in an error text of 256 */
+
 /*
  * Life of a context:
  *
@@ -297,6 +299,22 @@ static void on_kernel_output_lost(void *arg)
         run_output_lost(ctx->current);
 }
 
+/* The reason and the last lines that the kernel wrote, as many as fit. */
+static void keep_start_error(struct code_context *ctx, const char *reason, const char *tail)
+{
+    size_t len = strlen(tail);
+    while (len > 0 && strchr("\r\n ", tail[len - 1]))
+        len--;
+    const char *from = tail;
+    while (tail + len - from > START_TAIL_MAX) {
+        const char *line = memchr(from, '\n', (size_t)(tail + len - from));
+        from = line ? line + 1 : tail + len - START_TAIL_MAX;
+    }
+    (void)err_set(&ctx->start_err, ERR_KERNEL_UNAVAILABLE, EIO, /* kept, not returned */
+                  "EXECD_001: the kernel did not start: %.80s%s%.*s", reason,
+                  len ? "; it said: " : "", (int)(tail + len - from), from);
+}
+
 static void on_kernel_dead(void *arg, const char *reason)
 {
     struct code_context *ctx = arg;
@@ -310,13 +328,8 @@ static void on_kernel_dead(void *arg, const char *reason)
     fail_runs(ctx, starting ? "KernelStartError" : "KernelDied", evalue, tail);
     if (ctx->state != CONTEXT_GONE)
         ctx->manager->counts.kernels_died++;
-    if (starting) {
-        size_t len = strlen(tail), show = MIN(len, (size_t)120);
-        (void)err_set(&ctx->start_err, ERR_KERNEL_UNAVAILABLE, EIO,
-                      "EXECD_001: the kernel did not start: %.100s%s%s", reason,
-                      len ? "; it said: " : "",
-                      tail + len - show); /* the value is kept, not returned */
-    }
+    if (starting)
+        keep_start_error(ctx, reason, tail);
     if (ctx->state != CONTEXT_GONE)
         ctx->state = starting ? CONTEXT_GONE : CONTEXT_DEAD;
     ctx->kernel_ended = true;

@@ -22,6 +22,8 @@
 #define REKILL_MS 10
 #define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
 #define TAIL_READ 4096
+/* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
+#define LINK_GRACE_MS 2000
 
 enum kernel_state { KERNEL_STARTING, KERNEL_READY, KERNEL_STOPPING, KERNEL_SETTLING, KERNEL_DEAD };
 
@@ -43,7 +45,8 @@ struct kernel {
     int64_t deadline_ms; /* of the state */
     bool interrupt_by_message;
     bool info_seen, iopub_seen; /* the halves of readiness */
-    bool link_up, link_lost;    /* iopub connection */
+    bool iopub_linked;          /* there was a connection once */
+    unsigned links_down;        /* bit per channel whose connection broke */
     bool term_sent, held, exited;
 };
 
@@ -171,7 +174,7 @@ static void die(struct kernel *k)
 static void settle_tick(struct kernel *k)
 {
     bool empty = leaf_kill(k->process.leaf);
-    bool quiet = k->link_lost || !k->link_up;
+    bool quiet = !k->iopub_linked || (k->links_down & (1u << CHANNEL_IOPUB));
     if ((empty && quiet) || clock_monotonic_ms() >= k->deadline_ms)
         die(k);
     else
@@ -194,6 +197,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         settle_tick(k);
         break;
     case KERNEL_READY:
+        kernel_kill(k, "it closed its connection");
+        break;
     case KERNEL_DEAD:
         break;
     }
@@ -281,28 +286,36 @@ static void on_control(void *arg, struct zmsg *frames)
     kernel_msg_free(parse_message(arg, frames));
 }
 
+/* While it is ready, both its connections must stand or come back soon. */
+static void watch_link(struct kernel *k, enum kernel_channel channel, bool up)
+{
+    unsigned bit = 1u << channel;
+    k->links_down = up ? k->links_down & ~bit : k->links_down | bit;
+    if (k->state != KERNEL_READY)
+        return;
+    if (k->links_down == 0)
+        (void)event_del(k->timer); /* cannot fail for an event of ours */
+    else if (!evtimer_pending(k->timer, NULL))
+        arm(k, LINK_GRACE_MS);
+}
+
+/* A lost reply shows by itself: idle comes without it. */
+static void on_shell_link(void *arg, bool up)
+{
+    watch_link(arg, CHANNEL_SHELL, up);
+}
+
 static void on_iopub_link(void *arg, bool up)
 {
     struct kernel *k = arg;
-    if (up) {
-        k->link_up = true;
-        k->link_lost = false;
-    } else if (k->link_up) {
-        k->link_lost = true;
-    }
-    if (!k->link_lost)
+    k->iopub_linked |= up;
+    watch_link(k, CHANNEL_IOPUB, up);
+    if (up)
         return;
     if (k->state == KERNEL_SETTLING)
         arm(k, 0);
     else if (k->state == KERNEL_READY)
         k->ops->on_output_lost(k->arg);
-}
-
-/* A lost reply shows by itself: idle comes without it. Watched so that the next request finds a connection. */
-static void on_shell_link(void *arg, bool up)
-{
-    (void)arg;
-    (void)up;
 }
 
 static const struct {

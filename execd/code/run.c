@@ -166,6 +166,12 @@ static bool status_is(const json_t *reply, const char *status)
     return value && strcmp(value, status) == 0;
 }
 
+static void end_with(struct channel *ch, const char *ename, const char *evalue, const char *detail)
+{
+    const char *traceback[] = {evalue, detail && detail[0] ? detail : NULL, NULL};
+    channel_append_error(ch, ename, evalue, traceback);
+}
+
 /* Both reply and idle (or their watchdog) are in: exactly one terminal event. */
 static void conclude(struct code_run *run)
 {
@@ -187,10 +193,12 @@ static void conclude(struct code_run *run)
         output_error(ch, error);
         json_decref(error);
     } else if (status_is(run->reply, "aborted") || status_is(run->reply, "abort")) {
-        channel_append_error(ch, "ExecutionAborted", "the kernel aborted the run", NULL);
+        if (run->interrupted) /* R and bash answer an interrupt so */
+            end_with(ch, "KeyboardInterrupt", "the run was interrupted", NULL);
+        else
+            end_with(ch, "ExecutionAborted", "the kernel aborted the run", NULL);
     } else {
-        channel_append_error(ch, "KernelProtocolError", "the kernel's reply has no known status",
-                             NULL);
+        end_with(ch, "KernelProtocolError", "the kernel's reply has no known status", NULL);
     }
     finish(run, true);
 }
@@ -210,8 +218,7 @@ void run_fail(struct code_run *run, const char *ename, const char *evalue, const
     say_losses(run);
     if (run->error)
         output_error_as_text(run->channel, run->error);
-    const char *traceback[] = {evalue, detail && detail[0] ? detail : NULL, NULL};
-    channel_append_error(run->channel, ename, evalue, traceback);
+    end_with(run->channel, ename, evalue, detail);
     finish(run, true);
 }
 

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""A Jupyter kernel that lies, for the kernel rows of the hardening list.
+
+usage: fake_kernel.py CONNECTION_FILE
+
+It starts like a real one. Then the code of an execute_request names the misbehaviour: a function
+below. Needs pyzmq only.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import sys
+import time
+import uuid
+
+import zmq
+
+SESSION = uuid.uuid4().hex
+
+
+class Kernel:
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            self.info = json.load(file)
+        self.context = zmq.Context()
+        self.shell = self.bind(zmq.ROUTER, "shell_port")
+        self.control = self.bind(zmq.ROUTER, "control_port")
+        self.stdin = self.bind(zmq.ROUTER, "stdin_port")
+        self.iopub = self.bind(zmq.XPUB, "iopub_port")
+
+    def bind(self, kind, port):
+        socket = self.context.socket(kind)
+        socket.linger = 1000
+        socket.bind(f"ipc://{self.info['ip']}-{self.info[port]}")
+        return socket
+
+    def frames(self, msg_type, content, parent, key=None):
+        header = {"msg_id": uuid.uuid4().hex, "msg_type": msg_type, "session": SESSION, "version": "5.3"}
+        parts = [json.dumps(part).encode() for part in (header, parent, {}, content)]
+        key = self.info["key"] if key is None else key
+        digest = hmac.new(key.encode(), b"".join(parts), hashlib.sha256).hexdigest().encode()
+        return [b"<IDS|MSG>", digest, *parts]
+
+    def publish(self, msg_type, content, parent, **options):
+        self.iopub.send_multipart([msg_type.encode(), *self.frames(msg_type, content, parent, **options)])
+
+    def state(self, state, parent):
+        self.publish("status", {"execution_state": state}, parent)
+
+    def text(self, text, parent):
+        self.publish("stream", {"name": "stdout", "text": text}, parent)
+
+    def reply(self, ident, content, parent, msg_type="execute_reply"):
+        self.shell.send_multipart([ident, *self.frames(msg_type, content, parent)])
+
+    def serve(self):
+        poller = zmq.Poller()
+        for socket in (self.shell, self.control, self.iopub):
+            poller.register(socket, zmq.POLLIN)
+        while True:
+            for socket, _ in poller.poll():
+                message = socket.recv_multipart()
+                if socket is self.iopub:
+                    continue
+                at = message.index(b"<IDS|MSG>")
+                header = json.loads(message[at + 2])
+                content = json.loads(message[at + 5])
+                if header["msg_type"] == "shutdown_request":
+                    os._exit(0)
+                if header["msg_type"] == "kernel_info_request":
+                    self.state("busy", header)
+                    self.reply(message[0], {"status": "ok", "protocol_version": "5.3"}, header, "kernel_info_reply")
+                    self.state("idle", header)
+                elif header["msg_type"] == "execute_request":
+                    MISBEHAVIOURS[content["code"]](self, message[0], header)
+
+
+OK = {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {}}
+
+
+def behave(kernel, ident, parent, middle=lambda: None, reply=OK):
+    """The right sequence, with something in the middle of it."""
+    kernel.state("busy", parent)
+    kernel.text("before\n", parent)
+    middle()
+    kernel.text("after\n", parent)
+    kernel.reply(ident, reply, parent)
+    kernel.state("idle", parent)
+
+
+def early_idle(kernel, ident, parent):
+    """Idle comes first, everything else within the patience of a reader."""
+    kernel.state("busy", parent)
+    kernel.state("idle", parent)
+    kernel.text("before\n", parent)
+    time.sleep(0.1)
+    kernel.reply(ident, OK, parent)
+
+
+def idle_without_reply(kernel, ident, parent):
+    kernel.state("busy", parent)
+    kernel.text("before\n", parent)
+    kernel.state("idle", parent)
+
+
+def reply_without_idle(kernel, ident, parent):
+    kernel.state("busy", parent)
+    kernel.text("before\n", parent)
+    kernel.reply(ident, OK, parent)
+
+
+def two_replies(kernel, ident, parent):
+    kernel.state("busy", parent)
+    kernel.reply(ident, OK, parent)
+    kernel.reply(ident, {"status": "error", "ename": "Second", "evalue": "", "traceback": []}, parent)
+    kernel.state("idle", parent)
+    kernel.state("idle", parent)
+    kernel.text("too late\n", parent)
+
+
+def dead_silence(kernel, ident, parent):
+    """Neither busy nor anything else, and deaf to SIGINT, as a library that hangs in C."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep(3600)
+
+
+def wrong_signature(kernel, ident, parent):
+    behave(kernel, ident, parent, lambda: kernel.publish(
+        "stream", {"name": "stdout", "text": "forged\n"}, parent, key="wrong"))
+
+
+def wrong_parent(kernel, ident, parent):
+    stranger = {**parent, "msg_id": "somebody-else"}
+
+    def middle():
+        kernel.text("forged\n", stranger)
+        kernel.state("idle", stranger)
+        kernel.reply(ident, {"status": "error", "ename": "Forged"}, stranger)
+
+    behave(kernel, ident, parent, middle)
+
+
+def broken_frames(kernel, ident, parent):
+    def middle():
+        good = kernel.frames("stream", {"name": "stdout", "text": "forged\n"}, parent)
+        for bad in ([b""], [b"<IDS|MSG>"], good[:3], good[:5], [b"x"] * 1000, [b"x"] * 20 + good,
+                    good + [b"buffer"] * 200):
+            kernel.iopub.send_multipart(bad)
+            kernel.shell.send_multipart([ident, *bad])
+        for header in (b"not json", b"[]", b"null", b"{}", b'{"msg_id":1}', b'{"msg_id":"' + b"x" * 100000 + b'"}'):
+            parts = [header, json.dumps(parent).encode(), b"{}", b"{}"]
+            digest = hmac.new(kernel.info["key"].encode(), b"".join(parts), hashlib.sha256).hexdigest().encode()
+            kernel.iopub.send_multipart([b"<IDS|MSG>", digest, *parts])
+
+    behave(kernel, ident, parent, middle)
+
+
+def odd_content(kernel, ident, parent):
+    def middle():
+        for content in (None, [], "text", 7, {}, {"text": None}, {"name": 1, "text": 2}, {"data": []}, {"data": {"a": None}},
+                        {"execution_state": 5}, {"traceback": "no list"}):
+            for msg_type in ("stream", "status", "execute_result", "display_data", "clear_output", "no_such_type"):
+                kernel.publish(msg_type, content, parent)
+
+    behave(kernel, ident, parent, middle)
+
+
+def replay(kernel, ident, parent):
+    kernel.state("busy", parent)
+    frames = [b"t", *kernel.frames("stream", {"name": "stdout", "text": "again\n"}, parent)]
+    kernel.iopub.send_multipart(frames)
+    kernel.iopub.send_multipart(frames)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def huge_frame(kernel, ident, parent):
+    """Over the limit of one frame: the connection breaks, the next run must find a new one."""
+    kernel.state("busy", parent)
+    kernel.text("x" * (33 << 20), parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def huge_reply(kernel, ident, parent):
+    kernel.state("busy", parent)
+    kernel.reply(ident, {**OK, "padding": "x" * (33 << 20)}, parent)
+    kernel.state("idle", parent)
+
+
+def asks_for_input(kernel, ident, parent):
+    """Although the request forbids it."""
+    kernel.state("busy", parent)
+    kernel.stdin.send_multipart([ident, *kernel.frames("input_request", {"prompt": "? ", "password": False}, parent)])
+    answer = json.loads(kernel.stdin.recv_multipart()[-1])
+    kernel.text(json.dumps(answer), parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def forks(kernel, ident, parent):
+    """A child inherits all sockets and outlives its parent."""
+    kernel.state("busy", parent)
+    if os.fork() == 0:
+        time.sleep(3600)
+    kernel.text("child\n", parent)
+    time.sleep(0.1)
+    os._exit(9)
+
+
+MISBEHAVIOURS = {
+    "ok": behave,
+    "early_idle": early_idle,
+    "idle_without_reply": idle_without_reply,
+    "reply_without_idle": reply_without_idle,
+    "two_replies": two_replies,
+    "dead_silence": dead_silence,
+    "wrong_signature": wrong_signature,
+    "wrong_parent": wrong_parent,
+    "broken_frames": broken_frames,
+    "odd_content": odd_content,
+    "replay": replay,
+    "huge_frame": huge_frame,
+    "huge_reply": huge_reply,
+    "asks_for_input": asks_for_input,
+    "forks": forks,
+    "aborted": lambda k, i, p: behave(k, i, p, reply={"status": "aborted"}),
+    "abort": lambda k, i, p: behave(k, i, p, reply={"status": "abort"}),
+    "bare_error": lambda k, i, p: behave(k, i, p, reply={"status": "error"}),
+    "odd_status": lambda k, i, p: behave(k, i, p, reply={"status": 7}),
+    "becomes_another": lambda k, i, p: os.execv("/bin/sleep", ["sleep", "3600"]),
+    "ends": lambda k, i, p: os._exit(5),
+}
+
+if __name__ == "__main__":
+    Kernel(sys.argv[1]).serve()
