@@ -21,7 +21,7 @@ static const char *const port_keys[CHANNEL_MAX] = {
     [CHANNEL_HEARTBEAT] = "hb_port",
 };
 
-int connection_prepare(const char *runtime_dir, struct err *err)
+static int prepare(const char *runtime_dir, struct err *err)
 {
     struct stat st;
     size_t room = CONNECTION_PATH_MAX - FOLDER_NAME_LEN - sizeof("/" LONGEST_NAME);
@@ -39,6 +39,21 @@ int connection_prepare(const char *runtime_dir, struct err *err)
                        "'%s' must be a folder of uid %u with mode 0700", runtime_dir,
                        (unsigned)geteuid());
     return 0;
+}
+
+int connection_choose(const char *configured, char ret_dir[CONNECTION_PATH_MAX], struct err *err)
+{
+    char fallback[CONNECTION_PATH_MAX];
+    const char *dir = configured ? configured : "/run/execd-kernels";
+    int r = prepare(dir, err);
+    if (r < 0 && !configured) {
+        (void)snprintf(fallback, sizeof(fallback), "/tmp/execd-%u", (unsigned)geteuid()); /* fits */
+        dir = fallback;
+        r = prepare(dir, err);
+    }
+    if (r >= 0)
+        (void)snprintf(ret_dir, CONNECTION_PATH_MAX, "%s", dir); /* length is checked */
+    return r;
 }
 
 static json_t *describe(const struct connection *c, const char *kernel_name,
@@ -68,10 +83,11 @@ int connection_make(const char *runtime_dir, const char *kernel_name,
     struct connection c;
     char name[ID_HEX_LEN + 1];
     ids_hex(name);
-    int r = connection_prepare(runtime_dir, err);
+    char base[CONNECTION_PATH_MAX];
+    int r = connection_choose(runtime_dir, base, err);
     if (r < 0)
         return r;
-    (void)snprintf(c.dir, sizeof(c.dir), "%s/%.*s", runtime_dir, FOLDER_NAME_LEN,
+    (void)snprintf(c.dir, sizeof(c.dir), "%s/%.*s", base, FOLDER_NAME_LEN,
                    name); /* length checked above */
     (void)snprintf(c.file, sizeof(c.file), "%.*s%s",
                    CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c.dir,

@@ -28,8 +28,10 @@ struct connection {
     char file[CONNECTION_PATH_MAX];
 };
 
-/* Makes runtime_dir (0700) when it is missing; refuses one that others could use. */
-int connection_prepare(const char *runtime_dir, struct err *err) must_check;
+/* Where kernels' folders go: `configured`, or when that is NULL /run/execd-kernels, or /tmp/execd-UID where /run cannot be
+ * written. Makes it (0700) when it is missing; refuses one that others could use. */
+int connection_choose(const char *configured, char ret_dir[CONNECTION_PATH_MAX],
+                      struct err *err) must_check;
 /* Makes folder and file. Nothing is left behind on failure. */
 int connection_make(const char *runtime_dir, const char *kernel_name,
                     const struct jmsg_session *session, struct connection *ret_connection,

@@ -13,6 +13,12 @@
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
 
+/* Defaults of struct code_config. */
+#define CONTEXTS_MAX 64
+#define QUEUE_MAX 128
+#define START_MS 30000
+#define INTERRUPT_GRACE_MS 5000
+
 #define START_TAIL_MAX 120 /* bytes of a kernel's own words in an error text of 256 */
 
 /*
@@ -67,18 +73,26 @@ static const char *copy_env(const char *name)
 int code_manager_new(struct event_base *base, const struct code_config *config,
                      struct code_manager **ret_manager, struct err *err)
 {
-    int r = connection_prepare(config->runtime_dir, err);
-    if (r < 0)
-        return r;
+    char dir[CONNECTION_PATH_MAX];
+    if (config->runtime_dir) {
+        int r = connection_choose(config->runtime_dir, dir, err);
+        if (r < 0)
+            return r;
+    }
     struct code_manager *m = xnew(struct code_manager);
     m->base = base;
     m->config = *config;
-    m->runtime_dir = xstrdup(config->runtime_dir);
+    m->config.contexts_max = config->contexts_max ? config->contexts_max : CONTEXTS_MAX;
+    m->config.queue_max = config->queue_max ? config->queue_max : QUEUE_MAX;
+    m->config.start_ms = config->start_ms ? config->start_ms : START_MS;
+    m->config.interrupt_grace_ms =
+        config->interrupt_grace_ms ? config->interrupt_grace_ms : INTERRUPT_GRACE_MS;
+    m->runtime_dir = config->runtime_dir ? xstrdup(config->runtime_dir) : NULL;
     m->host = (struct kernel_host){
         .base = base,
         .zcontext = zcontext_new(base),
         .runtime_dir = m->runtime_dir,
-        .start_ms = config->start_ms,
+        .start_ms = m->config.start_ms,
     };
     m->spec_env = (struct kernelspec_env){
         .jupyter_path = copy_env("JUPYTER_PATH"),

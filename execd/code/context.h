@@ -14,12 +14,13 @@
 struct code_manager;
 struct code_context;
 
-struct code_config {
-    unsigned contexts_max;   /* 64 */
-    unsigned queue_max;      /* 128 runs waiting per context */
-    int start_ms;            /* 30,000: kernel start budget */
-    int interrupt_grace_ms;  /* 5,000: then the kernel is killed */
-    const char *runtime_dir; /* 0700 folder for sockets and connection files; made if missing */
+struct code_config {        /* zeroed fields take the default */
+    unsigned contexts_max;  /* 64 */
+    unsigned queue_max;     /* 128 runs waiting per context */
+    int start_ms;           /* 30,000: kernel start budget */
+    int interrupt_grace_ms; /* 5,000: then the kernel is killed */
+    const char *
+        runtime_dir; /* 0700 folder for sockets and connection files, made if missing; NULL: chosen */
     struct channel_limits channel;
 };
 

@@ -35,7 +35,7 @@ struct kernel;
 struct kernel_host {
     struct event_base *base;   /* borrowed */
     struct zcontext *zcontext; /* borrowed */
-    const char *runtime_dir;   /* borrowed */
+    const char *runtime_dir;   /* borrowed; NULL = chosen at start */
     int start_ms;
     uint64_t frames_dropped; /* malformed, wrongly signed or without a known cause */
 };
