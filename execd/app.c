@@ -17,17 +17,17 @@
 #include "proto/base/version.h"
 #include "proto/base/work.h"
 
-#define POOL_THREADS    2
-#define POOL_QUEUE      256
-#define SAMPLE_AGE_MS   100
+#define POOL_THREADS 2
+#define POOL_QUEUE 256
+#define SAMPLE_AGE_MS 100
 /* After the processes are gone, what their streams still have to say must be sent. */
-#define DRAIN_EXTRA_MS  500
+#define DRAIN_EXTRA_MS 500
 
 struct app {
     const struct config *config;
     struct event_base *base;
     struct api api;
-    bool serving;       /* listeners are open, the entrypoint was started */
+    bool serving; /* listeners are open, the entrypoint was started */
     bool stopping;
     bool processes_gone, requests_gone;
     int exit_code;
@@ -71,8 +71,8 @@ static void stop(struct app *app, int grace_ms)
 static void on_shutdown(void *arg, int signum)
 {
     struct app *app = arg;
-    log_event(LOG_LEVEL_INFO, "app", app->stopping ? "shutting down now" : "shutting down", "signal",
-              strsignal(signum), NULL);
+    log_event(LOG_LEVEL_INFO, "app", app->stopping ? "shutting down now" : "shutting down",
+              "signal", strsignal(signum), NULL);
     if (!app->stopping) {
         stop(app, app->config->grace_ms);
         return;
@@ -96,7 +96,8 @@ static void on_entrypoint_exit(void *arg, int code)
     struct app *app = arg;
     char text[16];
     snprintf(text, sizeof(text), "%d", code);
-    log_event(code == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "app", "the entrypoint has ended", "code", text, NULL);
+    log_event(code == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "app", "the entrypoint has ended",
+              "code", text, NULL);
     if (!app->config->exit_with_entrypoint)
         return;
     app->exit_code = code;
@@ -112,7 +113,8 @@ static void start_entrypoint(struct app *app)
     int result = entrypoint_start(app->config->entrypoint, on_entrypoint_exit, app, &err);
     if (result == 0)
         return;
-    log_event(LOG_LEVEL_ERROR, "app", "the entrypoint could not be started", "error", err.text, NULL);
+    log_event(LOG_LEVEL_ERROR, "app", "the entrypoint could not be started", "error", err.text,
+              NULL);
     on_entrypoint_exit(app, entrypoint_exec_code(-result));
 }
 
@@ -124,7 +126,8 @@ static bool is_ready(void *arg)
     return app->serving && !app->stopping;
 }
 
-static void on_request_done(struct http_req *req, int status, uint64_t body_bytes, int64_t duration_us, void *arg)
+static void on_request_done(struct http_req *req, int status, uint64_t body_bytes,
+                            int64_t duration_us, void *arg)
 {
     struct api *api = arg;
     (void)req;
@@ -200,8 +203,8 @@ static void listen_inside(struct app *app)
     if (where == NULL || (!app->config->has_token && !app->config->insecure))
         return;
     if (listen_at(app, where, &err) < 0)
-        log_event(LOG_LEVEL_WARN, "app", "no listener for programs inside the sandbox", "where", where, "error",
-                  err.text, NULL);
+        log_event(LOG_LEVEL_WARN, "app", "no listener for programs inside the sandbox", "where",
+                  where, "error", err.text, NULL);
 }
 
 static int start_listeners(struct app *app, struct err *err)
@@ -223,10 +226,12 @@ static int start_listeners(struct app *app, struct err *err)
 
 static void log_start(const struct config *config)
 {
-    log_event(LOG_LEVEL_INFO, "app", "execd", "version", version_text(), "pid1", pid1_is_init() ? "yes" : "no",
-              "auth", config->has_token ? "token" : "none", "cgroup", leaf_mode(), NULL);
+    log_event(LOG_LEVEL_INFO, "app", "execd", "version", version_text(), "pid1",
+              pid1_is_init() ? "yes" : "no", "auth", config->has_token ? "token" : "none", "cgroup",
+              leaf_mode(), NULL);
     if (!pid1_is_init())
-        log_event(LOG_LEVEL_DEBUG, "app", "not PID 1: subreaper, signals are taken from everybody", NULL);
+        log_event(LOG_LEVEL_DEBUG, "app", "not PID 1: subreaper, signals are taken from everybody",
+                  NULL);
     if (config->insecure && !config->has_token)
         log_event(LOG_LEVEL_WARN, "app", "no token: whoever connects runs commands", NULL);
     for (size_t i = 0; i < config->n_notices; i++)

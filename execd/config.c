@@ -13,14 +13,15 @@
 #include "proto/base/str.h"
 #include "proto/base/version.h"
 
-#define PORT_DEFAULT  "44772"
+#define PORT_DEFAULT "44772"
 #define INNER_DEFAULT "127.0.0.1:44771"
 #define GRACE_DEFAULT "1s"
-#define GRACE_MAX_MS  (10 * 60 * 1000)
+#define GRACE_MAX_MS (10 * 60 * 1000)
 
 struct flags {
     struct config *config;
-    const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace, *seccomp;
+    const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
+        *seccomp;
     const char *jupyter_host, *jupyter_token, *jupyter_poll;
     bool insecure, init, exit_with_entrypoint, help, version, json;
 };
@@ -50,67 +51,81 @@ static int add_listen(void *target, const char *value, struct err *err)
     return 0;
 }
 
+/* clang-format off: one option per row */
 #define AT(field) offsetof(struct flags, field)
 static const struct option_row option_rows[] = {
     {"listen", 'l', OPTION_CALL, "EXECD_LISTEN", "WHERE",
-     "Serve on ADDR:PORT, [IPV6]:PORT or unix:PATH; may be given several times. Port 0 takes a free one. "
+     "Serve on ADDR:PORT, [IPV6]:PORT or unix:PATH; may be given several times. Port 0 takes a "
+     "free one. "
      "Default: every address, --port.",
      "Listening", 0, add_listen},
-    {"port", 'p', OPTION_STRING, "EXECD_PORT", "PORT", "Port on every address, when no --listen is given (" PORT_DEFAULT ").",
-     NULL, AT(port), NULL},
+    {"port", 'p', OPTION_STRING, "EXECD_PORT", "PORT",
+     "Port on every address, when no --listen is given (" PORT_DEFAULT ").", NULL, AT(port), NULL},
     {"inner-listen", 0, OPTION_STRING, "EXECD_INNER_LISTEN", "WHERE",
-     "Second listener for programs inside the sandbox (" INNER_DEFAULT "); off = none. A taken port is only a warning.",
+     "Second listener for programs inside the sandbox (" INNER_DEFAULT
+     "); off = none. A taken port is only a warning.",
      NULL, AT(inner), NULL},
     {"access-token-sha256", 0, OPTION_STRING, "EXECD_TOKEN_SHA256", "HEX",
-     "SHA-256 of the token that requests must carry in X-EXECD-ACCESS-TOKEN. execd never needs the token itself.",
+     "SHA-256 of the token that requests must carry in X-EXECD-ACCESS-TOKEN. execd never needs the "
+     "token itself.",
      "Access", AT(token_sha256), NULL},
     {"access-token", 0, OPTION_STRING, "EXECD_ACCESS_TOKEN", "TOKEN",
-     "The token in clear: hashed at once and wiped from memory. Prefer --access-token-sha256.", NULL, AT(token), NULL},
+     "The token in clear: hashed at once and wiped from memory. Prefer --access-token-sha256.",
+     NULL, AT(token), NULL},
     {"insecure", 0, OPTION_FLAG, "EXECD_INSECURE", NULL,
-     "Serve without a token on addresses that others can reach: whoever connects runs commands.", NULL,
-     AT(insecure), NULL},
+     "Serve without a token on addresses that others can reach: whoever connects runs commands.",
+     NULL, AT(insecure), NULL},
     {"init", 0, OPTION_FLAG, "EXECD_INIT", NULL,
-     "Be the container's init: run the program given after --, and end with its exit code.", "Entrypoint",
-     AT(init), NULL},
+     "Be the container's init: run the program given after --, and end with its exit code.",
+     "Entrypoint", AT(init), NULL},
     {"exit-with-entrypoint", 0, OPTION_FLAG, "EXECD_EXIT_WITH_ENTRYPOINT", NULL,
-     "End when the program ends, with its exit code (128+n for signal n). Otherwise go on serving.", NULL,
-     AT(exit_with_entrypoint), NULL},
+     "End when the program ends, with its exit code (128+n for signal n). Otherwise go on serving.",
+     NULL, AT(exit_with_entrypoint), NULL},
     {"grace", 'g', OPTION_STRING, "EXECD_GRACE", "TIME",
-     "How long processes may take after SIGTERM before SIGKILL, at shutdown (" GRACE_DEFAULT "). 500ms, 3s, 1m.",
+     "How long processes may take after SIGTERM before SIGKILL, at shutdown (" GRACE_DEFAULT
+     "). 500ms, 3s, 1m.",
      "Running", AT(grace), NULL},
-    {"graceful-shutdown-timeout", 0, OPTION_STRING, "EXECD_API_GRACE_SHUTDOWN", "TIME", "Other name of --grace.", NULL,
-     AT(grace), NULL},
+    {"graceful-shutdown-timeout", 0, OPTION_STRING, "EXECD_API_GRACE_SHUTDOWN", "TIME",
+     "Other name of --grace.", NULL, AT(grace), NULL},
     {"line-endings", 0, OPTION_STRING, "EXECD_LINE_ENDINGS", "MODE",
      "Line terminators in command output: keep, strip, or auto (by the client's version).", NULL,
      AT(line_endings), NULL},
     {"seccomp", 0, OPTION_STRING, "EXECD_SECCOMP", "MODE",
-     "Keep programs in the sandbox from changing execd's limits and priority: auto (as PID 1, where it costs "
+     "Keep programs in the sandbox from changing execd's limits and priority: auto (as PID 1, "
+     "where it costs "
      "nothing else), on (also gives up set-uid programs), off.",
      NULL, AT(seccomp), NULL},
-    {"log-level", 0, OPTION_STRING, "EXECD_LOG_LEVEL", "LEVEL", "debug, info, warn or error; 0 to 7 as in OpenSandbox.",
-     "Logging", AT(log_level), NULL},
-    {"log-file", 0, OPTION_STRING, "EXECD_LOG_FILE", "FILE", "Append log lines (JSON) to FILE instead of standard error.",
-     NULL, AT(log_file), NULL},
-    {"jupyter-host", 0, OPTION_STRING, "JUPYTER_HOST", "URL", "Accepted, not used: kernels are driven directly.",
-     "Compatibility", AT(jupyter_host), NULL},
-    {"jupyter-token", 0, OPTION_STRING, "JUPYTER_TOKEN", "TOKEN", "Accepted, not used.", NULL, AT(jupyter_token), NULL},
+    {"log-level", 0, OPTION_STRING, "EXECD_LOG_LEVEL", "LEVEL",
+     "debug, info, warn or error; 0 to 7 as in OpenSandbox.", "Logging", AT(log_level), NULL},
+    {"log-file", 0, OPTION_STRING, "EXECD_LOG_FILE", "FILE",
+     "Append log lines (JSON) to FILE instead of standard error.", NULL, AT(log_file), NULL},
+    {"jupyter-host", 0, OPTION_STRING, "JUPYTER_HOST", "URL",
+     "Accepted, not used: kernels are driven directly.", "Compatibility", AT(jupyter_host), NULL},
+    {"jupyter-token", 0, OPTION_STRING, "JUPYTER_TOKEN", "TOKEN", "Accepted, not used.", NULL,
+     AT(jupyter_token), NULL},
     {"jupyter-idle-poll-interval", 0, OPTION_STRING, "EXECD_JUPYTER_IDLE_POLL_INTERVAL", "TIME",
      "Accepted, not used: nothing is polled.", NULL, AT(jupyter_poll), NULL},
-    {"version", 'V', OPTION_FLAG, NULL, NULL, "Print the version and exit.", "Help", AT(version), NULL},
+    {"version", 'V', OPTION_FLAG, NULL, NULL, "Print the version and exit.", "Help", AT(version),
+     NULL},
     {"json", 0, OPTION_FLAG, NULL, NULL, "With --version: as JSON.", NULL, AT(json), NULL},
     {"help", 'h', OPTION_FLAG, NULL, NULL, "Print this text and exit.", NULL, AT(help), NULL},
 };
+/* clang-format on */
 
 static const char help_head[] =
     "execd: runs commands, Python and other kernels, and file transfers in a sandbox, over HTTP.\n"
     "\n"
     "Usage:\n"
-    "  execd [OPTIONS] [PROGRAM ARGUMENT...]     serve; with PROGRAM: start and supervise it as well\n"
+    "  execd [OPTIONS] [PROGRAM ARGUMENT...]     serve; with PROGRAM: start and supervise it as "
+    "well\n"
     "  execd [OPTIONS] -- PROGRAM ARGUMENT...    the same, for a PROGRAM that begins with a dash\n"
-    "  execd --init -- PROGRAM ARGUMENT...       be the container's init: end with PROGRAM's exit code\n"
+    "  execd --init -- PROGRAM ARGUMENT...       be the container's init: end with PROGRAM's exit "
+    "code\n"
     "\n"
-    "As PID 1 it reaps every orphan and forwards HUP, QUIT, USR1, USR2 and WINCH to PROGRAM. TERM and INT\n"
-    "shut down in order (exit code 0, or PROGRAM's where that is asked for), a second one does it now.\n"
+    "As PID 1 it reaps every orphan and forwards HUP, QUIT, USR1, USR2 and WINCH to PROGRAM. TERM "
+    "and INT\n"
+    "shut down in order (exit code 0, or PROGRAM's where that is asked for), a second one does it "
+    "now.\n"
     "Signals from inside the sandbox are ignored.\n"
     "\n"
     "Options (also by the environment variable in brackets):\n";
@@ -157,7 +172,8 @@ static int set_log_level(const char *text, struct config *c, struct err *err)
                        : digit <= 6 ? LOG_LEVEL_INFO
                                     : LOG_LEVEL_DEBUG;
     else if (log_level_parse(text, &c->log_level) < 0)
-        return err_set(err, 0, EINVAL, "--log-level: '%.40s' is none of debug, info, warn, error", text);
+        return err_set(err, 0, EINVAL, "--log-level: '%.40s' is none of debug, info, warn, error",
+                       text);
     return 0;
 }
 
@@ -165,7 +181,8 @@ static int set_grace(const char *text, struct config *c, struct err *err)
 {
     int64_t ms;
     if (str_to_duration_ms(text, &ms) < 0 || ms < 0 || ms > GRACE_MAX_MS)
-        return err_set(err, 0, EINVAL, "--grace: '%.40s' is not a time up to 10m (like 500ms, 3s, 1m30s)", text);
+        return err_set(err, 0, EINVAL,
+                       "--grace: '%.40s' is not a time up to 10m (like 500ms, 3s, 1m30s)", text);
     c->grace_ms = (int)ms;
     return 0;
 }
@@ -208,8 +225,10 @@ static int set_token(const struct flags *f, struct config *c, struct err *err)
     bool has_clear = f->token != NULL && f->token[0] != '\0';
     if (has_hash && (strlen(f->token_sha256) != SHA256_HEX_LEN ||
                      codec_unhex(f->token_sha256, c->token_sha256, SHA256_LEN) < 0))
-        return err_set(err, 0, EINVAL, "--access-token-sha256: not %d hex digits (try: printf %%s TOKEN | sha256sum)",
-                       SHA256_HEX_LEN);
+        return err_set(
+            err, 0, EINVAL,
+            "--access-token-sha256: not %d hex digits (try: printf %%s TOKEN | sha256sum)",
+            SHA256_HEX_LEN);
     if (has_clear && !has_hash)
         codec_sha256(f->token, strlen(f->token), c->token_sha256);
     if (has_clear)
@@ -265,7 +284,8 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
 {
     int result;
     if ((result = set_token(f, c, err)) < 0 || (result = set_port(f->port, c, err)) < 0 ||
-        (result = set_log_level(f->log_level, c, err)) < 0 || (result = set_grace(f->grace, c, err)) < 0 ||
+        (result = set_log_level(f->log_level, c, err)) < 0 ||
+        (result = set_grace(f->grace, c, err)) < 0 ||
         (result = set_seccomp(f->seccomp, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)
         return result;
@@ -277,7 +297,8 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     c->inner_listen = strcmp(f->inner, "off") != 0 ? xstrdup(f->inner) : NULL;
     c->exit_with_entrypoint = f->init || f->exit_with_entrypoint;
     if (f->init && c->entrypoint == NULL)
-        return err_set(err, 0, EINVAL, "--init: no program given (execd --init -- PROGRAM ARGUMENT...)");
+        return err_set(err, 0, EINVAL,
+                       "--init: no program given (execd --init -- PROGRAM ARGUMENT...)");
     return check_exposure(c, err);
 }
 

@@ -17,21 +17,22 @@
 enum config_seccomp { CONFIG_SECCOMP_AUTO, CONFIG_SECCOMP_ON, CONFIG_SECCOMP_OFF };
 
 struct config {
-    const char *listen[CONFIG_LISTEN_MAX]; /* owned for the life of the process, as all strings here */
-    size_t n_listen;                       /* 0 = every address, `port` */
+    const char
+        *listen[CONFIG_LISTEN_MAX]; /* owned for the life of the process, as all strings here */
+    size_t n_listen;                /* 0 = every address, `port` */
     uint16_t port;
-    const char *inner_listen;              /* the second listener inside the sandbox; NULL = none */
+    const char *inner_listen; /* the second listener inside the sandbox; NULL = none */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
     bool insecure;
     enum log_level log_level;
-    const char *log_file;                  /* NULL = standard error */
+    const char *log_file; /* NULL = standard error */
     enum line_endings line_endings;
     int grace_ms;
     bool exit_with_entrypoint;
     enum config_seccomp seccomp;
-    const char *const *entrypoint;         /* rest of argv, borrowed; NULL = none */
-    const char *notice[4];                 /* accepted and without effect: one line of log each */
+    const char *const *entrypoint; /* rest of argv, borrowed; NULL = none */
+    const char *notice[4];         /* accepted and without effect: one line of log each */
     size_t n_notices;
 };
 

@@ -23,7 +23,8 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     bool same = codec_equal(presented, api->token_sha256, SHA256_LEN);
     if (same && token != NULL && http_req_header_count(req, TOKEN_HEADER) == 1)
         return 0;
-    return err_set(err, ERR_UNAUTHORIZED, EACCES, "Unauthorized: invalid or missing header " TOKEN_HEADER);
+    return err_set(err, ERR_UNAUTHORIZED, EACCES,
+                   "Unauthorized: invalid or missing header " TOKEN_HEADER);
 }
 
 /* 401 carries the key `error` that older clients look at (contracts/execd.md 1.3); everything else has the common
@@ -35,6 +36,6 @@ json_t *api_render_error(struct http_req *req, const struct err *err, void *app)
     (void)app;
     if (row->status != 401)
         return NULL;
-    return json_pack("{s:s, s:s, s:s+++}", "error", err->text, "code", row->wire, "message", err->text, " [",
-                     row->family, "]");
+    return json_pack("{s:s, s:s, s:s+++}", "error", err->text, "code", row->wire, "message",
+                     err->text, " [", row->family, "]");
 }

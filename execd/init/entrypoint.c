@@ -50,7 +50,8 @@ static void on_reaped(void *arg, const struct exit_status *status)
     on_exit(entrypoint.arg, status->signalled ? 128 + status->code : status->code);
 }
 
-static int fill_plan(struct spawn_plan *plan, const char *const *argv, struct arena *arena, struct err *err)
+static int fill_plan(struct spawn_plan *plan, const char *const *argv, struct arena *arena,
+                     struct err *err)
 {
     plan_init(plan);
     plan->argv = argv;

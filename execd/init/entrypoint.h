@@ -10,16 +10,18 @@
 #include "proto/base/err.h"
 
 #define ENTRYPOINT_CANNOT_EXECUTE 126
-#define ENTRYPOINT_NOT_FOUND      127
+#define ENTRYPOINT_NOT_FOUND 127
 
 /* argv is NULL-terminated and borrowed for the call. on_exit runs once, with the code that execd itself would end
  * with: 0..255 as it is, 128+n for signal n. -errno when it could not be started: no on_exit then. */
 typedef void (*entrypoint_fn)(void *arg, int code);
-int entrypoint_start(const char *const *argv, entrypoint_fn on_exit, void *arg, struct err *err) must_check;
+int entrypoint_start(const char *const *argv, entrypoint_fn on_exit, void *arg,
+                     struct err *err) must_check;
 
 /* The exit code for a program that could not be started: 127 when it is not there, else 126. */
 int entrypoint_exec_code(int errnum);
 
 bool entrypoint_is_running(void);
 void entrypoint_signal(int signum); /* to the program itself; nothing when it is not running */
-void entrypoint_forget(void);       /* no callback any more; frees the leaf. The process is not touched. */
+void entrypoint_forget(
+    void); /* no callback any more; frees the leaf. The process is not touched. */

@@ -54,14 +54,16 @@ int handover_parse(const char *text, struct cgroup_dirs *ret_dirs, struct err *e
     for (char *item = strtok_r(copy, ",", &save); item != NULL; item = strtok_r(NULL, ",", &save))
         if (parse_item(item, &dirs) < 0)
             return err_set(err, 0, EINVAL,
-                           HANDOVER_ENV ": '%.100s' is not a list of name:fd or name:fd+v2 (at '%.40s')",
+                           HANDOVER_ENV
+                           ": '%.100s' is not a list of name:fd or name:fd+v2 (at '%.40s')",
                            text, item);
     *ret_dirs = dirs;
     return 0;
 }
 
 /* Every controller owns a descriptor of its own afterwards, also where several named one number. */
-static int duplicate_all(const struct cgroup_dirs *named, struct cgroup_dirs *ret_dirs, struct err *err)
+static int duplicate_all(const struct cgroup_dirs *named, struct cgroup_dirs *ret_dirs,
+                         struct err *err)
 {
     struct cgroup_dirs taken;
     struct stat st;

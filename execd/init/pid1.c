@@ -33,7 +33,8 @@ int pid1_shield(struct err *err)
         (void)setrlimit(RLIMIT_CORE, &core); /* lowering cannot fail */
     }
     int result = fd_fix_stdio();
-    return result < 0 ? err_sys(err, 0, -result, "open /dev/null for closed standard descriptors") : 0;
+    return result < 0 ? err_sys(err, 0, -result, "open /dev/null for closed standard descriptors")
+                      : 0;
 }
 
 /* Everything is blocked and read from signalfds, except what the kernel raises for a fault of our own: blocked, it
@@ -71,7 +72,8 @@ static void raise_nofile(void)
 static void release_terminal(void)
 {
     if (pid1_is_init() && isatty(STDIN_FILENO))
-        (void)ioctl(STDIN_FILENO, TIOCNOTTY); /* fails when it is not our controlling terminal: fine */
+        (void)ioctl(STDIN_FILENO,
+                    TIOCNOTTY); /* fails when it is not our controlling terminal: fine */
 }
 
 /* Moves the handed descriptors down to 3.. and closes the rest. */

@@ -12,7 +12,7 @@
 #define KILL_EVERY_MS 50
 
 static struct {
-    struct event *timer;  /* owned; NULL = not running. First the grace, then the repeated KILL */
+    struct event *timer;   /* owned; NULL = not running. First the grace, then the repeated KILL */
     int64_t first_kill_ms; /* 0 = still in the grace */
     void (*on_done)(void *arg);
     void *arg;
@@ -22,7 +22,8 @@ static void arm(int ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
     if (event_add(shutdown_state.timer, &tv) < 0)
-        event_active(shutdown_state.timer, EV_TIMEOUT, 0); /* no memory for a timer: no grace either */
+        event_active(shutdown_state.timer, EV_TIMEOUT,
+                     0); /* no memory for a timer: no grace either */
 }
 
 static void finish(void *arg)

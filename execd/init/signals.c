@@ -18,8 +18,9 @@ static const struct {
     int signum;
     enum signal_action action;
 } rules[] = {
-    {SIGTERM, SIGNAL_SHUTDOWN}, {SIGINT, SIGNAL_SHUTDOWN},  {SIGHUP, SIGNAL_FORWARD},  {SIGQUIT, SIGNAL_FORWARD},
-    {SIGUSR1, SIGNAL_FORWARD},  {SIGUSR2, SIGNAL_FORWARD},  {SIGWINCH, SIGNAL_FORWARD},
+    {SIGTERM, SIGNAL_SHUTDOWN}, {SIGINT, SIGNAL_SHUTDOWN}, {SIGHUP, SIGNAL_FORWARD},
+    {SIGQUIT, SIGNAL_FORWARD},  {SIGUSR1, SIGNAL_FORWARD}, {SIGUSR2, SIGNAL_FORWARD},
+    {SIGWINCH, SIGNAL_FORWARD},
 };
 
 static struct {
@@ -27,7 +28,7 @@ static struct {
     struct event *event; /* owned; NULL while stopped */
     const struct signal_ops *ops;
     void *arg;
-    int64_t logged_ms;   /* when an ignored signal was last logged */
+    int64_t logged_ms; /* when an ignored signal was last logged */
     uint64_t n_unlogged;
 } signals = {.fd = -1};
 
@@ -56,8 +57,8 @@ static void log_ignored(const struct signalfd_siginfo *info)
     snprintf(pid, sizeof(pid), "%u", info->ssi_pid);
     snprintf(code, sizeof(code), "%d", info->ssi_code);
     snprintf(more, sizeof(more), "%llu", (unsigned long long)signals.n_unlogged);
-    log_event(LOG_LEVEL_WARN, "signals", "ignored a signal from inside the sandbox", "signal", signum, "pid",
-              pid, "si_code", code, "since_last", more, NULL);
+    log_event(LOG_LEVEL_WARN, "signals", "ignored a signal from inside the sandbox", "signal",
+              signum, "pid", pid, "si_code", code, "since_last", more, NULL);
     signals.logged_ms = now;
     signals.n_unlogged = 0;
 }

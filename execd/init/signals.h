@@ -25,7 +25,8 @@ struct signal_ops {
 };
 
 /* ops and arg are borrowed until signals_stop. */
-int signals_start(struct event_base *base, const struct signal_ops *ops, void *arg, struct err *err) must_check;
+int signals_start(struct event_base *base, const struct signal_ops *ops, void *arg,
+                  struct err *err) must_check;
 void signals_stop(void);
 
 /* The two rules, as pure functions. */

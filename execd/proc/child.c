@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #define KERNEL_SIGSET_BYTES 8
-#define KERNEL_SIGNALS      64
-#define PATH_MAX_CWD        4096
+#define KERNEL_SIGNALS 64
+#define PATH_MAX_CWD 4096
 /* Without close_range(CLOEXEC) (before Linux 5.11) this many descriptors are looked at. */
 #define FALLBACK_FDS 4096
 
@@ -177,7 +177,8 @@ static int execute(const struct spawn_plan *plan, int *ret_candidate)
     return result;
 }
 
-noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile, int report_fd)
+noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile,
+                           int report_fd)
 {
     int fault, candidate = 0;
 #define STEP(step, result)                                                                         \
@@ -193,8 +194,7 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
     if (plan->tty_fd >= 0)
         STEP(CHILD_TTY, sys_result(syscall(SYS_ioctl, plan->tty_fd, TIOCSCTTY, 0)));
     if (nofile != NULL)
-        STEP(CHILD_LIMITS,
-             sys_result(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nofile, NULL)));
+        STEP(CHILD_LIMITS, sys_result(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nofile, NULL)));
     if (plan->tag != 0)
         STEP(CHILD_LIMITS, set_tag(plan->tag));
     if (plan->nice != 0)

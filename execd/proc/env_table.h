@@ -28,4 +28,5 @@ struct env_table {
 
 void env_table_init(struct env_table *t, struct arena *arena);
 /* -ENOMEM, -E2BIG beyond ENV_ENTRIES_MAX. The strings are not copied. */
-int env_table_set(struct env_table *t, const char *name, size_t name_len, const char *value) must_check;
+int env_table_set(struct env_table *t, const char *name, size_t name_len,
+                  const char *value) must_check;

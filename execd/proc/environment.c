@@ -117,7 +117,8 @@ static void *lookup_arg(const char *const *envp)
 /* ---- the env file ---- */
 
 /* A FIFO or a device would block or never end: only regular files are read. */
-static int read_env_file(const char *path, struct arena *arena, struct jmap *ret_map, size_t *ret_bad)
+static int read_env_file(const char *path, struct arena *arena, struct jmap *ret_map,
+                         size_t *ret_bad)
 {
     struct stat st;
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -175,8 +176,8 @@ static int set_from_vars(struct env_table *table)
 static int set_from_map(struct env_table *table, const struct jmap *map)
 {
     for (size_t i = 0; map != NULL && i < map->n; i++) {
-        int result = env_table_set(table, map->items[i].key, strlen(map->items[i].key),
-                                   map->items[i].value);
+        int result =
+            env_table_set(table, map->items[i].key, strlen(map->items[i].key), map->items[i].value);
         if (result < 0)
             return result;
     }
@@ -189,14 +190,16 @@ static int check_overlay(const struct jmap *overlay, struct err *err)
     for (size_t i = 0; overlay != NULL && i < overlay->n; i++) {
         const char *key = overlay->items[i].key;
         if (key[0] == '\0' || strchr(key, '=') != NULL)
-            return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
-                           "envs: '%.100s' is not a variable name (it must not be empty nor contain '=')",
-                           key);
+            return err_set(
+                err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                "envs: '%.100s' is not a variable name (it must not be empty nor contain '=')",
+                key);
     }
     return 0;
 }
 
-static int write_envp(const struct env_table *table, struct arena *arena, const char *const **ret_envp)
+static int write_envp(const struct env_table *table, struct arena *arena,
+                      const char *const **ret_envp)
 {
     const char **envp = arena_alloc(arena, (table->n + 1) * sizeof(*envp));
     if (envp == NULL)
@@ -263,10 +266,10 @@ static int check_cwd(const char *path, struct err *err)
                    : err_set(err, ERR_INVALID_REQUEST_BODY, ENOTDIR,
                              "working directory path is not a directory: %.150s", path);
     if (errno == ENOENT || errno == ENOTDIR)
-        return err_set(err, ERR_INVALID_REQUEST_BODY, errno, "working directory does not exist: %.150s",
-                       path);
-    return err_sys(err, ERR_INVALID_REQUEST_BODY, errno, "cannot access working directory \"%.150s\"",
-                   path);
+        return err_set(err, ERR_INVALID_REQUEST_BODY, errno,
+                       "working directory does not exist: %.150s", path);
+    return err_sys(err, ERR_INVALID_REQUEST_BODY, errno,
+                   "cannot access working directory \"%.150s\"", path);
 }
 
 int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *const *envp,

@@ -21,7 +21,7 @@
 
 #define INIT_GROUP "init"
 #define WORK_GROUP "work"
-#define PROCS_MAX  (256U << 10) /* bytes of one cgroup.procs that are looked at per call */
+#define PROCS_MAX (256U << 10) /* bytes of one cgroup.procs that are looked at per call */
 #define KILL_BUDGET_MS 3
 #define BATCH 256
 
@@ -31,7 +31,7 @@ struct leaf {
     struct cgroup_dirs dirs;     /* owned */
     int joins[PLAN_CGROUPS_MAX]; /* owned */
     size_t n_joins;
-    uint64_t tag;                /* TREE_NO_TAG with a group */
+    uint64_t tag; /* TREE_NO_TAG with a group */
     pid_t leader;
     LIST_ENTRY(leaf) in_condemned;
 };
@@ -124,8 +124,8 @@ static void limit_work(int from, int to, const char *file, uint64_t reserve)
     snprintf(text, sizeof(text), "%llu", (unsigned long long)lowered);
     int result = cgroup_write(to, file, text);
     if (result < 0)
-        log_event(LOG_LEVEL_DEBUG, "leaf", "no reserve for PID 1", "file", file, "error", err_name(-result),
-                  NULL);
+        log_event(LOG_LEVEL_DEBUG, "leaf", "no reserve for PID 1", "file", file, "error",
+                  err_name(-result), NULL);
 }
 
 static int make_groups(struct err *err)
@@ -332,10 +332,12 @@ static int signal_listed(int dirfd, int signum)
     size_t in_batch = 0;
     int hit = 0;
     cleanup_free char *first = malloc(PROCS_MAX), *second = malloc(PROCS_MAX);
-    if (first == NULL || second == NULL || fd_slurp_at(dirfd, "cgroup.procs", first, PROCS_MAX) <= 0)
+    if (first == NULL || second == NULL ||
+        fd_slurp_at(dirfd, "cgroup.procs", first, PROCS_MAX) <= 0)
         return 0;
     char *save = NULL;
-    for (char *word = strtok_r(first, "\n", &save); word != NULL; word = strtok_r(NULL, "\n", &save)) {
+    for (char *word = strtok_r(first, "\n", &save); word != NULL;
+         word = strtok_r(NULL, "\n", &save)) {
         uint32_t pid;
         if (str_to_u32(word, &pid) < 0 || pid == 0)
             continue;

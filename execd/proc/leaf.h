@@ -38,7 +38,8 @@ bool leaf_is_empty(struct leaf *leaf);
 
 struct leaf_usage {
     bool from_cgroup; /* else only what rusage told */
-    uint64_t cpu_user_us, cpu_system_us, memory_peak, io_read, io_written, pids_peak, throttled_us, oom_kills;
+    uint64_t cpu_user_us, cpu_system_us, memory_peak, io_read, io_written, pids_peak, throttled_us,
+        oom_kills;
     uint64_t memory_limit;
 };
 void leaf_read_usage(struct leaf *leaf, struct leaf_usage *ret_usage);

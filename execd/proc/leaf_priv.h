@@ -8,7 +8,7 @@
 #include "execd/proc/leaf.h"
 
 #define LEAF_MEMORY_RESERVE (8ULL << 20)
-#define LEAF_PIDS_RESERVE   8
+#define LEAF_PIDS_RESERVE 8
 
 /* The limit for the workload: limit less the reserve, or less an eighth where that is smaller. 0 = set none. */
 uint64_t leaf_reserve(uint64_t limit, uint64_t reserve);

@@ -65,7 +65,8 @@ static void io(const struct cgroup_dirs *d, struct leaf_usage *u)
     int fd = d->fd[CGROUP_IO];
     bool v2 = d->v2[CGROUP_IO];
     char text[IO_TEXT_MAX];
-    if (fd < 0 || fd_slurp_at(fd, v2 ? "io.stat" : "blkio.throttle.io_service_bytes", text, sizeof(text)) < 0)
+    if (fd < 0 ||
+        fd_slurp_at(fd, v2 ? "io.stat" : "blkio.throttle.io_service_bytes", text, sizeof(text)) < 0)
         return;
     u->io_read = sum_after(text, v2 ? "rbytes=" : " Read ");
     u->io_written = sum_after(text, v2 ? "wbytes=" : " Write ");

@@ -21,27 +21,30 @@ struct plan_fd {
 };
 
 struct spawn_plan {
-    const char *file;         /* absolute path to execute, or NULL: the first of `candidates` that executes */
-    const char *const *candidates; /* absolute paths tried in turn (PATH search done by the caller), NULL-terminated */
-    const char *const *argv;  /* NULL-terminated */
-    const char *const *envp;  /* NULL-terminated; nothing is inherited beside it */
-    const char *cwd;          /* absolute; NULL = "/" */
-    int cgroup_procs[PLAN_CGROUPS_MAX]; /* open cgroup.procs (v2) / tasks (v1) files: the child writes "0" into each */
+    const char
+        *file; /* absolute path to execute, or NULL: the first of `candidates` that executes */
+    const char *const *
+        candidates; /* absolute paths tried in turn (PATH search done by the caller), NULL-terminated */
+    const char *const *argv; /* NULL-terminated */
+    const char *const *envp; /* NULL-terminated; nothing is inherited beside it */
+    const char *cwd;         /* absolute; NULL = "/" */
+    int cgroup_procs
+        [PLAN_CGROUPS_MAX]; /* open cgroup.procs (v2) / tasks (v1) files: the child writes "0" into each */
     size_t n_cgroup_procs;
-    bool switch_user;         /* setgroups, setresgid, setresuid in this order */
+    bool switch_user; /* setgroups, setresgid, setresuid in this order */
     uid_t uid;
     gid_t gid;
     gid_t groups[PLAN_GROUPS_MAX];
     size_t n_groups;
-    bool new_session;         /* setsid, else a new process group */
-    int tty_fd;               /* becomes the controlling terminal of the new session; -1 = none */
+    bool new_session; /* setsid, else a new process group */
+    int tty_fd;       /* becomes the controlling terminal of the new session; -1 = none */
     struct plan_fd fds[PLAN_FDS_MAX]; /* everything else is closed */
     size_t n_fds;
     bool no_new_privs;
     const struct sock_fprog *seccomp; /* NULL = none */
-    int nice;                 /* added to the current value; 0 = unchanged */
-    int oom_score_adj;        /* written when not 0 and permitted */
-    mode_t umask;             /* 022 unless the caller says otherwise */
-    uint64_t tag;             /* marks the process and all its descendants (tree.h); 0 = none */
+    int nice;                         /* added to the current value; 0 = unchanged */
+    int oom_score_adj;                /* written when not 0 and permitted */
+    mode_t umask;                     /* 022 unless the caller says otherwise */
+    uint64_t tag; /* marks the process and all its descendants (tree.h); 0 = none */
 };
 void plan_init(struct spawn_plan *plan); /* zero, tty_fd -1, umask 022, new_session true */

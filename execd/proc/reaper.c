@@ -14,7 +14,7 @@
 
 #include "proto/base/mem.h"
 
-#define BUCKETS  256
+#define BUCKETS 256
 #define KEPT_MAX 1024
 
 /*
@@ -32,9 +32,9 @@ struct child {
     enum child_state state;
     reaper_fn on_exit;
     void *arg;
-    struct exit_status status;    /* KEPT, DUE */
+    struct exit_status status; /* KEPT, DUE */
     LIST_ENTRY(child) in_bucket;
-    TAILQ_ENTRY(child) in_queue;  /* KEPT, DUE */
+    TAILQ_ENTRY(child) in_queue; /* KEPT, DUE */
 };
 LIST_HEAD(child_list, child);
 TAILQ_HEAD(child_queue, child);
@@ -44,25 +44,46 @@ static struct {
     struct child_queue kept, due;
     size_t n_kept;
     uint64_t reaped;
-    int signal_fd;             /* owned */
-    struct event *on_signal;   /* owned; NULL while not initialised */
-    struct event *on_due;      /* owned; activated when `due` gets its first entry */
+    int signal_fd;           /* owned */
+    struct event *on_signal; /* owned; NULL while not initialised */
+    struct event *on_due;    /* owned; activated when `due` gets its first entry */
     void (*on_empty)(void *arg);
     void *empty_arg;
 } reaper = {.signal_fd = -1};
 
 /* The words of the contract's reference implementation, by number. */
 static const char *const signal_texts[] = {
-    [1] = "hangup", [2] = "interrupt", [3] = "quit", [4] = "illegal instruction",
-    [5] = "trace/breakpoint trap", [6] = "aborted", [7] = "bus error",
-    [8] = "floating point exception", [9] = "killed", [10] = "user defined signal 1",
-    [11] = "segmentation fault", [12] = "user defined signal 2", [13] = "broken pipe",
-    [14] = "alarm clock", [15] = "terminated", [16] = "stack fault", [17] = "child exited",
-    [18] = "continued", [19] = "stopped (signal)", [20] = "stopped", [21] = "stopped (tty input)",
-    [22] = "stopped (tty output)", [23] = "urgent I/O condition", [24] = "CPU time limit exceeded",
-    [25] = "file size limit exceeded", [26] = "virtual timer expired",
-    [27] = "profiling timer expired", [28] = "window changed", [29] = "I/O possible",
-    [30] = "power failure", [31] = "bad system call",
+    [1] = "hangup",
+    [2] = "interrupt",
+    [3] = "quit",
+    [4] = "illegal instruction",
+    [5] = "trace/breakpoint trap",
+    [6] = "aborted",
+    [7] = "bus error",
+    [8] = "floating point exception",
+    [9] = "killed",
+    [10] = "user defined signal 1",
+    [11] = "segmentation fault",
+    [12] = "user defined signal 2",
+    [13] = "broken pipe",
+    [14] = "alarm clock",
+    [15] = "terminated",
+    [16] = "stack fault",
+    [17] = "child exited",
+    [18] = "continued",
+    [19] = "stopped (signal)",
+    [20] = "stopped",
+    [21] = "stopped (tty input)",
+    [22] = "stopped (tty output)",
+    [23] = "urgent I/O condition",
+    [24] = "CPU time limit exceeded",
+    [25] = "file size limit exceeded",
+    [26] = "virtual timer expired",
+    [27] = "profiling timer expired",
+    [28] = "window changed",
+    [29] = "I/O possible",
+    [30] = "power failure",
+    [31] = "bad system call",
 };
 
 void exit_status_text(const struct exit_status *status, char *buf, size_t size)
@@ -87,8 +108,8 @@ static struct child *child_find(pid_t pid)
 {
     struct child *c;
     LIST_FOREACH(c, bucket_of(pid), in_bucket)
-        if (c->pid == pid)
-            return c;
+    if (c->pid == pid)
+        return c;
     return NULL;
 }
 
@@ -266,7 +287,8 @@ int reaper_init(struct event_base *base, struct err *err)
         return err_sys(err, 0, errno, "become a subreaper");
     reaper.on_signal = event_new(base, reaper.signal_fd, EV_READ | EV_PERSIST, on_signal, NULL);
     reaper.on_due = event_new(base, -1, 0, on_due, NULL);
-    if (reaper.on_signal == NULL || reaper.on_due == NULL || event_add(reaper.on_signal, NULL) < 0) {
+    if (reaper.on_signal == NULL || reaper.on_due == NULL ||
+        event_add(reaper.on_signal, NULL) < 0) {
         reaper_done();
         return err_set(err, 0, ENOMEM, "watch SIGCHLD: out of memory");
     }

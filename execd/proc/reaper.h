@@ -18,7 +18,7 @@ struct event_base;
 
 struct exit_status {
     bool signalled;
-    int code;             /* exit code, or the signal's number */
+    int code; /* exit code, or the signal's number */
     bool core;
     struct rusage rusage; /* of the process and its waited-for children */
 };
@@ -34,7 +34,8 @@ void reaper_done(void);
 /* on_exit runs once, when the process has been reaped. */
 typedef void (*reaper_fn)(void *arg, const struct exit_status *status);
 void reaper_watch(pid_t pid, reaper_fn on_exit, void *arg);
-void reaper_forget(pid_t pid); /* drops the watcher or the kept status; the process is still reaped */
+void reaper_forget(
+    pid_t pid); /* drops the watcher or the kept status; the process is still reaped */
 
 /* For spawn_process: this pid is a child of ours from now on; whatever is known under the number is stale. */
 void reaper_expect(pid_t pid);
@@ -46,4 +47,4 @@ bool reaper_run(void);
 /* on_empty runs on the loop whenever reaping found that no child is left; NULL forgets it. */
 void reaper_on_empty(void (*on_empty)(void *arg), void *arg);
 
-uint64_t reaper_count(void);   /* processes reaped since start, orphans included */
+uint64_t reaper_count(void); /* processes reaped since start, orphans included */

@@ -64,11 +64,13 @@ static const char *const step_texts[CHILD_STEP_MAX] = {
     [CHILD_EXEC] = "exec",
 };
 
-static int explain_exec(const struct spawn_plan *plan, const struct child_report *r, struct err *err)
+static int explain_exec(const struct spawn_plan *plan, const struct child_report *r,
+                        struct err *err)
 {
     const char *file = plan->file;
     if (file == NULL && r->errnum == ENOENT)
-        file = plan->argv[0]; /* not found anywhere: the name says more than the first place looked at */
+        file = plan->argv
+                   [0]; /* not found anywhere: the name says more than the first place looked at */
     else if (file == NULL)
         file = plan->candidates[r->candidate];
     return err_sys(err, 0, r->errnum, "exec '%.150s'", file != NULL ? file : "");
@@ -174,7 +176,8 @@ int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child, struc
     abandon(&child);
     if (result == 1)
         return explain(plan, &report, err);
-    return err_set(err, 0, -result, "start '%.100s': the new process did not reach its program within %d ms",
+    return err_set(err, 0, -result,
+                   "start '%.100s': the new process did not reach its program within %d ms",
                    plan->argv[0], SPAWN_DEADLINE_MS);
 }
 
@@ -188,8 +191,8 @@ static char *absolute_candidate(const char *name, const char *cwd, struct arena 
 }
 
 /* One candidate per absolute entry; relative and empty entries (the working directory) are not searched. */
-static int search_path(const char *path, const char *name, struct arena *arena, const char **candidates,
-                       size_t max, size_t *ret_n)
+static int search_path(const char *path, const char *name, struct arena *arena,
+                       const char **candidates, size_t max, size_t *ret_n)
 {
     size_t n = 0;
     while (*path != '\0' && n < max) {

@@ -28,7 +28,8 @@
 /* On success *ret_child is set and the exec has happened. -errno with the failing step in err:
  * "exec '/x': No such file or directory", "change to uid 7: Operation not permitted (needs CAP_SETUID)".
  * -ETIMEDOUT when the child did not reach its exec in time. A failed child is reaped without notice. */
-int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child, struct err *err) must_check;
+int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child,
+                  struct err *err) must_check;
 
 /* What children get as RLIMIT_NOFILE: the limit that execd was started with, before it raised its own. */
 void spawn_set_nofile(const struct rlimit *limit);

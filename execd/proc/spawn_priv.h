@@ -35,4 +35,5 @@ struct child_report {
 
 /* Walks the plan with raw system calls and executes; reports to report_fd and exits 127 when a step fails.
  * nofile NULL = inherit. */
-noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile, int report_fd);
+noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile,
+                           int report_fd);

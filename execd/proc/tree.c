@@ -54,8 +54,8 @@ static int read_stat(pid_t pid, struct proc_stat *ret_stat)
     const char *p = strrchr(buf, ')');
     struct proc_stat s = {.pid = pid};
     unsigned long long user = 0, system = 0;
-    if (p == NULL || sscanf(p + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &s.state, &s.ppid,
-                            &s.session, &user, &system) != 5)
+    if (p == NULL || sscanf(p + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &s.state,
+                            &s.ppid, &s.session, &user, &system) != 5)
         return -EPROTO;
     s.user_ticks = user;
     s.system_ticks = system;
@@ -114,7 +114,8 @@ struct tag_scan {
 
 static bool belongs(const struct proc_stat *s, const struct tag_scan *scan)
 {
-    return is_alive(s) && ((scan->session != 0 && s->session == scan->session) || has_tag(s->pid, scan->tag));
+    return is_alive(s) &&
+           ((scan->session != 0 && s->session == scan->session) || has_tag(s->pid, scan->tag));
 }
 
 static void visit_tagged(pid_t pid, void *arg)
@@ -131,7 +132,8 @@ static void visit_tagged(pid_t pid, void *arg)
     }
     struct pidref ref = {.pid = pid, .fd = (int)syscall(SYS_pidfd_open, pid, 0)};
     /* Read again: now the number cannot change hands any more. */
-    if (ref.fd >= 0 && read_stat(pid, &s) == 0 && belongs(&s, scan) && pidref_signal(&ref, scan->signum) == 0)
+    if (ref.fd >= 0 && read_stat(pid, &s) == 0 && belongs(&s, scan) &&
+        pidref_signal(&ref, scan->signum) == 0)
         scan->n++;
     pidref_done(&ref);
 }

@@ -11,7 +11,7 @@
 #include "proto/base/fd.h"
 #include "proto/base/str.h"
 
-#define FILE_MAX   (1U << 20)
+#define FILE_MAX (1U << 20)
 #define RECORD_MAX 4096
 #define FIELDS_MAX 7
 

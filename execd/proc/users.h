@@ -12,7 +12,7 @@
 struct user {
     char name[256]; /* "" if the uid has no entry */
     uid_t uid;
-    gid_t gid;      /* primary group; 0 if unknown */
+    gid_t gid;       /* primary group; 0 if unknown */
     char home[4096]; /* "/" if unknown */
     char shell[4096];
     bool known;

@@ -1,0 +1,1 @@
+"""What black-box tests share: running the real programs and talking to them."""

@@ -1,0 +1,49 @@
+"""Fixtures over a real execd."""
+
+import pytest
+
+from harness.execd import Execd, Leaks
+from harness.raw import RawConnection
+
+
+@pytest.fixture
+def execd(tmp_path):
+    """A running execd with a token; checked for leaked descriptors, children and memory at the end."""
+    with Execd(tmp_path) as agent:
+        leaks = Leaks(agent)
+        yield agent
+        leaks.check()
+
+
+@pytest.fixture
+def start_execd(tmp_path):
+    """Starts an execd with options of the test's own: start_execd("--grace", "2s", env={...})."""
+    running = []
+
+    def start(*options, **keywords):
+        folder = tmp_path / f"execd{len(running)}"
+        folder.mkdir()
+        agent = Execd(folder, *options, **keywords)
+        running.append(agent)
+        return agent
+
+    yield start
+    for agent in running:
+        if agent.process.poll() is None:
+            agent.process.kill()
+        agent.wait()
+
+
+@pytest.fixture
+def raw_http(execd):
+    """Opens connections on which exact bytes are sent: with raw_http() as connection: ..."""
+    opened = []
+
+    def connect(limit_s=10):
+        connection = RawConnection(execd.connect(), limit_s)
+        opened.append(connection)
+        return connection
+
+    yield connect
+    for connection in opened:
+        connection.socket.close()
