@@ -24,10 +24,10 @@ static const char *const port_keys[CHANNEL_MAX] = {
 static int prepare(const char *runtime_dir, struct err *err)
 {
     struct stat st;
-    size_t room = CONNECTION_PATH_MAX - FOLDER_NAME_LEN - sizeof("/" LONGEST_NAME);
-    if (runtime_dir[0] != '/' || strlen(runtime_dir) > room)
+    if (runtime_dir[0] != '/' || strlen(runtime_dir) > (size_t)RUNTIME_DIR_MAX)
         return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL,
-                       "runtime folder '%s': absolute, at most %zu bytes", runtime_dir, room);
+                       "runtime folder '%s': absolute, at most %d bytes", runtime_dir,
+                       RUNTIME_DIR_MAX);
     if (mkdir(runtime_dir, 0700) < 0 && errno == ENOENT) {
         cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         (void)!path_mkdirs_in_root(root, runtime_dir + 1, 0700); /* the check below tells */
@@ -87,8 +87,8 @@ int connection_make(const char *runtime_dir, const char *kernel_name,
     int r = connection_choose(runtime_dir, base, err);
     if (r < 0)
         return r;
-    (void)snprintf(c.dir, sizeof(c.dir), "%s/%.*s", base, FOLDER_NAME_LEN,
-                   name); /* length checked above */
+    (void)snprintf(c.dir, sizeof(c.dir), "%.*s/%.*s", RUNTIME_DIR_MAX, base, FOLDER_NAME_LEN,
+                   name); /* fits */
     (void)snprintf(c.file, sizeof(c.file), "%.*s%s",
                    CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c.dir,
                    LONGEST_NAME); /* as above */
