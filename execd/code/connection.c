@@ -14,6 +14,7 @@
 
 #define FOLDER_NAME_LEN 16 /* hex digits: unguessable and short */
 #define LONGEST_NAME "/kernel.json"
+#define RUNTIME_DIR_MAX (CONNECTION_PATH_MAX - FOLDER_NAME_LEN - (int)sizeof("/" LONGEST_NAME))
 
 static const char *const port_keys[CHANNEL_MAX] = {
     [CHANNEL_SHELL] = "shell_port",  [CHANNEL_IOPUB] = "iopub_port",
