@@ -11,6 +11,7 @@ void conn_body_begin(struct conn *c)
     struct req_body *b = &c->req.body;
     const struct head *h = &c->req.head;
 
+    b->max = UINT64_MAX; /* the route's limit comes with the route */
     b->left = h->content_length > 0 ? h->content_length : 0;
     b->done = !h->chunked && b->left == 0;
     b->continue_due = h->expect_continue && !b->done;
@@ -193,7 +194,7 @@ bool conn_step_discard(struct conn *c)
 
     if (b->done || c->closing)
         return false;
-    if (b->window_got > CONN_DISCARD_MAX || b->left > CONN_DISCARD_MAX || b->continue_due) {
+    if (b->dropped > CONN_DISCARD_MAX || b->left > CONN_DISCARD_MAX || b->continue_due) {
         c->closing = true;
         return true;
     }
@@ -202,5 +203,6 @@ bool conn_step_discard(struct conn *c)
         return true;
     }
     (void)evbuffer_drain(bufferevent_get_input(c->bev), used); /* these bytes are there */
+    b->dropped += used;
     return used > 0;
 }

@@ -35,11 +35,11 @@
 #include "proto/http/resp.h"
 #include "proto/http/server.h"
 
-#define CONN_READ_MAX       65536 /* bytes read ahead of what was consumed */
-#define CONN_DISCARD_MAX    65536 /* of an unwanted body, to keep the connection */
-#define CONN_LINGER_MS      2000  /* after our FIN: time for the peer to read the answer */
+#define CONN_READ_MAX 65536       /* bytes read ahead of what was consumed */
+#define CONN_DISCARD_MAX 65536    /* of an unwanted body, to keep the connection */
+#define CONN_LINGER_MS 2000       /* after our FIN: time for the peer to read the answer */
 #define CONN_BODY_WINDOW_MS 10000 /* over which body_rate_min is averaged */
-#define CONN_HALF_CLOSE_MS \
+#define CONN_HALF_CLOSE_MS                                                                         \
     250                   /* a FIN this soon after the request is a half-close, later a goodbye */
 #define CONN_STEPS_MAX 64 /* per run, before others get the loop */
 
@@ -61,6 +61,7 @@ struct req_body {
     void *arg;
     char *data; /* owned; collected */
     size_t len, cap;
+    uint64_t dropped; /* bytes skipped behind the answer */
     int64_t window_start_ms;
     uint64_t window_got;
 };
@@ -145,7 +146,7 @@ struct http_server {
 };
 
 #define SERVER_FIELDS_MAX 65536
-#define SERVER_SCRATCH    (SERVER_FIELDS_MAX + 32768) /* extra fields, our own, and a small body */
+#define SERVER_SCRATCH (SERVER_FIELDS_MAX + 32768) /* extra fields, our own, and a small body */
 
 /* conn.c */
 int conn_new(struct http_server *server, int fd, const char *peer,
