@@ -246,8 +246,7 @@ class Backend:
                 threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
-        with connection, contextlib.suppress(OSError, ValueError):
-            f = connection.makefile("rb")
+        with connection, connection.makefile("rb") as f, contextlib.suppress(OSError, ValueError):
             line, fields = f.readline().decode("latin-1").rstrip("\r\n"), []
             while (field := f.readline()) not in (b"\r\n", b""):
                 fields.append(field.decode("latin-1").rstrip("\r\n"))
@@ -265,6 +264,8 @@ class Backend:
         return request["body"]
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # close alone does not end a blocked accept
         self.socket.close()
 
 

@@ -1,0 +1,314 @@
+"""The relay against hostile and plain backends (rows I02, I03, I04 and the contract of the server's proxy)."""
+
+import hashlib
+import os
+import socket
+import struct
+import time
+
+import pytest
+
+from http_fixtures import Backend, drain, read_response, send, split_responses
+from http_fixtures import backend, harness_binary, relay  # noqa: F401
+
+
+def answer(text):
+    def script(connection, request):
+        Backend.read_body(request)
+        connection.sendall(text.encode("latin-1"))
+
+    return script
+
+
+OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_I02_the_request_is_written_anew(relay, backend):
+    backend.script = answer(OK)
+    fields = ["X-A: 1", "x-a: 2", "Connection: keep-alive, X-Drop", "X-Drop: y", "Keep-Alive: 5", "TE: trailers",
+              "Proxy-Authorization: z", "Trailer: q", "Content-Length: 3"]
+    assert relay.ask(relay.head("PUT", "/relay/a%2Fb/../c?x=%20&y", *fields) + b"abc").body == b"ok"
+    request = backend.requests[0]
+    assert request["line"] == "PUT /a%2Fb/../c?x=%20&y HTTP/1.1"
+    names = [f.split(":")[0].lower() for f in request["fields"]]
+    assert [f for f in request["fields"] if f.lower().startswith("x-a:")] == ["X-A: 1", "x-a: 2"]
+    assert not {"x-drop", "keep-alive", "te", "proxy-authorization", "trailer", "transfer-encoding"} & set(names)
+    assert request["fields"].count("Connection: close") == 1 and names.count("content-length") == 1
+    assert request["body"] == b"abc"
+
+
+def test_I02_smuggled_requests_do_not_reach_the_backend(relay, backend):
+    backend.script = answer(OK)
+    for fields, body in [
+        (["Transfer-Encoding: chunked", "Content-Length: 4"], b"0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n"),
+        (["Content-Length: 4", "Content-Length: 40"], b"0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n"),
+        (["Transfer-Encoding: xchunked"], b"0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n"),
+    ]:
+        assert [r.status for r in split_responses(relay.talk(relay.head("POST", "/relay/x", *fields) + body))] == [400]
+    relay.talk(relay.head("POST", "/relay/x", "Transfer-Encoding: chunked") + b"5\r\nhello\r\nZZ\r\nGET /evil")
+    time.sleep(0.1)
+    assert [r["line"].split()[1] for r in backend.requests] in (["/x"], [])
+
+
+def test_I03_forwarding_fields_are_rebuilt_and_secrets_dropped(relay, backend):
+    backend.script = answer(OK)
+    fields = ["X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6", "X-Forwarded-Host: evil",
+              "X-Secret: s", "X-Added: mine", "Cookie: c"]
+    assert relay.ask(relay.head("GET", "/relay/", *fields)).status == 200
+    got = backend.requests[0]["fields"]
+    assert "X-Forwarded-For: 127.0.0.1" in got and "X-Forwarded-Host: x" in got and "X-Forwarded-Proto: http" in got
+    assert "X-Added: yes" in got and "Cookie: c" in got and "Host: x" in got
+    assert not any("6.6.6.6" in f or "evil" in f or "mine" in f or "X-Secret" in f for f in got)
+
+
+def test_bodies_stream_both_ways_unchanged(relay, backend):
+    def echo(connection, request):
+        body = Backend.read_body(request)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for i in range(0, len(body), 50000):
+            part = body[i : i + 50000]
+            connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+        connection.sendall(b"0\r\n\r\n")
+
+    backend.script = echo
+    data = os.urandom(3_000_000)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (data[:1], data[1:1000], data[1000:])) + b"0\r\n\r\n"
+    for request in (
+        relay.head("POST", "/relay/", f"Content-Length: {len(data)}") + data,
+        relay.head("POST", "/relay/", "Transfer-Encoding: chunked") + chunks,
+    ):
+        with relay.connect(timeout=20) as s:
+            s.sendall(request)
+            response = read_response(s.makefile("rb"))
+        assert hashlib.sha256(response.body).digest() == hashlib.sha256(data).digest()
+
+
+def test_every_byte_is_passed_on_at_once(relay, backend):
+    def slow(connection, request):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for i in range(3):
+            connection.sendall(b"event %d\n\n" % i)
+            time.sleep(0.3)
+
+    backend.script = slow
+    with relay.connect() as s:
+        s.sendall(relay.head("GET", "/relay/"))
+        begin, times, data = time.monotonic(), [], b""
+        while b"event 2" not in data:
+            data += s.recv(65536)
+            times.append(time.monotonic() - begin)
+    assert times[0] < 0.25
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "HTTP/1.1 200 OK\r\nContent-Length: 2", "SSH-2.0-x\r\n", "HTTP/2 200\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n",
+     "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
+     "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     "HTTP/1.1 200 OK\r\nA: " + "a" * 70000 + "\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n" * 20 + OK,
+     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"],
+    ids=lambda t: ascii(t[:40]),
+)
+def test_I04_broken_answers_become_502(relay, backend, text):
+    backend.script = answer(text)
+    response = relay.ask(relay.head("GET", "/relay/"))
+    assert (response.status, response.json()["code"]) == (502, "BACKEND_RESPONSE_FAILED")
+    assert "127.0.0.1" not in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nZ\r\n"],
+)
+def test_I04_a_backend_that_dies_midway_is_never_a_whole_answer(relay, backend, text):
+    backend.script = answer(text)
+    data = relay.talk(relay.head("GET", "/relay/"))
+    assert not data.endswith(b"0\r\n\r\n")
+    with pytest.raises((AssertionError, ValueError)):
+        split_responses(data)
+
+
+def test_I04_a_reset_midway_of_an_until_close_body(relay, backend):
+    def reset(connection, request):
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nhalf")
+        time.sleep(0.2)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    backend.script = reset
+    data = relay.talk(relay.head("GET", "/relay/"))
+    assert b"half" in data and not data.endswith(b"0\r\n\r\n")
+
+
+def test_I04_silence_is_a_timeout(relay, backend):
+    backend.script = lambda connection, request: time.sleep(4)
+    response = relay.ask(relay.head("GET", "/relay/"), timeout=10)
+    assert (response.status, response.json()["code"]) == (504, "BACKEND_TIMEOUT")
+
+
+def test_a_refused_connection(relay, backend):
+    backend.close()
+    response = relay.ask(relay.head("POST", "/relay/", "Expect: 100-continue", "Content-Length: 5"))
+    assert (response.status, response.json()["code"]) == (502, "BACKEND_CONNECTION_FAILED")
+
+
+def test_response_fields(relay, backend):
+    backend.script = answer(
+        "HTTP/1.1 302 Found\r\nServer: x\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nLocation: /login?x\r\nConnection: X-Hop\r\n"
+        "X-Hop: y\r\nKeep-Alive: 9\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nok"
+    )
+    response = relay.ask(relay.head("GET", "/relay/"))
+    assert (response.status, response.body) == (302, b"ok")
+    assert response.fields["set-cookie"] == ["a", "b"]
+    assert response.fields["location"] == ["/relay/login?x"]
+    assert response.fields["content-type"] == ["text/html"]
+    assert not {"server", "x-hop", "keep-alive"} & response.fields.keys()
+    backend.script = answer("HTTP/1.1 302 Found\r\nLocation: //other/x\r\nContent-Length: 0\r\n\r\n")
+    assert relay.ask(relay.head("GET", "/relay/")).get("location") == "//other/x"
+
+
+def test_bodiless_answers_keep_the_connection(relay, backend):
+    scripts = ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n",
+               "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+    with relay.connect() as s:
+        f = s.makefile("rb")
+        for text, status in zip(scripts, (204, 304, 200)):
+            backend.script = answer(text)
+            s.sendall(relay.head("GET", "/relay/"))
+            assert read_response(f).status == status
+        backend.script = answer("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n")
+        s.sendall(relay.head("HEAD", "/relay/"))
+        assert read_response(f, head_request=True).get("content-length") == "7"
+        backend.script = answer(OK)
+        s.sendall(relay.head("GET", "/relay/"))
+        assert read_response(f).body == b"ok"
+
+
+def test_an_early_answer_ends_the_upload(relay, backend):
+    def early(connection, request):
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.5)
+
+    backend.script = early
+    with relay.connect(timeout=10) as s:
+        s.sendall(relay.head("POST", "/relay/", "Content-Length: 100000000"))
+        send(s, bytes(2_000_000))
+        assert read_response(s.makefile("rb")).status == 403
+
+
+def test_continue_comes_once_the_backend_is_there(relay, backend):
+    backend.script = answer(OK)
+    with relay.connect() as s:
+        f = s.makefile("rb")
+        s.sendall(relay.head("POST", "/relay/", "Expect: 100-continue", "Content-Length: 3"))
+        assert read_response(f).status == 100
+        s.sendall(b"abc")
+        assert read_response(f).body == b"ok"
+    assert backend.requests[0]["body"] == b"abc"
+    assert not any(x.lower().startswith("expect") for x in backend.requests[0]["fields"])
+
+
+def test_a_client_that_leaves_closes_the_backend(relay, backend):
+    ended = []
+
+    def watch(connection, request):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nx")
+        connection.settimeout(5)
+        ended.append(connection.recv(10))
+
+    backend.script = watch
+    with relay.connect() as s:
+        s.sendall(relay.head("GET", "/relay/"))
+        s.recv(1000)
+        time.sleep(0.4)
+    deadline = time.monotonic() + 3
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ended == [b""]
+
+
+def test_a_broken_upload_is_not_taken_for_a_whole_one(relay, backend):
+    bodies = []
+
+    def script(connection, request):
+        try:
+            bodies.append(Backend.read_body(request))
+        except (AssertionError, ValueError, OSError):
+            bodies.append(None)
+
+    backend.script = script
+    with relay.connect() as s:
+        s.sendall(relay.head("POST", "/relay/", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n")
+        time.sleep(0.2)
+    deadline = time.monotonic() + 3
+    while not bodies and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert bodies == [None]
+
+
+def test_memory_is_flat_when_one_side_stalls(relay, backend):
+    def flood(connection, request):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
+        block = bytes(1 << 20)
+        for _ in range(300):
+            connection.sendall(block)
+
+    backend.script = flood
+    relay.ask(relay.head("GET", "/ping"))
+    before = relay.rss_kib()
+    with relay.connect() as s:
+        s.sendall(relay.head("GET", "/relay/"))
+        time.sleep(1)
+        assert relay.rss_kib() - before < 8192
+    backend.script = lambda connection, request: time.sleep(2)
+    with relay.connect(timeout=1) as s:
+        s.sendall(relay.head("POST", "/relay/", "Content-Length: 300000000"))
+        with pytest.raises(TimeoutError):
+            for _ in range(300):
+                s.sendall(bytes(1 << 20))
+        assert relay.rss_kib() - before < 8192
+
+
+def test_websockets_become_tunnels(relay, backend):
+    def tunnel(connection, request):
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                           b"Sec-WebSocket-Accept: k\r\n\r\nfirst")
+        while data := request["file"].read1(65536):
+            connection.sendall(data)
+
+    backend.script = tunnel
+    fields = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: k"]
+    payload = os.urandom(1_000_000)
+    with relay.connect(timeout=10) as s:
+        f = s.makefile("rb")
+        s.sendall(relay.head("GET", "/relay/ws", *fields) + b"early")
+        response = read_response(f)
+        assert response.status == 101 and response.get("sec-websocket-accept") == "k"
+        assert f.read(10) == b"firstearly"
+        for i in range(0, len(payload), 100000):
+            s.sendall(payload[i : i + 100000])
+            assert f.read(100000) == payload[i : i + 100000]
+        s.shutdown(socket.SHUT_WR)
+        assert drain(s) == b""
+    assert "Upgrade: websocket" in backend.requests[0]["fields"]
+    assert "Connection: Upgrade" in backend.requests[0]["fields"]
+
+
+def test_other_upgrades_are_not_passed_on(relay, backend):
+    backend.script = answer(OK)
+    assert relay.ask(relay.head("GET", "/relay/", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings",
+                                "HTTP2-Settings: x")).status == 200
+    got = backend.requests[0]["fields"]
+    assert "Connection: close" in got and not any("h2c" in f or "HTTP2" in f for f in got)
+
+
+def test_tunnels_end_when_the_backend_dies(relay, backend):
+    def tunnel(connection, request):
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        time.sleep(0.2)
+
+    backend.script = tunnel
+    with relay.connect() as s:
+        s.sendall(relay.head("GET", "/relay/ws", "Upgrade: websocket", "Connection: Upgrade"))
+        assert drain(s).startswith(b"HTTP/1.1 101 ")
