@@ -78,14 +78,14 @@ class Execd:
     """One running execd. `options` go before `entrypoint`; `env` is added to a small, known environment."""
 
     def __init__(self, folder, *options, entrypoint=(), env=None, cwd=None, token=TOKEN, launcher=(), listen=True,
-                 pass_fds=()):
+                 pass_fds=(), binary=EXECD):
         self.folder = Path(folder)
         self.token = token
         self.socket = self.folder / "execd.sock"
         self.lines = []
         self._changed = threading.Condition()
         self._closed = False
-        command = [*launcher, str(EXECD)]
+        command = [*launcher, str(binary)]
         if listen:
             command += ["--listen", "127.0.0.1:0", "--listen", f"unix:{self.socket}", "--inner-listen", "off"]
         command += [*options, *(["--", *entrypoint] if entrypoint else [])]

@@ -1,0 +1,137 @@
+"""The sandbox's own cgroup, handed to execd as open directories (design decision 19)."""
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from harness.execd import Execd, children, eventually
+
+V1 = ("memory", "pids", "freezer", "cpuacct")
+MEMORY = 256 << 20
+
+
+def mounts():
+    """Folder of this process's own group, by hierarchy: v1 controllers and "unified"."""
+    points = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ")[:3]
+        for name in V1 if kind == "cgroup" else ():
+            if name in options.split(","):
+                points[name] = Path(left.split()[4])
+        if kind == "cgroup2":
+            points["unified"] = Path(left.split()[4])
+    return points
+
+
+@pytest.fixture
+def sandbox_groups():
+    """A group in every hierarchy there is, removed with everything below at the end."""
+    points = mounts()
+    name = f"handover-{uuid.uuid4().hex[:8]}"
+    made = {}
+    try:
+        for controller, point in points.items():
+            folder = point / name
+            try:
+                folder.mkdir()
+            except OSError as error:
+                pytest.skip(f"cgroup {controller} cannot be made: {error}")
+            made[controller] = folder
+        if "unified" in made and "memory" not in made:
+            (made["unified"].parent / "cgroup.subtree_control").write_text("+memory +pids")
+        if not made:
+            pytest.skip("no cgroup file system")
+        yield made
+    finally:
+        for folder in made.values():
+            for below, _, _ in os.walk(folder, topdown=False):
+                eventually(lambda path=below: remove(path), 5, f"{below} is still in use")
+
+
+def remove(path):
+    try:
+        os.rmdir(path)
+        return True
+    except OSError:
+        return False
+
+
+def limit(groups):
+    if "memory" in groups:
+        (groups["memory"] / "memory.limit_in_bytes").write_text(str(MEMORY))
+        (groups["pids"] / "pids.max").write_text("100")
+    else:
+        (groups["unified"] / "memory.max").write_text(str(MEMORY))
+        (groups["unified"] / "pids.max").write_text("100")
+
+
+def start_in(tmp_path, groups, **keywords):
+    """execd as the runtime would start it: member of the groups, their directories open."""
+    opened = {name: os.open(folder, os.O_RDONLY | os.O_DIRECTORY) for name, folder in groups.items()}
+    words = [f"{name}:{fd}" + ("+v2" if name == "unified" else "") for name, fd in opened.items()]
+    if "unified" in opened and "memory" not in opened:
+        words += [f"{name}:{opened['unified']}+v2" for name in ("cpu", "memory", "pids", "io")]
+    join = "; ".join(f"echo 0 > {folder}/cgroup.procs" for folder in groups.values())
+    try:
+        return Execd(tmp_path, launcher=["/bin/sh", "-c", f'{join}; exec "$@"', "sh"], pass_fds=tuple(opened.values()),
+                     env={"EXECD_CGROUP_FDS": ",".join(words)}, **keywords)
+    finally:
+        for fd in opened.values():
+            os.close(fd)
+
+
+def members(folder):
+    return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+
+
+def test_execd_makes_room_for_itself_and_its_children(tmp_path, sandbox_groups):
+    limit(sandbox_groups)
+    with start_in(tmp_path, sandbox_groups, entrypoint=["sleep", "1000"]) as agent:
+        agent.wait_log(msg="listening")
+        assert agent.wait_log(msg="execd")["cgroup"].startswith("handed cgroup")
+        child = eventually(lambda: children(agent.pid))[0][0]
+        for folder in sandbox_groups.values():
+            assert members(folder) == []
+            assert members(folder / "init") == [agent.pid]
+            eventually(lambda folder=folder: members(folder / "work/entrypoint") == [child])
+        memory = sandbox_groups.get("memory") or sandbox_groups["unified"]
+        name = "memory.limit_in_bytes" if "memory" in sandbox_groups else "memory.max"
+        assert int((memory / "work" / name).read_text()) == MEMORY - (8 << 20)
+        pids = sandbox_groups.get("pids") or sandbox_groups["unified"]
+        assert int((pids / "work/pids.max").read_text()) == 92
+
+
+def test_the_variable_and_the_descriptors_are_gone(tmp_path, sandbox_groups):
+    with start_in(tmp_path, sandbox_groups, entrypoint=["/bin/sh", "-c", "exec 1>&2; env; exec ls /proc/self/fd"]) as agent:
+        agent.wait_log(msg="the entrypoint has ended")
+        assert not [line for line in agent.lines if line.startswith("EXECD_CGROUP_FDS")]
+        assert [line for line in agent.lines if line.isdigit()] == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
+
+
+def test_M21_a_fork_bomb_leaves_execd_room(tmp_path, sandbox_groups):
+    limit(sandbox_groups)
+    bomb = "while :; do sleep 100 & done 2>/dev/null"
+    with start_in(tmp_path, sandbox_groups, entrypoint=["/bin/sh", "-c", bomb]) as agent:
+        agent.wait_log(msg="listening")
+        pids = sandbox_groups.get("pids") or sandbox_groups["unified"]
+        eventually(lambda: int((pids / "work/pids.current").read_text()) >= 92)
+        assert agent.client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize("value", ["memory", "memory:x", "memory:1", "memory:999", "nix:5", "memory:5,memory:5"])
+def test_a_broken_handover_is_refused_with_its_reason(start_broken, value):
+    code, text = start_broken(value)
+    assert code == 1
+    assert "EXECD_CGROUP_FDS" in text
+
+
+@pytest.fixture
+def start_broken(tmp_path):
+    def start(value):
+        agent = Execd(tmp_path, env={"EXECD_CGROUP_FDS": value})
+        return agent.wait(), "\n".join(agent.lines)
+
+    return start
