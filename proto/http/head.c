@@ -224,7 +224,7 @@ static void read_connection(struct head *h)
 static int check_request_line(const char *text, size_t len, struct err *err)
 {
     const char *end = memchr(text, '\r', len);
-    const char *first = memchr(text, ' ', len);
+    const char *first = end ? memchr(text, ' ', (size_t)(end - text)) : NULL;
     const char *second = first ? memchr(first + 1, ' ', (size_t)(end - first - 1)) : NULL;
 
     if (!second || second == first + 1 || end - second != 9 ||

@@ -110,6 +110,7 @@ static void test_D01_D48_malformed_heads_are_refused(void **state)
         "POST /a b HTTP/1.1\r\nHost: x" END,
         "POST\t/a HTTP/1.1\r\nHost: x" END,
         "POST /a\r\nHost: x" END,
+        "POST\r\nHost: x" END,
         "POST /a HTTP/1.2\r\nHost: x" END,
         "POST /a HTTP/2.0\r\nHost: x" END,
         "POST /a HTTP/0.9\r\nHost: x" END,
