@@ -24,6 +24,7 @@
 
 struct event_base;
 struct channel;
+struct segment;
 
 struct channel_limits {
     size_t retain;  /* default 1 MiB */
@@ -72,6 +73,10 @@ struct channel_reader {
     void *arg;
     struct channel_reader *link_next, **link_prev; /* in the channel's list */
     int64_t moved_ms;        /* when it last advanced or had nothing to read */
+    struct segment *segment; /* borrowed: where `next` lies; NULL until first read */
+    size_t offset;           /* of `next` in segment */
+    uint64_t passed;         /* bytes of the log before `next`, since the beginning */
+    char gap[64];            /* JSON fragment of the GAP entry */
 };
 
 /* Starts at sequence number `from` (1 = everything retained). on_ready is posted at once if there is something. */
@@ -79,7 +84,7 @@ void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
 void channel_detach(struct channel_reader *r); /* legal on a zeroed struct */
 
 /* The next entry without advancing; false if there is none yet. When entries were evicted before the reader came,
- * one GAP entry is delivered first: data = {"from":seq,"to":seq,"bytes":n} as its JSON fragment. */
+ * one GAP entry is delivered first: data = {"from":seq,"to":seq} as its JSON fragment. */
 bool channel_peek(struct channel_reader *r, struct channel_entry *ret_entry);
 void channel_advance(struct channel_reader *r);
 /* Everything was read and the log is closed. */

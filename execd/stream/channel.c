@@ -1,0 +1,474 @@
+#include "execd/stream/channel.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+#include "proto/json/jfield.h"
+
+/*
+ * The log is a list of segments; an entry never spans two. The first segment is small, so that the many commands
+ * with little output cost little; later ones are large, and an entry that does not fit gets one of its own.
+ *
+ * Two counters measure everything in bytes since the beginning: `appended` for the writer and, in each reader,
+ * `passed`. A reader lags by their difference; the writer waits while the slowest attached reader lags by `window`
+ * or more. Segments leave from the old end as soon as more than `retain` bytes are held and no attached reader
+ * still needs them.
+ */
+#define SEGMENT_FIRST 2048
+#define SEGMENT_NEXT (128 * 1024)
+#define RETAIN_DEFAULT (1024 * 1024)
+#define WINDOW_DEFAULT (1024 * 1024)
+#define STALL_DEFAULT_MS 60000
+#define FRAGMENT_MAX (64 * 1024 * 1024) /* one JSON fragment: a kernel's result is bounded before it comes here */
+
+struct segment {
+    struct segment *next;
+    uint64_t first_seq;
+    size_t size, used;
+    _Alignas(8) char data[];
+};
+
+struct header {
+    uint64_t seq;
+    int64_t wall_ms;
+    uint32_t len;
+    uint32_t type;
+};
+
+struct channel {
+    unsigned refs;
+    struct event_base *base; /* borrowed */
+    struct channel_limits limits;
+    struct segment *head, *tail; /* owned */
+    size_t held;             /* bytes of all segments' used parts */
+    uint64_t next_seq;
+    uint64_t appended, bytes_total, bytes_dropped;
+    bool closed;
+    struct channel_reader *readers; /* attached ones, linked through them */
+    void (*on_room)(void *arg);     /* a writer that waits */
+    void *room_arg;
+    struct event *tick;  /* owned, made on first use: delivers what was posted */
+    struct event *stall; /* owned, made on first use: looks for readers that hold the writer up */
+};
+
+struct channel *channel_new(struct event_base *base, const struct channel_limits *limits)
+{
+    struct channel *ch = xnew(struct channel);
+
+    ch->refs = 1;
+    ch->base = base;
+    if (limits != NULL)
+        ch->limits = *limits;
+    if (ch->limits.retain == 0)
+        ch->limits.retain = RETAIN_DEFAULT;
+    if (ch->limits.window == 0)
+        ch->limits.window = WINDOW_DEFAULT;
+    if (ch->limits.stall_ms == 0)
+        ch->limits.stall_ms = STALL_DEFAULT_MS;
+    ch->next_seq = 1;
+    return ch;
+}
+
+struct channel *channel_ref(struct channel *ch)
+{
+    ch->refs++;
+    return ch;
+}
+
+void channel_unref(struct channel *ch)
+{
+    if (ch == NULL || --ch->refs > 0)
+        return;
+    while (ch->head != NULL) {
+        struct segment *s = ch->head;
+        ch->head = s->next;
+        free(s);
+    }
+    if (ch->tick != NULL)
+        event_free(ch->tick);
+    if (ch->stall != NULL)
+        event_free(ch->stall);
+    free(ch);
+}
+
+/* --- what is posted --- */
+
+static uint64_t lag(const struct channel *ch, const struct channel_reader *r)
+{
+    return ch->appended - r->passed;
+}
+
+bool channel_has_room(const struct channel *ch)
+{
+    for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
+        if (!r->cut && lag(ch, r) >= ch->limits.window)
+            return false;
+    }
+    return true;
+}
+
+static struct channel_reader *posted_reader(struct channel *ch)
+{
+    for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
+        if (r->ready_posted)
+            return r;
+    }
+    return NULL;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct channel *ch = channel_ref(arg);
+    struct channel_reader *r;
+
+    (void)fd;
+    (void)what;
+    while ((r = posted_reader(ch)) != NULL) { /* callbacks may attach, detach and free readers */
+        r->ready_posted = false;
+        r->on_ready(r->arg);
+    }
+    if (ch->on_room != NULL && channel_has_room(ch)) {
+        void (*on_room)(void *) = ch->on_room;
+        ch->on_room = NULL;
+        on_room(ch->room_arg);
+    }
+    channel_unref(ch);
+}
+
+static void post(struct channel *ch)
+{
+    if (ch->tick == NULL)
+        ch->tick = event_new(ch->base, -1, 0, on_tick, ch);
+    if (ch->tick != NULL)
+        event_active(ch->tick, EV_TIMEOUT, 0);
+}
+
+static void post_reader(struct channel *ch, struct channel_reader *r)
+{
+    r->ready_posted = true;
+    post(ch);
+}
+
+/* --- writing --- */
+
+static struct segment *add_segment(struct channel *ch, size_t need)
+{
+    size_t size = MAX(need, ch->head == NULL ? (size_t)SEGMENT_FIRST : (size_t)SEGMENT_NEXT);
+    struct segment *s = malloc(sizeof(*s) + size);
+
+    if (s == NULL)
+        return NULL;
+    *s = (struct segment){.first_seq = ch->next_seq, .size = size};
+    if (ch->tail != NULL)
+        ch->tail->next = s;
+    else
+        ch->head = s;
+    ch->tail = s;
+    return s;
+}
+
+static bool is_needed(const struct channel *ch, const struct segment *s)
+{
+    for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
+        if (!r->cut && r->next < s->next->first_seq)
+            return true;
+    }
+    return false;
+}
+
+static void evict(struct channel *ch)
+{
+    while (ch->held > ch->limits.retain && ch->head != ch->tail && !is_needed(ch, ch->head)) {
+        struct segment *old = ch->head;
+        for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
+            if (r->segment == old) /* one that was cut: it starts over at what is left */
+                r->segment = NULL;
+        }
+        ch->head = old->next;
+        ch->held -= old->used;
+        ch->bytes_dropped += old->used;
+        free(old);
+    }
+}
+
+static size_t padded(size_t len)
+{
+    return (len + 7) & ~(size_t)7;
+}
+
+void channel_append(struct channel *ch, enum event_type type, const void *data, size_t len)
+{
+    bool output = type == EVENT_STDOUT || type == EVENT_STDERR;
+    size_t need = sizeof(struct header) + padded(len);
+
+    assert(!ch->closed);
+    if (output && len == 0)
+        return;
+    struct segment *s = ch->tail;
+    if (s == NULL || s->size - s->used < need)
+        s = add_segment(ch, need);
+    if (s == NULL) { /* no memory for output: it is lost, and counted as lost */
+        ch->bytes_dropped += len;
+        assert(output);
+        return;
+    }
+    struct header h = {.seq = ch->next_seq++, .wall_ms = clock_wall_ms(), .len = (uint32_t)len, .type = type};
+    memcpy(s->data + s->used, &h, sizeof(h));
+    memcpy(s->data + s->used + sizeof(h), data, len);
+    s->used += need;
+    ch->held += need;
+    ch->appended += need;
+    if (output)
+        ch->bytes_total += len;
+    ch->closed = event_rows[type].terminal;
+    evict(ch);
+    for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next)
+        post_reader(ch, r);
+}
+
+void channel_append_text(struct channel *ch, enum event_type type, const char *text)
+{
+    struct strbuf json;
+
+    strbuf_init(&json, FRAGMENT_MAX);
+    json_escape(&json, text, strlen(text));
+    if (strbuf_check(&json) == 0)
+        channel_append(ch, type, json.data, json.len);
+    else
+        channel_append(ch, type, "\"\"", 2);
+    strbuf_done(&json);
+}
+
+void channel_append_number(struct channel *ch, enum event_type type, int64_t value)
+{
+    char text[24];
+
+    int n = snprintf(text, sizeof(text), "%lld", (long long)value);
+    channel_append(ch, type, text, (size_t)n);
+}
+
+void channel_append_error(struct channel *ch, const char *ename, const char *evalue, const char *const *traceback)
+{
+    static const char lost[] = "{\"ename\":\"Error\",\"evalue\":\"\",\"traceback\":[]}";
+    struct strbuf json;
+
+    strbuf_init(&json, FRAGMENT_MAX);
+    strbuf_adds(&json, "{\"ename\":");
+    json_escape(&json, ename, strlen(ename));
+    strbuf_adds(&json, ",\"evalue\":");
+    json_escape(&json, evalue, strlen(evalue));
+    strbuf_adds(&json, ",\"traceback\":[");
+    for (size_t i = 0; traceback != NULL && traceback[i] != NULL; i++) {
+        if (i > 0)
+            strbuf_addc(&json, ',');
+        json_escape(&json, traceback[i], strlen(traceback[i]));
+    }
+    strbuf_adds(&json, "]}");
+    if (strbuf_check(&json) == 0)
+        channel_append(ch, EVENT_ERROR, json.data, json.len);
+    else
+        channel_append(ch, EVENT_ERROR, lost, sizeof(lost) - 1);
+    strbuf_done(&json);
+}
+
+bool channel_is_closed(const struct channel *ch)
+{
+    return ch->closed;
+}
+
+/* --- waiting for room --- */
+
+static void arm_stall(struct channel *ch);
+
+/* A reader that has held the writer up for too long is cut off; the writer and everybody else go on. */
+static void on_stall(evutil_socket_t fd, short what, void *arg)
+{
+    struct channel *ch = arg;
+    int64_t now = clock_monotonic_ms();
+
+    (void)fd;
+    (void)what;
+    if (ch->on_room == NULL)
+        return;
+    for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
+        if (!r->cut && lag(ch, r) >= ch->limits.window && now - r->moved_ms >= ch->limits.stall_ms) {
+            r->cut = true;
+            post_reader(ch, r);
+        }
+    }
+    post(ch); /* there may be room now */
+    if (!channel_has_room(ch))
+        arm_stall(ch);
+}
+
+static void arm_stall(struct channel *ch)
+{
+    int wait = MIN(ch->limits.stall_ms, 1000);
+    struct timeval tv = {.tv_sec = wait / 1000, .tv_usec = (wait % 1000) * 1000};
+
+    if (ch->stall == NULL)
+        ch->stall = event_new(ch->base, -1, 0, on_stall, ch);
+    if (ch->stall != NULL)
+        (void)event_add(ch->stall, &tv); /* without memory for a timer the next reader's progress still wakes us */
+}
+
+void channel_on_room(struct channel *ch, void (*on_room)(void *arg), void *arg)
+{
+    ch->on_room = on_room;
+    ch->room_arg = arg;
+    if (on_room == NULL)
+        return;
+    if (channel_has_room(ch))
+        post(ch);
+    else
+        arm_stall(ch);
+}
+
+void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats)
+{
+    *ret_stats = (struct channel_stats){
+        .first_seq = ch->head != NULL ? ch->head->first_seq : ch->next_seq,
+        .last_seq = ch->next_seq - 1,
+        .bytes_total = ch->bytes_total,
+        .bytes_dropped = ch->bytes_dropped,
+    };
+    for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next)
+        ret_stats->readers++;
+}
+
+/* --- reading --- */
+
+void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from, void (*on_ready)(void *), void *arg)
+{
+    *r = (struct channel_reader){.channel = channel_ref(ch),
+                                 .next = from != 0 ? from : 1,
+                                 .on_ready = on_ready,
+                                 .arg = arg,
+                                 .moved_ms = clock_monotonic_ms(),
+                                 .passed = ch->appended - ch->held};
+    r->link_next = ch->readers;
+    r->link_prev = &ch->readers;
+    if (ch->readers != NULL)
+        ch->readers->link_prev = &r->link_next;
+    ch->readers = r;
+    post_reader(ch, r);
+}
+
+void channel_detach(struct channel_reader *r)
+{
+    struct channel *ch = r->channel;
+
+    if (ch == NULL)
+        return;
+    *r->link_prev = r->link_next;
+    if (r->link_next != NULL)
+        r->link_next->link_prev = r->link_prev;
+    r->channel = NULL;
+    r->ready_posted = false;
+    evict(ch);
+    if (ch->on_room != NULL)
+        post(ch);
+    channel_unref(ch);
+}
+
+/* The gap between what the reader wants and what is left, as an entry of its own. */
+static bool peek_gap(struct channel_reader *r, struct channel_entry *ret)
+{
+    const struct channel *ch = r->channel;
+    uint64_t first = ch->head != NULL ? ch->head->first_seq : ch->next_seq;
+
+    if (r->next >= first)
+        return false;
+    int n = snprintf(r->gap, sizeof(r->gap), "{\"from\":%llu,\"to\":%llu}", (unsigned long long)r->next,
+                     (unsigned long long)(first - 1));
+    *ret = (struct channel_entry){
+        .seq = first - 1, .wall_ms = clock_wall_ms(), .type = EVENT_GAP, .data = r->gap, .len = (size_t)n};
+    return true;
+}
+
+/* Puts the reader onto its segment; `passed` then counts everything before the entry it wants. */
+static bool seek(struct channel_reader *r)
+{
+    struct channel *ch = r->channel;
+    uint64_t passed = ch->appended - ch->held;
+    struct segment *s = ch->head;
+
+    for (; s != NULL && s->next != NULL && s->next->first_seq <= r->next; s = s->next)
+        passed += s->used;
+    if (s == NULL)
+        return false;
+    r->segment = s;
+    r->offset = 0;
+    r->passed = passed;
+    while (r->offset < s->used) {
+        struct header h;
+        memcpy(&h, s->data + r->offset, sizeof(h));
+        if (h.seq >= r->next)
+            break;
+        r->offset += sizeof(h) + padded(h.len);
+        r->passed += sizeof(h) + padded(h.len);
+    }
+    return true;
+}
+
+bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
+{
+    struct header h;
+
+    if (r->channel == NULL)
+        return false;
+    if (r->segment == NULL && peek_gap(r, ret))
+        return true;
+    if (r->next >= r->channel->next_seq) {
+        r->moved_ms = clock_monotonic_ms(); /* nothing to read is not a stall */
+        return false;
+    }
+    if (r->segment == NULL && !seek(r))
+        return false;
+    if (r->offset == r->segment->used) {
+        r->segment = r->segment->next;
+        r->offset = 0;
+    }
+    memcpy(&h, r->segment->data + r->offset, sizeof(h));
+    *ret = (struct channel_entry){.seq = h.seq,
+                                  .wall_ms = h.wall_ms,
+                                  .type = (enum event_type)h.type,
+                                  .data = r->segment->data + r->offset + sizeof(h),
+                                  .len = h.len};
+    return true;
+}
+
+void channel_advance(struct channel_reader *r)
+{
+    struct channel *ch = r->channel;
+    struct channel_entry entry;
+    struct header h;
+
+    r->moved_ms = clock_monotonic_ms();
+    if (r->segment == NULL && peek_gap(r, &entry)) {
+        r->next = entry.seq + 1;
+        return;
+    }
+    memcpy(&h, r->segment->data + r->offset, sizeof(h));
+    size_t size = sizeof(h) + padded(h.len);
+    r->offset += size;
+    r->passed += size;
+    r->next = h.seq + 1;
+    if (r->offset == r->segment->used && r->segment->next != NULL) {
+        r->segment = r->segment->next;
+        r->offset = 0;
+        evict(ch);
+    }
+    if (ch->on_room != NULL && channel_has_room(ch))
+        post(ch);
+}
+
+bool channel_at_end(const struct channel_reader *r)
+{
+    return r->channel != NULL && r->channel->closed && r->next >= r->channel->next_seq;
+}
