@@ -1,0 +1,339 @@
+#include "execd/exec/command.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "execd/exec/command_priv.h"
+#include "proto/api/errors.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+#define KILL_AGAIN_MS 5
+
+/*
+ *   STARTING ──spawned──► RUNNING ──leader reaped──► DRAINING ──pipes through──► DONE
+ *       └───────────────spawn failed─────────────────────────────────────────────▲
+ *
+ * The leader's exit and the end of its pipes come in either order; the command is DONE when both have come. The
+ * terminal event is appended there and nowhere else.
+ */
+
+static void arm_timer(struct command *c, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+    (void)event_add(c->timer, &tv); /* cannot fail: the event exists and heap memory for it was reserved by event_new */
+}
+
+static void kill_step(struct command *c)
+{
+    if (c->leaf != NULL && !leaf_kill(c->leaf))
+        arm_timer(c, KILL_AGAIN_MS);
+}
+
+void command_kill(struct command *c, enum command_end reason)
+{
+    if (c->end == COMMAND_END_NONE && !c->leader_gone)
+        c->end = reason;
+    c->killing = true;
+    kill_step(c);
+}
+
+void command_terminate(struct command *c, enum command_end reason, int grace_ms)
+{
+    if (c->end == COMMAND_END_NONE && !c->leader_gone)
+        c->end = reason;
+    if (c->leaf != NULL)
+        (void)leaf_signal(c->leaf, SIGTERM); /* nobody to signal is what we want in the end */
+    arm_timer(c, grace_ms);
+}
+
+/* One timer, one purpose at a time: the timeout, else the grace after SIGTERM, else the next round of SIGKILL. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct command *c = arg;
+
+    (void)fd;
+    (void)what;
+    if (c->killing)
+        kill_step(c);
+    else
+        command_kill(c, COMMAND_END_TIMEOUT);
+}
+
+static void on_notify(evutil_socket_t fd, short what, void *arg)
+{
+    struct command *c = arg;
+    struct command_waiter *w = take_ptr(&c->waiters);
+
+    (void)fd;
+    (void)what;
+    while (w != NULL) {
+        struct command_waiter *next = w->next;
+        if (w->on_gone != NULL)
+            w->on_gone(w->arg);
+        free(w);
+        w = next;
+    }
+}
+
+/* --- the end --- */
+
+static bool was_oom(const struct command *c)
+{
+    struct leaf_usage usage = {0};
+
+    if (c->end != COMMAND_END_NONE || !c->status.signalled || c->status.code != SIGKILL || c->leaf == NULL)
+        return false;
+    leaf_read_usage(c->leaf, &usage);
+    return usage.from_cgroup && usage.oom_kills > 0;
+}
+
+static void classify(struct command *c)
+{
+    if (was_oom(c))
+        c->end = COMMAND_END_OOM;
+    else if (c->end == COMMAND_END_NONE)
+        c->end = c->status.signalled ? COMMAND_END_SIGNAL : COMMAND_END_EXIT;
+    /* Told to end, and it did so by itself with a status of its own: that status is the truth. */
+    else if (!c->status.signalled && c->status.code == 0)
+        c->end = COMMAND_END_EXIT;
+}
+
+/* A second line of the traceback says what the first, which clients match on, leaves out. */
+static const char *detail(const struct command *c, char *buf, size_t size)
+{
+    switch (c->end) {
+    case COMMAND_END_TIMEOUT:
+        snprintf(buf, size, "timeout after %lld ms", (long long)c->timeout_ms);
+        return buf;
+    case COMMAND_END_OOM:
+        return "killed by the kernel: out of memory";
+    case COMMAND_END_INTERRUPTED:
+        return "interrupted";
+    case COMMAND_END_SHUTDOWN:
+        return "the agent is shutting down";
+    default:
+        return NULL;
+    }
+}
+
+static void append_end(struct command *c)
+{
+    char text[EXIT_TEXT_MAX], value[16], more[64];
+    int64_t elapsed_ms = (clock_monotonic_ns() - c->started_ns) / 1000000;
+
+    if (!c->status.signalled && c->status.code == 0) {
+        channel_append_number(c->channel, EVENT_EXECUTION_COMPLETE, elapsed_ms);
+        return;
+    }
+    exit_status_text(&c->status, text, sizeof(text));
+    c->error = xstrdup(text);
+    snprintf(value, sizeof(value), "%d", c->status.signalled ? -1 : c->status.code);
+    const char *traceback[] = {text, detail(c, more, sizeof(more)), NULL};
+    channel_append_error(c->channel, "CommandExecError", value, traceback);
+}
+
+static void finish(struct command *c)
+{
+    c->done = true;
+    c->finished_us = clock_wall_us();
+    (void)event_del(c->timer);
+    if (!c->killing || leaf_kill(c->leaf)) {
+        leaf_free(c->leaf);
+        c->leaf = NULL;
+    } else {
+        arm_timer(c, KILL_AGAIN_MS); /* the rest of the tree dies behind the end; the leaf goes with the record */
+    }
+    pidref_done(&c->leader);
+    manager_on_done(c);
+    event_active(c->notify, EV_TIMEOUT, 0);
+}
+
+static void check_done(struct command *c)
+{
+    if (!c->leader_gone || c->pump != NULL || c->done)
+        return;
+    classify(c);
+    append_end(c);
+    finish(c);
+}
+
+void command_on_pump_end(void *arg)
+{
+    struct command *c = arg;
+
+    pump_free(take_ptr(&c->pump));
+    check_done(c);
+}
+
+void command_on_exit(void *arg, const struct exit_status *status)
+{
+    struct command *c = arg;
+
+    c->leader_gone = true;
+    c->status = *status;
+    if (c->pump != NULL)
+        pump_leader_exited(c->pump);
+    check_done(c);
+}
+
+/* --- the beginning --- */
+
+static struct command *command_new(struct command_manager *m, const struct command_request *request)
+{
+    struct command *c = xnew(struct command);
+
+    ids_hex(c->id);
+    c->manager = m;
+    c->leader = PIDREF_UNSET;
+    c->content = launch_describe(request);
+    c->timeout_ms = request->timeout_ms;
+    c->channel = channel_new(m->base, &m->config.channel);
+    c->timer = event_new(m->base, -1, 0, on_timer, c);
+    c->notify = event_new(m->base, -1, 0, on_notify, c);
+    c->started_us = clock_wall_us();
+    c->started_ns = clock_monotonic_ns();
+    return c;
+}
+
+void command_free(struct command *c)
+{
+    struct command_waiter *w;
+
+    while ((w = c->waiters) != NULL) {
+        c->waiters = w->next;
+        free(w);
+    }
+    if (c->leader.pid > 0 && !c->leader_gone)
+        reaper_forget(c->leader.pid);
+    pidref_done(&c->leader);
+    pump_free(c->pump);
+    if (c->leaf != NULL)
+        leaf_free(c->leaf);
+    if (c->timer != NULL)
+        event_free(c->timer);
+    if (c->notify != NULL)
+        event_free(c->notify);
+    channel_unref(c->channel);
+    free(c->content);
+    free(c->error);
+    free(c);
+}
+
+/* It never ran: the stream says why (contracts/execd.md 2.2). */
+static void fail_to_start(struct command *c, const struct err *err)
+{
+    const char *traceback[] = {err->text, NULL};
+
+    c->leader_gone = true;
+    c->status = (struct exit_status){.code = 255};
+    c->end = COMMAND_END_SPAWN_FAILED;
+    c->error = xstrdup(err->text);
+    channel_append_error(c->channel, "CommandExecError", err->text, traceback);
+    pump_free(take_ptr(&c->pump));
+    finish(c);
+}
+
+/* A background command answers at once; its own channel goes on without this reader. */
+static struct channel *background_ticket(const struct command *c)
+{
+    struct channel *ticket = channel_new(c->manager->base, &c->manager->config.channel);
+
+    channel_append_text(ticket, EVENT_INIT, c->id);
+    channel_append_number(ticket, EVENT_EXECUTION_COMPLETE, (clock_monotonic_ns() - c->started_ns) / 1000000);
+    return ticket;
+}
+
+static int check_request(const struct command_manager *m, const struct command_request *r, struct err *err)
+{
+    if (m->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "the agent is shutting down");
+    if (m->n_running >= m->config.running_max)
+        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN, "%u commands are running, which is the limit",
+                       m->config.running_max);
+    if ((r->command != NULL) == (r->argv.n > 0))
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "exactly one of command and argv is required");
+    if (r->has_gid && !r->has_uid)
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "uid is required when gid is provided");
+    return 0;
+}
+
+int command_start(struct command_manager *m, const struct command_request *request, struct command **ret_command,
+                  struct channel **ret_channel, struct err *err)
+{
+    struct launch launch;
+    struct arena arena;
+    struct err spawn_err = {0};
+
+    int rc = check_request(m, request, err);
+    if (rc < 0)
+        return rc;
+    arena_init(&arena);
+    rc = launch_prepare(request, &arena, &launch, err);
+    if (rc < 0) {
+        arena_done(&arena);
+        return rc;
+    }
+    struct command *c = command_new(m, request);
+    HASH_ADD_STR(m->by_id, id, c);
+    DL_APPEND(m->running, c);
+    m->n_running++;
+    m->counts.started++;
+    channel_append_text(c->channel, EVENT_INIT, c->id);
+    struct channel *channel = channel_ref(c->channel); /* the record drops its own reference at the end */
+    if (launch_run(c, request, &launch, &spawn_err) < 0)
+        fail_to_start(c, &spawn_err);
+    else {
+        if (c->timeout_ms > 0)
+            arm_timer(c, c->timeout_ms);
+        reaper_watch(c->leader.pid, command_on_exit, c);
+    }
+    arena_done(&arena);
+    if (request->background) {
+        channel_unref(channel);
+        channel = background_ticket(c);
+    }
+    *ret_command = c;
+    *ret_channel = channel;
+    return 0;
+}
+
+void command_get_status(const struct command *c, struct command_status *ret)
+{
+    *ret = (struct command_status){
+        .id = c->id,
+        .content = c->content,
+        .running = !c->done,
+        .has_exit_code = c->done,
+        .exit_code = c->status.signalled ? -1 : c->status.code,
+        .error = c->error,
+        .started_us = c->started_us,
+        .finished_us = c->finished_us,
+        .end = c->end,
+    };
+}
+
+int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg, struct err *err)
+{
+    if (c->done)
+        return err_set(err, ERR_COMMAND_NOT_RUNNING, ESRCH, "command session %s is not running", c->id);
+    struct command_waiter *w = xnew(struct command_waiter);
+    *w = (struct command_waiter){.on_gone = on_gone, .arg = arg, .next = c->waiters};
+    c->waiters = w;
+    if (!c->killing)
+        command_terminate(c, COMMAND_END_INTERRUPTED, c->manager->config.interrupt_grace_ms);
+    return 0;
+}
+
+void command_cancel_wait(struct command *c, void *arg)
+{
+    for (struct command_waiter *w = c->waiters; w != NULL; w = w->next) {
+        if (w->arg == arg)
+            w->on_gone = NULL;
+    }
+}

@@ -1,0 +1,188 @@
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "execd/exec/command_priv.h"
+#include "execd/proc/environment.h"
+#include "execd/proc/spawn.h"
+#include "execd/proc/users.h"
+#include "proto/api/errors.h"
+#include "proto/base/fd.h"
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+
+/* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
+#define CHILD_OOM_SCORE_ADJ 100
+
+int launch_prepare(const struct command_request *request, struct arena *arena, struct launch *ret,
+                   struct err *err)
+{
+    ret->arena = arena;
+    int rc = environment_build(arena, &request->envs, &ret->envp, err);
+
+    return rc < 0 ? rc : environment_resolve_cwd(arena, request->cwd, ret->envp, &ret->cwd, err);
+}
+
+/* The first of the candidates that can be executed; NULL if none. */
+static const char *first_executable(const char *const *candidates)
+{
+    for (size_t i = 0; candidates[i] != NULL; i++) {
+        if (access(candidates[i], X_OK) == 0)
+            return candidates[i];
+    }
+    return NULL;
+}
+
+/* bash, else sh: from the child's PATH, else from where they usually are (contracts/execd.md 3.3). */
+static int find_shell(const struct launch *l, const char **ret_file, const char **ret_name, struct err *err)
+{
+    static const char *const names[] = {"bash", "sh"};
+    static const char *const usual[][3] = {{"/bin/bash", "/usr/bin/bash", NULL}, {"/bin/sh", "/usr/bin/sh", NULL}};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *const *candidates;
+        struct err ignored; /* a PATH without absolute entries: the usual places are left */
+        const char *file = NULL;
+        if (spawn_resolve(names[i], l->envp, l->cwd, l->arena, &candidates, &ignored) == 0)
+            file = first_executable(candidates);
+        if (file == NULL)
+            file = first_executable(usual[i]);
+        if (file != NULL) {
+            *ret_file = file;
+            *ret_name = names[i];
+            return 0;
+        }
+    }
+    return err_set(err, ERR_RUNTIME_ERROR, ENOENT, "no shell: neither bash nor sh is in this image");
+}
+
+static int plan_program(const struct command_request *r, const struct launch *l, struct spawn_plan *plan,
+                        struct err *err)
+{
+    if (r->argv.n > 0) {
+        plan->argv = r->argv.items;
+        return spawn_resolve(r->argv.items[0], l->envp, l->cwd, l->arena, &plan->candidates, err);
+    }
+    const char **argv = arena_alloc(l->arena, 4 * sizeof(*argv));
+    if (argv == NULL)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory to start the command");
+    argv[1] = "-c";
+    argv[2] = r->command;
+    plan->argv = argv;
+    return find_shell(l, &plan->file, &argv[0], err);
+}
+
+/* Another identity only where it differs from ours: our own needs no privilege (contracts/v1.1.md 1.1). */
+static int plan_user(const struct command_request *r, struct spawn_plan *plan, struct err *err)
+{
+    struct user user;
+
+    if (!r->has_uid || (r->uid == geteuid() && (!r->has_gid || r->gid == getegid())))
+        return 0;
+    int rc = users_by_uid(r->uid, &user);
+    if (rc < 0)
+        return err_sys(err, ERR_RUNTIME_ERROR, -rc, "look up uid %u", r->uid);
+    plan->switch_user = true;
+    plan->uid = r->uid;
+    plan->gid = r->has_gid ? r->gid : user.gid;
+    if (user.known) {
+        rc = users_groups(user.name, plan->gid, plan->groups, PLAN_GROUPS_MAX);
+        if (rc < 0)
+            return err_sys(err, ERR_RUNTIME_ERROR, -rc, "groups of uid %u", r->uid);
+        plan->n_groups = (size_t)rc;
+    }
+    return 0;
+}
+
+struct pipes {
+    int out[2], err[2];
+};
+
+static void close_pipes(struct pipes *p)
+{
+    int *all[] = {&p->out[0], &p->out[1], &p->err[0], &p->err[1]};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (*all[i] >= 0)
+            close(take_fd(all[i]));
+    }
+}
+
+static int open_pipes(struct pipes *p, struct err *err)
+{
+    *p = (struct pipes){{-1, -1}, {-1, -1}};
+    int rc = fd_pipe(p->out);
+    if (rc == 0)
+        rc = fd_pipe(p->err);
+    return rc < 0 ? err_sys(err, ERR_RUNTIME_ERROR, -rc, "pipe") : 0;
+}
+
+int launch_run(struct command *c, const struct command_request *request, const struct launch *l, struct err *err)
+{
+    struct spawn_plan plan;
+    struct pipes pipes = {{-1, -1}, {-1, -1}};
+
+    plan_init(&plan);
+    plan.envp = l->envp;
+    plan.cwd = l->cwd;
+    plan.oom_score_adj = CHILD_OOM_SCORE_ADJ;
+    int rc = plan_program(request, l, &plan, err);
+    if (rc == 0)
+        rc = plan_user(request, &plan, err);
+    if (rc == 0)
+        rc = open_pipes(&pipes, err);
+    if (rc == 0)
+        rc = leaf_new(c->id, &c->leaf, err);
+    if (rc == 0) {
+        plan.fds[plan.n_fds++] = (struct plan_fd){-1, 0};
+        plan.fds[plan.n_fds++] = (struct plan_fd){pipes.out[1], 1};
+        plan.fds[plan.n_fds++] = (struct plan_fd){pipes.err[1], 2};
+        leaf_add_to_plan(c->leaf, &plan);
+        rc = spawn_process(&plan, &c->leader, err);
+    }
+    if (rc == 0) {
+        leaf_set_leader(c->leaf, c->leader.pid);
+        rc = pump_new(c->manager->base, c->channel, take_fd(&pipes.out[0]), take_fd(&pipes.err[0]),
+                      c->manager->config.linger_ms, command_on_pump_end, c, &c->pump);
+        if (rc < 0) { /* it runs, but nobody could hear it */
+            (void)leaf_kill(c->leaf);
+            (void)err_sys(err, ERR_RUNTIME_ERROR, -rc, "watch the command's output");
+        }
+    }
+    close_pipes(&pipes);
+    return rc;
+}
+
+static void add_quoted(struct strbuf *out, const char *word)
+{
+    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=@%+,";
+
+    if (word[0] != '\0' && word[strspn(word, safe)] == '\0') {
+        strbuf_adds(out, word);
+        return;
+    }
+    strbuf_addc(out, '\'');
+    for (; *word != '\0'; word++) {
+        if (*word == '\'')
+            strbuf_adds(out, "'\\''");
+        else
+            strbuf_addc(out, *word);
+    }
+    strbuf_addc(out, '\'');
+}
+
+char *launch_describe(const struct command_request *request)
+{
+    struct strbuf text;
+
+    if (request->argv.n == 0)
+        return xstrdup(request->command);
+    strbuf_init(&text, 4 * 1024 * 1024);
+    for (size_t i = 0; i < request->argv.n; i++) {
+        if (i > 0)
+            strbuf_addc(&text, ' ');
+        add_quoted(&text, request->argv.items[i]);
+    }
+    char *taken = strbuf_take(&text);
+    return taken != NULL ? taken : xstrdup(request->argv.items[0]);
+}

@@ -1,0 +1,147 @@
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "execd/exec/command_priv.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+static const struct command_config defaults = {
+    .running_max = 1024,
+    .history_max = 10000,
+    .history_ms = INT64_C(24) * 3600 * 1000,
+    .interrupt_grace_ms = 3000,
+    .linger_ms = 150,
+};
+
+#define DEFAULT(field)                                                                             \
+    if (m->config.field == 0)                                                                      \
+    m->config.field = defaults.field
+
+int command_manager_new(struct event_base *base, const struct command_config *config,
+                        struct command_manager **ret_manager)
+{
+    struct command_manager *m = xnew(struct command_manager);
+
+    m->base = base;
+    if (config != NULL)
+        m->config = *config;
+    DEFAULT(running_max);
+    DEFAULT(history_max);
+    DEFAULT(history_ms);
+    DEFAULT(interrupt_grace_ms);
+    DEFAULT(linger_ms);
+    *ret_manager = m;
+    return 0;
+}
+
+void command_manager_free(struct command_manager *m)
+{
+    struct command *c, *tmp;
+
+    if (m == NULL)
+        return;
+    HASH_ITER (hh, m->by_id, c, tmp) {
+        HASH_DEL(m->by_id, c);
+        command_free(c);
+    }
+    if (m->grace != NULL)
+        event_free(m->grace);
+    free(m);
+}
+
+struct command *command_find(struct command_manager *m, const char *id)
+{
+    struct command *c = NULL;
+
+    HASH_FIND_STR(m->by_id, id, c);
+    return c;
+}
+
+/* Oldest first. A record whose tree is still being killed, or whose end somebody waits for, stays. */
+static void forget_old(struct command_manager *m)
+{
+    int64_t limit_us = clock_wall_us() - m->config.history_ms * 1000;
+    struct command *c, *tmp;
+
+    DL_FOREACH_SAFE (m->finished, c, tmp) {
+        if (m->n_finished <= m->config.history_max && c->finished_us >= limit_us)
+            return;
+        if (c->leaf != NULL || c->waiters != NULL)
+            continue;
+        DL_DELETE(m->finished, c);
+        m->n_finished--;
+        HASH_DEL(m->by_id, c);
+        command_free(c);
+    }
+}
+
+static void check_shut_down(struct command_manager *m)
+{
+    if (!m->shutting_down || m->n_running > 0 || m->on_shut_down == NULL)
+        return;
+    void (*on_done)(void *) = m->on_shut_down;
+    m->on_shut_down = NULL;
+    on_done(m->shut_down_arg);
+}
+
+static void on_grace(evutil_socket_t fd, short what, void *arg)
+{
+    struct command_manager *m = arg;
+    struct command *c, *tmp;
+
+    (void)fd;
+    (void)what;
+    if (m->n_running == 0) {
+        check_shut_down(m);
+        return;
+    }
+    DL_FOREACH_SAFE (m->running, c, tmp)
+        command_kill(c, COMMAND_END_SHUTDOWN);
+}
+
+void manager_on_done(struct command *c)
+{
+    struct command_manager *m = c->manager;
+    struct channel_stats stats;
+
+    channel_get_stats(c->channel, &stats);
+    m->counts.bytes_out += stats.bytes_total;
+    m->counts.by_end[c->end]++;
+    channel_unref(take_ptr(&c->channel)); /* viewers that are still reading hold their own reference */
+    DL_DELETE(m->running, c);
+    m->n_running--;
+    DL_APPEND(m->finished, c);
+    m->n_finished++;
+    forget_old(m);
+    if (m->shutting_down && m->n_running == 0 && m->grace != NULL)
+        event_active(m->grace, EV_TIMEOUT, 0); /* the answer is posted, never given from inside */
+}
+
+void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on_done)(void *), void *arg)
+{
+    struct timeval tv = {.tv_sec = grace_ms / 1000, .tv_usec = (grace_ms % 1000) * 1000};
+    struct command *c, *tmp;
+
+    m->shutting_down = true;
+    m->on_shut_down = on_done;
+    m->shut_down_arg = arg;
+    m->grace = event_new(m->base, -1, 0, on_grace, m);
+    if (m->grace == NULL) {
+        check_shut_down(m);
+        return;
+    }
+    DL_FOREACH_SAFE (m->running, c, tmp)
+        command_terminate(c, COMMAND_END_SHUTDOWN, grace_ms);
+    if (m->n_running == 0)
+        event_active(m->grace, EV_TIMEOUT, 0);
+    else
+        (void)event_add(m->grace, &tv); /* commands have timers of their own as well */
+}
+
+void command_manager_counts(const struct command_manager *m, struct command_counts *ret_counts)
+{
+    *ret_counts = m->counts;
+    ret_counts->running = m->n_running;
+}
