@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """A Jupyter kernel that lies, for the kernel rows of the hardening list.
 
-usage: fake_kernel.py CONNECTION_FILE
+usage: fake_kernel.py CONNECTION_FILE [garbage|liar]
 
 It starts like a real one. Then the code of an execute_request names the misbehaviour: a function
-below. Needs pyzmq only.
+below. With `garbage` its sockets do not speak ZMTP, with `liar` it signs everything with a wrong
+key. Needs pyzmq only.
 """
 
 import hashlib
 import hmac
 import json
 import os
+import socket as sockets
 import sys
 import time
 import uuid
@@ -236,5 +238,37 @@ MISBEHAVIOURS = {
     "ends": lambda k, i, p: os._exit(5),
 }
 
+
+
+def speak_garbage(path):
+    """Unix sockets that answer every connection with bytes of no protocol."""
+    with open(path, encoding="utf-8") as file:
+        info = json.load(file)
+    listeners = []
+    for port in ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"):
+        listener = sockets.socket(sockets.AF_UNIX)
+        listener.bind(f"{info['ip']}-{info[port]}")
+        listener.listen()
+        listener.setblocking(False)
+        listeners.append(listener)
+    kept = []
+    while True:
+        for number, listener in enumerate(listeners):
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            # An old version, another mechanism, plain noise, an endless greeting, and silence.
+            connection.send([b"\xff" + b"\0" * 8 + b"\x7f\x01", b"\xff" + b"\0" * 8 + b"\x7f\x03\0CURVE" + b"\0" * 48,
+                             os.urandom(200), b"\xff" * 10000, b""][number] or b"\0")
+            kept = (kept + [connection])[-50:]
+        time.sleep(0.005)
+
+
 if __name__ == "__main__":
-    Kernel(sys.argv[1]).serve()
+    if sys.argv[2:] == ["garbage"]:
+        speak_garbage(sys.argv[1])
+    kernel = Kernel(sys.argv[1])
+    if sys.argv[2:] == ["liar"]:
+        kernel.info["key"] = "another key"
+    kernel.serve()
