@@ -119,6 +119,7 @@ def two_replies(kernel, ident, parent):
     kernel.reply(ident, {"status": "error", "ename": "Second", "evalue": "", "traceback": []}, parent)
     kernel.state("idle", parent)
     kernel.state("idle", parent)
+    time.sleep(0.1)
     kernel.text("too late\n", parent)
 
 

@@ -54,7 +54,7 @@ def start_code(start_execd, specs, tmp_path):
 
 @pytest.fixture
 def code(start_code):
-    return start_code("--kernel-start-timeout", "20s", "--interrupt-grace", "1s")
+    return start_code("--kernel-start-timeout", "20s", "--kernel-interrupt-grace", "1s")
 
 
 def post(agent, text, language="python", context=None):
@@ -129,15 +129,15 @@ def test_every_mime_type_arrives_as_a_string(code):
         display(JSON({"a": [1, None]}))
         display(Image(data=bytes.fromhex("89504e470d0a1a0a") + b"rest", format="png"))
         class Both:
-            def _repr_html_(self): return "<i>both</i>"
-            def __repr__(self): return "both\u2028"
+            def _repr_html_(self): return "<i>bo\u2028th</i>"
+            def __repr__(self): return "both"
         Both()
     """))
     html, data, image, both = results(events)
     assert html["text/html"] == "<b>bold</b>"
     assert json.loads(data["application/json"]) == {"a": [1, None]}
     assert image["image/png"].startswith("iVBORw0KGgp")
-    assert both == {"text": "both\u2028", "text/plain": "both\u2028", "text/html": "<i>both</i>"}
+    assert both == {"text": "both", "text/plain": "both", "text/html": "<i>bo\u2028th</i>"}
     assert [event["type"] for event in events].count("execution_count") == 1
     assert all(isinstance(value, str) for result in results(events) for value in result.values())
 
@@ -176,9 +176,17 @@ def test_output_of_child_processes_arrives(code):
 
 
 def test_C7_late_output_does_not_leak_into_another_run(code):
-    run(code, "import threading, time\nthreading.Thread(target=lambda: (time.sleep(.2), print('late'))).start()")
-    events = run(code, "time.sleep(.6)\nprint('mine')")
-    assert output_of(events) == "mine\n"
+    done = code.folder / "done"
+    events = run(code, f"""
+import threading, time
+def late():
+    time.sleep(.2)
+    print('late', flush=True)
+    open({str(done)!r}, 'w')
+threading.Thread(target=late).start()""")
+    assert output_of(events) == ""
+    eventually(done.exists)
+    assert output_of(run(code, "print('mine')")) == "mine\n"
 
 
 @pytest.mark.parametrize("text", [
