@@ -5,8 +5,8 @@
 #include "proto/http/token.h"
 
 #define EXTENSION_MAX 256
-#define TRAILER_MAX   8192
-#define DIGITS_MAX    15 /* 60 bits: no sum of them overflows */
+#define TRAILER_MAX 8192
+#define DIGITS_MAX 15 /* 60 bits: no sum of them overflows */
 
 /*
  * SIZE ─CR→ SIZE_LF ─LF→ DATA ─all→ DATA_CR ─CR→ DATA_LF ─LF→ SIZE

@@ -14,7 +14,7 @@
 #include "proto/http/reply.h"
 #include "proto/http/upstream.h"
 
-#define HEAD_MAX    16384
+#define HEAD_MAX 16384
 #define INTERIM_MAX 8
 
 struct http_call {

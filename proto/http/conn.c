@@ -349,103 +349,6 @@ static bool step(struct conn *c)
     return steps[c->phase](c);
 }
 
-/* ---- deadlines --------------------------------------------------------------------------------- */
-
-static int64_t head_deadline(const struct conn *c)
-{
-    const struct http_limits *limits = &c->server->config.limits;
-
-    return c->since_ms + (c->head_begun ? limits->head_deadline_ms : limits->idle_ms);
-}
-
-/* The earliest moment at which something must have happened; 0 = none. */
-static int64_t next_deadline(struct conn *c)
-{
-    int64_t at = 0;
-
-    if (c->phase == CONN_HEAD)
-        at = head_deadline(c);
-    else if (c->phase == CONN_LINGER)
-        at = c->since_ms + CONN_LINGER_MS;
-    else if (conn_body_is_awaited(c))
-        at = c->req.body.window_start_ms + CONN_BODY_WINDOW_MS;
-    if (conn_pending(c) > 0) {
-        int64_t stall;
-
-        if (c->out_ms == 0)
-            c->out_ms = conn_now_ms();
-        stall = c->out_ms + c->server->config.limits.write_stall_ms;
-        at = at == 0 || stall < at ? stall : at;
-    }
-    return at;
-}
-
-/* Timers are lazy: one that fires too early looks again, so a request costs no timer operation. */
-static void arm_timer(struct conn *c)
-{
-    int64_t at = next_deadline(c), delay;
-    struct timeval tv;
-
-    if (at == 0 || (c->timer_at_ms != 0 && c->timer_at_ms <= at))
-        return;
-    delay = MAX(at - conn_now_ms(), (int64_t)1);
-    tv = (struct timeval){.tv_sec = delay / 1000, .tv_usec = (delay % 1000) * 1000};
-    if (event_add(&c->timer, &tv) == 0)
-        c->timer_at_ms = at;
-}
-
-static void body_is_slow(struct conn *c)
-{
-    struct err err = {0};
-
-    (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT,
-                  "the request body arrives too slowly"); /* a value */
-    if (c->phase == CONN_ACTIVE)
-        conn_body_broke(c, &err);
-    else if (c->phase == CONN_COLLECT)
-        conn_refuse(c, &err);
-    else
-        conn_break(c);
-}
-
-static void check_body_rate(struct conn *c, int64_t now)
-{
-    struct req_body *b = &c->req.body;
-    size_t due = c->server->config.limits.body_rate_min * (CONN_BODY_WINDOW_MS / 1000);
-
-    if (now - b->window_start_ms < CONN_BODY_WINDOW_MS)
-        return;
-    if (b->window_got < due) {
-        body_is_slow(c);
-        return;
-    }
-    b->window_start_ms = now;
-    b->window_got = 0;
-}
-
-static void check_deadlines(struct conn *c)
-{
-    int64_t now = conn_now_ms();
-    struct err err = {0};
-
-    if (conn_pending(c) > 0 && c->out_ms > 0 &&
-        now - c->out_ms >= c->server->config.limits.write_stall_ms) {
-        conn_break(c);
-    } else if (c->phase == CONN_LINGER && now - c->since_ms >= CONN_LINGER_MS) {
-        conn_break(c);
-    } else if (c->phase == CONN_HEAD && now >= head_deadline(c)) {
-        if (c->scan.total == 0) {
-            conn_break(c);
-            return;
-        }
-        (void)err_set(&err, ERR_REQUEST_TIMEOUT, ETIMEDOUT,
-                      "the request head took too long"); /* a value */
-        conn_refuse(c, &err);
-    } else if (conn_body_is_awaited(c)) {
-        check_body_rate(c, now);
-    }
-}
-
 /* ---- the run ----------------------------------------------------------------------------------- */
 
 void conn_run(struct conn *c)
@@ -465,14 +368,14 @@ void conn_run(struct conn *c)
     if (budget == 0 || (conn_pending(c) == 0 && (c->phase == CONN_FINISH || c->req.resp.stream) &&
                         !c->req.resp.idle))
         yield_run(c);
-    arm_timer(c);
+    conn_arm_timer(c);
 }
 
 static void on_read(struct bufferevent *bev, void *arg)
 {
     struct conn *c = arg;
 
-    (void)bev;
+    c->last_read = evbuffer_get_length(bufferevent_get_input(bev));
     c->read_ms = conn_now_ms();
     conn_run(c);
 }
@@ -512,6 +415,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     c->timer_at_ms = 0;
     c->running = true;
-    check_deadlines(c);
+    conn_check_deadlines(c);
     conn_run(c);
 }

@@ -1,10 +1,13 @@
 /* The request's body: framing, limits, and the three ways it is used (collected, streamed, dropped). */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "proto/http/conn_priv.h"
 
 #define COLLECT_FIRST 4096
+#define READ_FULL 4096   /* what a bufferevent reads at once */
+#define READ_AHEAD 57344 /* below the read watermark */
 
 void conn_body_begin(struct conn *c)
 {
@@ -141,6 +144,29 @@ bool conn_step_collect(struct conn *c)
     return used > 0 || b->done;
 }
 
+/* Bufferevents read 4 KiB at a time. Behind a full read of a streamed body more is usually waiting: it is
+ * fetched in one larger piece. Ends of stream and errors are left for the bufferevent to find. */
+static bool read_ahead(struct conn *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer_iovec v;
+    ssize_t n;
+
+    if (!c->direct || c->eof || c->broken || c->last_read < READ_FULL)
+        return false;
+    /* As with the output: frozen against others, and there are none on this thread. */
+    (void)evbuffer_unfreeze(in, 0);
+    n = -1;
+    if (evbuffer_reserve_space(in, READ_AHEAD, &v, 1) == 1) {
+        n = recv(c->fd, v.iov_base, MIN(v.iov_len, (size_t)READ_AHEAD), MSG_DONTWAIT);
+        v.iov_len = n > 0 ? (size_t)n : 0;
+        (void)evbuffer_commit_space(in, &v, 1); /* the same space */
+    }
+    (void)evbuffer_freeze(in, 0);
+    c->last_read = n > 0 ? (size_t)n : 0;
+    return n > 0;
+}
+
 /* Tells the reader that the rest will not come; answers the error if the reader did not. */
 void conn_body_broke(struct conn *c, const struct err *err)
 {
@@ -169,6 +195,8 @@ bool conn_step_stream_body(struct conn *c)
         return false;
     if (!b->done) {
         r = peek_body(c, &used, &data, &err);
+        if (r == 0 && used == 0 && read_ahead(c))
+            r = peek_body(c, &used, &data, &err);
         if (r == 0 && data.len > 0)
             r = b->ops.on_data(b->arg, data.ptr, data.len, &err);
         if (r < 0) {

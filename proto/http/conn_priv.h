@@ -111,6 +111,7 @@ struct conn {
     size_t head_cap;
     int64_t since_ms;        /* HEAD: accept, first byte, or the idle start; LINGER: its start */
     bool head_begun;         /* HEAD: since_ms is the accept or the first byte */
+    size_t last_read;        /* bytes of the last read, as far as known */
     int64_t eof_ms, read_ms; /* arrival of the FIN; of the last bytes */
     int64_t out_ms;          /* last time the output moved, or began to wait */
     char peer[64];
@@ -158,6 +159,10 @@ void conn_break(struct conn *c);          /* the peer is lost or to be cut: free
 void conn_shut_when_idle(struct conn *c); /* draining */
 bool conn_drop_oldest(struct http_server *server); /* makes room; false when all are busy */
 int64_t conn_now_ms(void);
+
+/* conn_deadline.c */
+void conn_arm_timer(struct conn *c);
+void conn_check_deadlines(struct conn *c); /* may break the connection or refuse the request */
 
 /* conn_parse.c: HEAD */
 bool conn_step_head(struct conn *c);

@@ -14,9 +14,9 @@
 #include "proto/base/fd.h"
 #include "proto/http/conn_priv.h"
 
-#define BACKLOG     1024
-#define ACCEPTS_MAX 64  /* per event, before others get the loop */
-#define PAUSE_MS    100 /* without descriptors */
+#define BACKLOG 1024
+#define ACCEPTS_MAX 64 /* per event, before others get the loop */
+#define PAUSE_MS 100   /* without descriptors */
 
 /* ---- accepting ---------------------------------------------------------------------------------- */
 

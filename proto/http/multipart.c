@@ -10,9 +10,9 @@
 #include "proto/http/token.h"
 #include "proto/http/uri.h"
 
-#define BOUNDARY_MAX  70
+#define BOUNDARY_MAX 70
 #define PART_HEAD_MAX 8192
-#define PADDING_MAX   64 /* blanks between a boundary and its line end */
+#define PADDING_MAX 64 /* blanks between a boundary and its line end */
 
 /*
  * The delimiter is CR LF "--" boundary. A boundary holds no CR, so a failed match can only begin again at a

@@ -15,15 +15,15 @@
 
 #include "proto/base/clock.h"
 #include "proto/http/conn_priv.h"
+#include "proto/http/relay_head.h"
 #include "proto/http/reply.h"
-#include "proto/http/token.h"
 #include "proto/http/upstream.h"
 
-#define CONNECT_MS     5000
+#define CONNECT_MS 5000
 #define REPLY_HEAD_MAX 65536
-#define INTERIM_MAX    8
-#define UP_HIGH        262144
-#define UP_LOW         65536
+#define INTERIM_MAX 8
+#define UP_HIGH 262144
+#define UP_LOW 65536
 
 struct relay {
     struct http_req *req;   /* borrowed; valid until on_close */
@@ -35,129 +35,10 @@ struct relay {
     int64_t since_ms; /* of the phase: connecting or waiting for the head */
     int64_t moved_ms; /* last byte either way */
     unsigned interim; /* 1xx heads seen */
-    bool connected, upgrade, answered, up_eof, over;
+    bool connected, upgrade, answered, over;
+    bool up_eof, up_deaf; /* the backend has sent its FIN; reads no more of the request */
     bool has_body, chunked_body, body_paused;
 };
-
-/* ---- the request, written anew -------------------------------------------------------------------- */
-
-static const char *const hop_by_hop[] = {
-    "Connection",
-    "Keep-Alive",
-    "Proxy-Connection",
-    "Proxy-Authenticate",
-    "Proxy-Authorization",
-    "TE",
-    "Trailer",
-    "Transfer-Encoding",
-    "Upgrade",
-    "Content-Length",
-    NULL,
-};
-static const char *const request_only[] = {"Expect", "Host", "HTTP2-Settings", NULL};
-static const char *const forwarding[] = {
-    "X-Forwarded-For",  "X-Forwarded-Host",   "X-Forwarded-Proto",
-    "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server",
-    "X-Real-IP",        "Forwarded",          NULL,
-};
-
-static bool listed(const char *const *names, const char *name)
-{
-    for (; names && *names; names++) {
-        if (strcasecmp(*names, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool is_added(const struct relay_options *o, const char *name)
-{
-    for (size_t i = 0; o->add && o->add[i][0]; i++) {
-        if (strcasecmp(o->add[i][0], name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool passes(const struct head *h, const struct relay_options *o, const char *name)
-{
-    if (listed(hop_by_hop, name) || listed(request_only, name) || head_connection_has(h, name))
-        return false;
-    return !listed(o->drop, name) && !is_added(o, name) &&
-           !(o->forwarded && listed(forwarding, name));
-}
-
-static void put(struct evbuffer *out, const char *text)
-{
-    (void)evbuffer_add(out, text,
-                       strlen(text)); /* out of memory shows as a broken request at the backend */
-}
-
-static void put_field(struct evbuffer *out, const char *name, const char *value)
-{
-    put(out, name);
-    put(out, ": ");
-    put(out, value);
-    put(out, "\r\n");
-}
-
-static void put_forwarding(struct evbuffer *out, struct http_req *req, const char *host)
-{
-    const char *peer = http_req_peer(req);
-    const char *end = strrchr(peer, ':');
-    size_t skip = peer[0] == '[';
-
-    put_field(out, "X-Forwarded-Proto", "http");
-    if (host)
-        put_field(out, "X-Forwarded-Host", host);
-    if (!end)
-        return; /* a Unix socket has no address */
-    put(out, "X-Forwarded-For: ");
-    (void)evbuffer_add(out, peer + skip, (size_t)(end - peer) - 2 * skip); /* as in put */
-    put(out, "\r\n");
-}
-
-static void put_body_framing(struct relay *r, struct evbuffer *out)
-{
-    const struct head *h = &r->req->head;
-    char number[24];
-
-    r->has_body = h->chunked || h->content_length > 0;
-    r->chunked_body = h->chunked;
-    if (h->chunked) {
-        put_field(out, "Transfer-Encoding", "chunked");
-    } else if (h->content_length >= 0) {
-        (void)snprintf(number, sizeof(number), "%lld", (long long)h->content_length); /* fits */
-        put_field(out, "Content-Length", number);
-    }
-}
-
-static void write_request(struct relay *r, const struct relay_options *o)
-{
-    struct evbuffer *out = bufferevent_get_output(r->up);
-    const struct head *h = &r->req->head;
-    const char *host = head_get(h, "Host");
-
-    put(out, h->method);
-    put(out, " ");
-    put(out, o->target);
-    put(out, " HTTP/1.1\r\n");
-    if (!is_added(o, "Host"))
-        put_field(out, "Host", host && *host ? host : "localhost");
-    for (size_t i = 0; i < h->n_fields; i++) {
-        if (passes(h, o, h->fields[i].name))
-            put_field(out, h->fields[i].name, h->fields[i].value);
-    }
-    if (o->forwarded)
-        put_forwarding(out, r->req, host);
-    for (size_t i = 0; o->add && o->add[i][0]; i++)
-        put_field(out, o->add[i][0], o->add[i][1]);
-    put_body_framing(r, out);
-    if (r->upgrade)
-        put(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-    else
-        put(out, "Connection: close\r\n\r\n");
-}
 
 /* ---- the end -------------------------------------------------------------------------------------- */
 
@@ -208,16 +89,16 @@ static int on_body_data(void *arg, const char *p, size_t n, struct err *err)
 
     (void)err;
     r->moved_ms = clock_monotonic_ms();
-    if (!out)
+    if (!out || r->up_deaf)
         return 0; /* the backend wants no more of it; its answer is on the way */
     if (r->chunked_body) {
         (void)snprintf(size, sizeof(size), "%zx\r\n", n); /* fits */
-        put(out, size);
+        (void)evbuffer_add(out, size, strlen(size)); /* without memory the next add fails too */
     }
     if (evbuffer_add(out, p, n) < 0)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the relay");
     if (r->chunked_body)
-        put(out, "\r\n");
+        (void)evbuffer_add(out, "\r\n", 2); /* as above */
     if (evbuffer_get_length(out) >= UP_HIGH) {
         r->body_paused = true;
         http_req_pause_body(r->req);
@@ -234,41 +115,11 @@ static void on_body_end(void *arg, const struct err *err)
         r->over = true;
         close_backend(r);
     } else if (r->up && r->chunked_body) {
-        put(bufferevent_get_output(r->up), "0\r\n\r\n");
+        (void)evbuffer_add(bufferevent_get_output(r->up), "0\r\n\r\n", 5); /* as above */
     }
 }
 
 /* ---- the response --------------------------------------------------------------------------------- */
-
-static void pass_location(struct relay *r, const char *value)
-{
-    char *text;
-
-    if (!r->location_prefix || value[0] != '/' || value[1] == '/') {
-        http_resp_header(r->req, "Location", value);
-        return;
-    }
-    text = arena_printf(http_req_arena(r->req), "%s%s", r->location_prefix, value);
-    if (text)
-        http_resp_header(r->req, "Location", text);
-}
-
-static void pass_fields(struct relay *r)
-{
-    static const char *const ours[] = {"Server", "Date", NULL};
-    const struct head *h = &r->reply.head;
-
-    for (size_t i = 0; i < h->n_fields; i++) {
-        const char *name = h->fields[i].name;
-
-        if (listed(hop_by_hop, name) || listed(ours, name) || head_connection_has(h, name))
-            continue;
-        if (strcasecmp(name, "Location") == 0)
-            pass_location(r, h->fields[i].value);
-        else
-            http_resp_header(r->req, name, h->fields[i].value);
-    }
-}
 
 static void on_proceed(void *arg)
 {
@@ -286,7 +137,7 @@ static void begin_response(struct relay *r)
     const struct head *h = &r->reply.head;
 
     r->answered = true;
-    pass_fields(r);
+    relay_head_pass_fields(r->req, h, r->location_prefix);
     if (http_resp_header_overflowed(r->req)) {
         fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG,
                   "the backend's answer has too large a head");
@@ -299,9 +150,7 @@ static void begin_response(struct relay *r)
 static void begin_tunnel(struct relay *r)
 {
     struct http_server *server = r->req->conn->server;
-    const struct head *h = &r->reply.head;
     struct bufferevent *up = take_ptr(&r->up), *client;
-    struct evbuffer *out;
 
     r->over = r->answered = true;
     client = http_req_hijack(r->req);
@@ -309,13 +158,7 @@ static void begin_tunnel(struct relay *r)
         bufferevent_free(up);
         return;
     }
-    out = bufferevent_get_output(client);
-    put(out, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
-    for (size_t i = 0; i < h->n_fields; i++) {
-        if (!listed(hop_by_hop, h->fields[i].name) && strcasecmp(h->fields[i].name, "Server") != 0)
-            put_field(out, h->fields[i].name, h->fields[i].value);
-    }
-    put(out, "\r\n");
+    relay_head_write_switch(bufferevent_get_output(client), &r->reply.head);
     tunnel_start(server, client, up, r->idle_ms);
 }
 
@@ -431,8 +274,7 @@ static void on_up_event(struct bufferevent *bev, short what, void *arg)
     }
     if ((what & BEV_EVENT_WRITING) && (what & BEV_EVENT_ERROR)) {
         /* It reads no more of the request, yet it may have answered: the rest of the body goes nowhere. */
-        (void)evbuffer_drain(bufferevent_get_output(bev), SIZE_MAX);
-        bufferevent_disable(bev, EV_WRITE);
+        r->up_deaf = true;
         on_up_written(bev, r);
         return;
     }
@@ -506,6 +348,8 @@ static struct relay *relay_new(struct http_req *req, const struct relay_options 
     r->idle_ms = o->idle_ms;
     r->since_ms = r->moved_ms = clock_monotonic_ms();
     r->upgrade = wants_websocket(req);
+    r->has_body = req->head.chunked || req->head.content_length > 0;
+    r->chunked_body = req->head.chunked;
     reply_init(&r->reply, http_req_is_head(req), REPLY_HEAD_MAX);
     http_req_on_close(req, on_request_closed, r);
     return r;
@@ -538,7 +382,7 @@ enum http_result relay_start(struct http_req *req, const struct relay_target *ta
     bufferevent_setcb(r->up, on_up_read, on_up_written, on_up_event, r);
     bufferevent_setwatermark(r->up, EV_READ, 0, MAX(CONN_READ_MAX, REPLY_HEAD_MAX + 1));
     bufferevent_setwatermark(r->up, EV_WRITE, UP_LOW, 0);
-    write_request(r, options);
+    relay_head_write_request(bufferevent_get_output(r->up), req, options, r->upgrade);
     bufferevent_enable(r->up, EV_READ | EV_WRITE);
     arm(r);
     return H_WAIT;

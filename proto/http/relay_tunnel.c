@@ -11,7 +11,7 @@
 #include "proto/http/conn_priv.h"
 
 #define TUNNEL_HIGH 262144
-#define TUNNEL_LOW  65536
+#define TUNNEL_LOW 65536
 
 struct side {
     struct tunnel *tunnel;   /* borrowed: embeds this */

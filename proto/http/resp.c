@@ -10,7 +10,7 @@
 #include "proto/http/conn_priv.h"
 #include "proto/json/jfield.h"
 
-#define COPY_MAX       16384 /* smaller bodies travel in one buffer with their head */
+#define COPY_MAX 16384 /* smaller bodies travel in one buffer with their head */
 #define ERROR_JSON_MAX 4096
 
 /* ---- status line and fields --------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 #include "proto/base/mem.h"
 #include "proto/http/uri.h"
 
-#define SEGMENTS_MAX \
+#define SEGMENTS_MAX                                                                               \
     24 /* deeper than any pattern; the rest of a path is only reachable by "*name" */
 
 /* A path cut at its raw slashes; each piece decoded by itself, so that %2f never makes a new segment. */

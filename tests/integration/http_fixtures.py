@@ -30,7 +30,7 @@ class Server:
 
     def __init__(self, process, port, paths, auth=b"", head_deadline_s=10.0):
         self.process, self.port, self.auth = process, port, auth
-        self.get, self.post, self.post_json = paths
+        self.get, self.post = paths
         self.head_deadline_s = head_deadline_s
         self.is_harness = head_deadline_s < 10
 
@@ -181,7 +181,7 @@ def run_harness(binary, backend_port=0, listen="127.0.0.1:0"):
     )
     try:
         port = int(process.stdout.readline().split()[1])
-        yield Server(process, port, ("/ping", "/echo", "/echo"), head_deadline_s=2.0)
+        yield Server(process, port, ("/ping", "/echo"), head_deadline_s=2.0)
         status = stop(process)
         assert status == 0, f"the harness ended with {status}: a leak, or a request without an end"
     finally:
@@ -206,7 +206,7 @@ def run_execd():
                 break
             time.sleep(0.02)
         auth = f"X-EXECD-ACCESS-TOKEN: {TOKEN}\r\n".encode()
-        yield Server(process, port, ("/ping", "/command", "/command"), auth)
+        yield Server(process, port, ("/ping", "/command"), auth)
     finally:
         process.kill()
         process.wait()
