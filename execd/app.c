@@ -27,7 +27,8 @@ struct app {
     const struct config *config;
     struct event_base *base;
     struct api api;
-    bool serving; /* listeners are open, the entrypoint was started */
+    bool filtered; /* the system call filter is installed */
+    bool serving;  /* listeners are open, the entrypoint was started */
     bool stopping;
     bool processes_gone, requests_gone;
     int exit_code;
@@ -224,11 +225,12 @@ static int start_listeners(struct app *app, struct err *err)
     return 0;
 }
 
-static void log_start(const struct config *config)
+static void log_start(const struct app *app)
 {
+    const struct config *config = app->config;
     log_event(LOG_LEVEL_INFO, "app", "execd", "version", version_text(), "pid1",
               pid1_is_init() ? "yes" : "no", "auth", config->has_token ? "token" : "none", "cgroup",
-              leaf_mode(), NULL);
+              leaf_mode(), "seccomp", app->filtered ? "yes" : "no", NULL);
     if (!pid1_is_init())
         log_event(LOG_LEVEL_DEBUG, "app", "not PID 1: subreaper, signals are taken from everybody",
                   NULL);
@@ -241,7 +243,7 @@ static void log_start(const struct config *config)
 static int start(struct app *app, struct err *err)
 {
     int result;
-    log_start(app->config);
+    log_start(app);
     if ((result = reaper_init(app->base, err)) < 0 || (result = start_managers(app, err)) < 0 ||
         (result = start_listeners(app, err)) < 0 ||
         (result = signals_start(app->base, &signal_ops, app, err)) < 0)
@@ -270,6 +272,12 @@ int app_run(const struct config *config, struct cgroup_dirs *handed, struct err 
 {
     struct app app = {.config = config};
     log_capture_libevent();
+    /* For PID 1 only, unless it was asked for: elsewhere number 1 is not us. */
+    bool want_filter = pid1_is_init() || config->seccomp == FILTER_ON;
+    int installed = want_filter ? filter_install(config->seccomp, err) : 0;
+    if (installed < 0)
+        return installed;
+    app.filtered = installed == 1;
     leaf_setup(handed);
     app.base = event_base_new();
     if (app.base == NULL)

@@ -190,10 +190,10 @@ static int set_grace(const char *text, struct config *c, struct err *err)
 static int set_seccomp(const char *text, struct config *c, struct err *err)
 {
     static const char *const modes[] = {
-        [CONFIG_SECCOMP_AUTO] = "auto", [CONFIG_SECCOMP_ON] = "on", [CONFIG_SECCOMP_OFF] = "off"};
+        [FILTER_AUTO] = "auto", [FILTER_ON] = "on", [FILTER_OFF] = "off"};
     for (size_t i = 0; i < ARRAY_LEN(modes); i++)
         if (strcmp(text, modes[i]) == 0) {
-            c->seccomp = (enum config_seccomp)i;
+            c->seccomp = (enum filter_mode)i;
             return 0;
         }
     return err_set(err, 0, EINVAL, "--seccomp: '%.40s' is none of auto, on, off", text);

@@ -7,14 +7,13 @@
  */
 #pragma once
 
+#include "execd/harden/filter.h"
 #include "execd/stream/sink_sse.h"
 #include "proto/base/codec.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 
 #define CONFIG_LISTEN_MAX 16
-
-enum config_seccomp { CONFIG_SECCOMP_AUTO, CONFIG_SECCOMP_ON, CONFIG_SECCOMP_OFF };
 
 struct config {
     const char
@@ -30,7 +29,7 @@ struct config {
     enum line_endings line_endings;
     int grace_ms;
     bool exit_with_entrypoint;
-    enum config_seccomp seccomp;
+    enum filter_mode seccomp;
     const char *const *entrypoint; /* rest of argv, borrowed; NULL = none */
     const char *notice[4];         /* accepted and without effect: one line of log each */
     size_t n_notices;

@@ -5,7 +5,8 @@
  * ENOSYS). The child reports {step, errno} over a CLOEXEC pipe, so that "no such directory" and "permission denied
  * on setuid" are told apart. Signal mask and all dispositions are reset in the child.
  *
- * Why neither CLONE_VM nor CLONE_VFORK, although sharing memory is faster (measured: 0.1 ms per spawn at 4 MB RSS):
+ * Why neither CLONE_VM nor CLONE_VFORK, although copying costs more (measured: 0.1 to 0.2 ms per spawn
+ * at idle size, 40 us more for each MB of touched memory):
  *   - a vfork parent sleeps without limit, and any process of the sandbox can send the child SIGSTOP before its
  *     exec, or let it exec from a file system that never answers: PID 1 would hang with it. Here the wait for the
  *     report has a deadline (SPAWN_DEADLINE_MS), after which the child is killed;
