@@ -62,6 +62,7 @@ static void stop(struct app *app, int grace_ms)
 {
     struct err err;
     app->stopping = true;
+    command_manager_shutdown(app->api.commands, grace_ms, NULL, NULL); /* streams learn the reason */
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
@@ -156,6 +157,14 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the sampler");
     if ((result = work_pool_new(app->base, POOL_THREADS, POOL_QUEUE, &api->pool)) < 0)
         return err_sys(err, 0, -result, "start the worker threads");
+    if ((result = command_manager_new(app->base, NULL, &api->commands)) < 0)
+        return err_sys(err, 0, -result, "start the command manager");
+    const struct code_config code = {0};
+    if ((result = code_manager_new(app->base, &code, &api->code, err)) < 0) {
+        /* Commands and files work without kernels: say why there are none, and go on. */
+        log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
+        api->code = NULL;
+    }
     struct http_server_config http = {
         .routes = api_routes,
         .n_routes = api_n_routes,
@@ -260,6 +269,8 @@ static void teardown(struct app *app)
     shutdown_stop();
     entrypoint_forget();
     http_server_free(api->server);
+    code_manager_free(api->code);
+    command_manager_free(api->commands);
     if (api->pool != NULL)
         work_pool_free(api->pool);
     sampler_free(api->sampler);
