@@ -73,7 +73,7 @@ void json_escape(struct strbuf *out, const char *p, size_t len)
  * stand inside strings. */
 char *json_compact(const json_t *json, size_t *ret_len)
 {
-    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     struct strbuf out;
 
     if (text == NULL)
