@@ -25,7 +25,7 @@ struct http_call {
     http_call_fn on_done;
     void *arg;
     unsigned interim;
-    bool eof, over;
+    bool connected, eof, over;
     int status;
     struct err err;
 };
@@ -121,13 +121,19 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     struct http_call *call = arg;
 
     (void)bev;
-    if (call->over || (what & BEV_EVENT_CONNECTED))
+    if (call->over)
         return;
-    if ((what & BEV_EVENT_WRITING) && call->reply.scan.total == 0 && !call->reply.in_body) {
+    if (what & BEV_EVENT_CONNECTED) {
+        call->connected = true;
+        return;
+    }
+    if (!call->connected) {
         fail(call, ERR_BACKEND_CONNECTION_FAILED, ECONNREFUSED,
              "the peer does not accept connections");
         return;
     }
+    if (what & BEV_EVENT_WRITING)
+        return; /* it reads no more, yet it may have answered */
     call->eof = (what & BEV_EVENT_EOF) != 0;
     pump(call);
     if (!call->over && !call->eof)

@@ -45,7 +45,7 @@ static int parse(const char *bytes)
 }
 
 #define HEAD "POST /a HTTP/1.1\r\nHost: x\r\n"
-#define END  "\r\n\r\n"
+#define END "\r\n\r\n"
 
 static void test_D01_D48_malformed_heads_are_refused(void **state)
 {

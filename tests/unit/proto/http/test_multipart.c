@@ -81,9 +81,9 @@ static void refuse(const char *type, const char *body)
     }
 }
 
-#define TYPE             "multipart/form-data; boundary=xyz"
+#define TYPE "multipart/form-data; boundary=xyz"
 #define PART(head, data) "--xyz\r\n" head "\r\n\r\n" data "\r\n"
-#define NAMED            "Content-Disposition: form-data; name=\"f\""
+#define NAMED "Content-Disposition: form-data; name=\"f\""
 
 static void test_what_the_clients_send(void **state)
 {
