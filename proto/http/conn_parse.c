@@ -80,8 +80,10 @@ static int check_access(struct conn *c, struct err *err)
     const struct route *route = c->req.match.route;
     bool open = is_open(&c->req);
 
-    if (!open && c->only_open)
+    if (!open && c->only_open) {
+        c->closing = true; /* the place belongs to the next probe */
         return err_set(err, ERR_OVERLOADED, EAGAIN, "too many connections, try again");
+    }
     if (c->server->draining && !open)
         c->closing = true;
     if (open || !config->authorize)

@@ -173,9 +173,9 @@ def harness_binary(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def run_harness(binary, backend_port=0, listen="127.0.0.1:0"):
+def run_harness(binary, backend_port=0, listen="127.0.0.1:0", **more_env):
     # Without the sanitizer's quarantine of freed memory, so that resident sizes mean something.
-    env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=0:detect_leaks=1"}
+    env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=0:detect_leaks=1", **more_env}
     process = subprocess.Popen(
         [str(binary), listen, str(backend_port)], stdout=subprocess.PIPE, text=True, env=env
     )

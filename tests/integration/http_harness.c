@@ -1,7 +1,7 @@
 /*
  * A tiny program around proto/http for black-box tests: one route per way of answering and of reading a body.
  *
- *   http_harness ADDRESS [BACKEND_PORT]     prints "port N" and serves until SIGTERM (then drains)
+ *   [CONNS_MAX=N] http_harness ADDRESS [BACKEND_PORT]     prints "port N" and serves until SIGTERM (then drains)
  *
  * Not installed; built by the tests that use it.
  */
@@ -62,6 +62,8 @@ static enum http_result any_echo(struct http_req *req, void *app)
     }
     for (size_t i = 0; (value = http_req_query(req, "q", i)); i++)
         json_array_append_new(values, json_string(value));
+    if (http_req_query(req, "q", 0))
+        http_resp_header(req, "X-First", http_req_query(req, "q", 0));
     return http_resp_json(req, 200,
                           json_pack("{s:s, s:s, s:s?, s:o, s:s%, s:s}", "method",
                                     http_req_method(req), "path", http_req_raw_path(req), "name",
@@ -288,6 +290,8 @@ int main(int argc, char **argv)
     config.limits.head_deadline_ms = 2000; /* tests have little time */
     config.limits.idle_ms = 4000;
     config.limits.write_stall_ms = 3000;
+    if (getenv("CONNS_MAX"))
+        config.limits.conns_max = (unsigned)strtoul(getenv("CONNS_MAX"), NULL, 10);
     app.backend = argc > 2 ? (uint16_t)strtoul(argv[2], NULL, 10) : 0;
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2 || http_server_new(app.base, &config, &app.server) < 0 ||

@@ -453,3 +453,10 @@ def test_drain_finishes_running_requests(harness):
         response = read_response(busy.makefile("rb"))
         assert (response.body, response.get("connection")) == (b"waited", "close")
     assert harness.process.wait(timeout=5) == 0
+
+
+def test_D65_values_cannot_split_the_answer(harness):
+    response = harness.ask(harness.head("GET", "/echo/x?q=a%0d%0aX-Evil:%20y%0d%0a%0d%0abody"))
+    assert response.status == 200
+    assert "x-evil" not in response.fields
+    assert response.fields["x-first"] == ["a  X-Evil: y    body"]

@@ -1,0 +1,71 @@
+"""What a crowd of connections cannot do: hold every slot, spin the loop, or lock the health probe out."""
+
+import contextlib
+import resource
+import time
+
+from http_fixtures import drain, read_response, run_harness
+from http_fixtures import harness, harness_binary  # noqa: F401
+
+
+def cpu_seconds(server):
+    fields = open(f"/proc/{server.process.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_D53_idle_connections_give_way(harness_binary):
+    with run_harness(harness_binary, CONNS_MAX="30") as server, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(server.connect()) for _ in range(30)]
+        time.sleep(0.1)
+        assert server.answers()
+        assert drain(held[0]) == b""  # the oldest made room
+
+
+def test_D53_the_reserve_serves_open_routes_only(harness_binary):
+    with run_harness(harness_binary, CONNS_MAX="20") as server, contextlib.ExitStack() as stack:
+        for _ in range(4):  # 20 less the reserve of 16
+            s = stack.enter_context(server.connect())
+            s.sendall(server.head("GET", "/wait?ms=1000"))
+        time.sleep(0.1)
+        response = server.ask(server.head("GET", "/echo/x"))
+        assert (response.status, response.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert server.ask(server.head("GET", "/ping")).status == 200
+
+
+def test_D54_running_out_of_descriptors(harness_binary):
+    with run_harness(harness_binary) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, 40))
+        with contextlib.ExitStack() as stack:
+            held = [stack.enter_context(server.connect()) for _ in range(60)]
+            time.sleep(0.2)
+            before = cpu_seconds(server)
+            time.sleep(0.5)
+            assert cpu_seconds(server) - before < 0.2  # no busy loop
+            held[0].sendall(server.head("GET", "/echo/x"))
+            assert read_response(held[0].makefile("rb")).status == 200  # those inside are served
+        for _ in range(50):
+            with contextlib.suppress(ConnectionError, AssertionError, AttributeError):
+                if server.answers():
+                    break
+            time.sleep(0.1)
+        assert server.answers()
+
+
+def test_D54_connection_churn(harness):
+    before = harness.fds()
+    for _ in range(3000):
+        harness.connect().close()
+    time.sleep(0.3)
+    assert harness.answers()
+    assert harness.fds() <= before + 1
+
+
+def test_idle_costs_no_cpu(harness):
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            s = stack.enter_context(harness.connect())
+            s.sendall(harness.head("GET", "/ping"))
+            s.recv(1000)
+        before = cpu_seconds(harness)
+        time.sleep(1)
+        assert cpu_seconds(harness) - before <= 0.02
