@@ -43,8 +43,10 @@ bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_n
 struct slice http_req_body(const struct http_req *req);
 
 /* Reads a streamed body (BODY_STREAMED). on_data sees each run once, in order, and returns 0 or -errno with err
- * to refuse the rest (answered as an error, then the connection closes). on_end runs once: err is NULL after
- * the last byte, else the body broke off (peer gone, bad chunk, too slow, too large). 100-continue is sent here. */
+ * to refuse the rest. on_end runs once: err is NULL after the last byte, else the body broke off (refused by
+ * on_data, peer gone, bad chunk, too slow, too large); an error that on_end leaves unanswered is answered by the
+ * connection, which then closes. Neither runs after the response has ended. 100-continue is sent here. A pause
+ * takes effect behind the run being delivered; the minimum rate does not count while paused. */
 struct http_body_ops {
     int (*on_data)(void *arg, const char *p, size_t n, struct err *err);
     void (*on_end)(void *arg, const struct err *err);
@@ -58,7 +60,9 @@ int64_t http_req_content_length(const struct http_req *req); /* -1: chunked or n
 void http_req_set_user(struct http_req *req, void *user);
 void *http_req_user(const struct http_req *req);
 
-/* Called exactly once when the request ends for whatever reason; later calls replace the callback. */
+/* Called exactly once when the request ends for whatever reason; later calls replace the callback. While a
+ * handler waits or streams, a FIN of the peer ends the request too, unless it came within 250 ms of the
+ * request's last byte: that is a half-close, and such a client still gets its answer. */
 void http_req_on_close(struct http_req *req, void (*on_close)(void *arg), void *arg);
 
 /* For WebSocket and tunnels: detaches the connection after its head was read. The caller owns the bufferevent

@@ -4,7 +4,8 @@
  * Exactly one response per request. Whole answers end the request at once. A stream begins with
  * http_resp_begin; the connection then calls the producer's `proceed` whenever its unsent output is below the
  * low watermark, and `stop` exactly once when the response is over (after http_resp_end was flushed, on abort,
- * or because the peer is gone). Writing above the high watermark is allowed but a producer must not go on.
+ * or because the peer is gone). A proceed that wrote nothing is not called again before http_resp_wake or the
+ * next write. Writing above the high watermark is allowed but a producer must not go on.
  * HEAD: bodies are swallowed here. Thread rule: loop thread only.
  */
 #pragma once
@@ -36,7 +37,7 @@ struct http_producer {
     void (*proceed)(void *arg);
     void (*stop)(void *arg);
 };
-/* length < 0: chunked (HTTP/1.0 peers: until close). type NULL: none. Returns H_STREAM. */
+/* producer may be NULL (everything is written from outside), so may its members. length < 0: chunked (HTTP/1.0 peers: until close). type NULL: none. Returns H_STREAM. */
 enum http_result http_resp_begin(struct http_req *req, int status, const char *type, int64_t length,
                                  const struct http_producer *producer, void *arg);
 void http_resp_write(struct http_req *req, const void *p, size_t n); /* copies */

@@ -27,7 +27,8 @@ enum body_mode {
 
 enum route_auth {
     AUTH_REQUIRED, /* the program's authorize callback decides */
-    AUTH_OPEN,     /* exactly this path needs no credential */
+    AUTH_OPEN, /* exactly these bytes as target need no credential (no escapes, query, absolute form);
+                    * rows with parameters carry theirs in the path and are open as matched */
 };
 
 typedef enum http_result (*http_handler)(struct http_req *req, void *app);
