@@ -1,0 +1,42 @@
+"""The configuration that is shipped is the one that the program writes."""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVER = Path(os.environ.get("BUILD", ROOT / "build")).resolve() / "execd-server"
+EXAMPLE = ROOT / "deploy/config.example.toml"
+
+
+def init_config(*arguments):
+    return subprocess.run([SERVER, "init-config", *map(str, arguments)], timeout=20, capture_output=True, text=True,
+                          env={"PATH": "/usr/bin:/bin"})
+
+
+def test_example_equals_init_config():
+    ended = init_config()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == EXAMPLE.read_text(encoding="utf-8")
+
+
+def test_init_config_writes_a_private_file_and_never_overwrites(tmp_path):
+    target = tmp_path / "sandbox.toml"
+    assert init_config(target).returncode == 0
+    assert target.read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
+    assert target.stat().st_mode & 0o777 == 0o600
+    target.write_text("mine\n", encoding="utf-8")
+    again = init_config(target)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    assert target.read_text(encoding="utf-8") == "mine\n"
+
+
+def test_example_loads_without_a_warning(tmp_path):
+    """`image ls` reads the configuration; every key of the example must be known."""
+    text = EXAMPLE.read_text(encoding="utf-8").replace('"/var/lib/execd-server"', f'"{tmp_path}/state"')
+    config = tmp_path / "config.toml"
+    config.write_text(text, encoding="utf-8")
+    ended = subprocess.run([SERVER, "--config", config, "image", "ls"], timeout=20, capture_output=True, text=True,
+                           env={"PATH": "/usr/bin:/bin"})
+    assert (ended.returncode, ended.stderr) == (0, "")
