@@ -106,6 +106,7 @@ class Execd:
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         self._clients = []
+        self._own = None
 
     # ---- log
 
@@ -182,9 +183,9 @@ class Execd:
     @property
     def client(self):
         """A client with the token over the Unix socket, made on first use."""
-        if not self._clients:
-            self.new_client(self.token)
-        return self._clients[0]
+        if self._own is None or self._own.is_closed:
+            self._own = self.new_client(self.token)
+        return self._own
 
     def close_clients(self):
         while self._clients:
