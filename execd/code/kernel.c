@@ -47,7 +47,8 @@ struct kernel {
     bool info_seen, iopub_seen; /* the halves of readiness */
     bool iopub_linked;          /* there was a connection once */
     unsigned links_down;        /* bit per channel whose connection broke */
-    bool term_sent, held, exited;
+    bool term_sent, exited;
+    bool held_by_reader, held_by_us; /* either one stops the process */
 };
 
 static void arm(struct kernel *k, int ms)
@@ -299,6 +300,32 @@ static void watch_link(struct kernel *k, enum kernel_channel channel, bool up)
         arm(k, LINK_GRACE_MS);
 }
 
+static void signal_leader(const struct kernel *k, int signum)
+{
+    if (!k->exited)
+        (void)!pidref_signal(&k->process.ref, signum); /* it may just be ending */
+}
+
+static void hold(struct kernel *k, bool *reason, bool value)
+{
+    bool before = k->held_by_reader || k->held_by_us;
+    *reason = value;
+    bool after = k->held_by_reader || k->held_by_us;
+    if (before != after)
+        signal_leader(k, after ? SIGSTOP : SIGCONT);
+}
+
+void kernel_hold(struct kernel *k, bool value)
+{
+    hold(k, &k->held_by_reader, value);
+}
+
+static void on_iopub_backlog(void *arg, bool behind)
+{
+    struct kernel *k = arg;
+    hold(k, &k->held_by_us, behind);
+}
+
 /* A lost reply shows by itself: idle comes without it. */
 static void on_shell_link(void *arg, bool up)
 {
@@ -322,10 +349,10 @@ static const struct {
     enum zsock_kind kind;
     struct zsock_ops ops;
 } channel_rows[CHANNEL_MAX] = {
-    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, on_shell_link}},
-    [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link}},
-    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL}},
-    [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL}},
+    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, on_shell_link, NULL}},
+    [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link, on_iopub_backlog}},
+    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL, NULL}},
+    [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL, NULL}},
 };
 
 /* SUB first: the sooner it is connected, the sooner the kernel counts as ready. */
@@ -343,7 +370,7 @@ static int connect_channels(struct kernel *k, struct err *err)
             .kind = channel_rows[channel].kind,
             .address = address,
             .identity = {k->session.id, strlen(k->session.id)}, /* shell and stdin must share it */
-            .frame_max = KERNEL_FRAME_MAX,
+            .message_max = KERNEL_MESSAGE_MAX,
             .watch_link = channel_rows[channel].ops.on_link != NULL,
         };
         if (options.kind == ZSOCK_SUB)
@@ -445,20 +472,6 @@ void kernel_free(struct kernel *k)
     connection_remove(&k->connection);
     explicit_bzero(&k->session, sizeof(k->session));
     free(k);
-}
-
-static void signal_leader(const struct kernel *k, int signum)
-{
-    if (!k->exited)
-        (void)!pidref_signal(&k->process.ref, signum); /* it may just be ending */
-}
-
-void kernel_hold(struct kernel *k, bool hold)
-{
-    if (k->held == hold || k->exited)
-        return;
-    k->held = hold;
-    signal_leader(k, hold ? SIGSTOP : SIGCONT);
 }
 
 int kernel_interrupt(struct kernel *k, struct err *err)

@@ -13,7 +13,7 @@
  * its last 8 KiB explain a death.
  *
  * iopub has no back-pressure of its own: a slow subscriber loses messages silently. So everything is taken at
- * once, and kernel_hold stops the process (SIGSTOP) while its reader lags behind.
+ * once, and the process is stopped (SIGSTOP) while a reader lags behind (kernel_hold) or execd itself does.
  *
  * Callbacks come from the loop, never from inside a function of this module. Thread rule: loop thread only.
  * Source: contracts/jupyter.md 1.12, kernels.md 5.
@@ -29,7 +29,7 @@ struct zmsg;
 struct kernel;
 
 #define KERNEL_TAIL_MAX 8192
-#define KERNEL_FRAME_MAX (32u << 20) /* largest frame of a message */
+#define KERNEL_MESSAGE_MAX (32u << 20) /* bytes; a larger one is lost */
 
 /* What all kernels of a manager share. */
 struct kernel_host {
@@ -82,7 +82,7 @@ int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
 void kernel_nudge(struct kernel *k);
 /* SIGINT to its process group, or interrupt_request where its kernelspec says so. */
 int kernel_interrupt(struct kernel *k, struct err *err) must_check;
-void kernel_hold(struct kernel *k, bool hold);
+void kernel_hold(struct kernel *k, bool value); /* because of a reader */
 
 void kernel_stop(struct kernel *k); /* politely, then not; idempotent */
 void kernel_kill(struct kernel *k,

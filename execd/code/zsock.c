@@ -9,6 +9,8 @@
 
 /* Messages delivered per turn of the loop, so that a flooding kernel cannot keep the loop to itself. */
 #define DRAIN_TURN 64
+/* Bytes delivered without ever seeing the end of the queue: then the sender is faster than this loop. */
+#define BACKLOG_BYTES (2u << 20)
 /* Sockets of the whole library: six per kernel (four channels and the two ends of a monitor). */
 #define SOCKETS_MAX 8192
 #define RECONNECT_MS                                                                               \
@@ -33,6 +35,8 @@ struct zsock {
     void *arg;
     unsigned depth; /* callbacks on the stack: freeing waits for them */
     bool closed;
+    bool behind;
+    size_t since_empty; /* bytes delivered since the queue was last seen empty */
 };
 
 struct zmsg {
@@ -83,11 +87,11 @@ static int set_int(void *zmq, int option, int value)
 
 static int set_options(void *zmq, const struct zsock_options *o)
 {
-    int64_t frame_max = (int64_t)o->frame_max;
+    int64_t message_max = (int64_t)o->message_max;
     int r = set_int(zmq, ZMQ_LINGER, 0);
     if (r >= 0)
         r = set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS);
-    if (r >= 0 && zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &frame_max, sizeof(frame_max)) < 0)
+    if (r >= 0 && zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &message_max, sizeof(message_max)) < 0)
         r = -zmq_errno();
     if (r >= 0 && o->identity.len > 0 &&
         zmq_setsockopt(zmq, ZMQ_ROUTING_ID, o->identity.ptr, o->identity.len) < 0)
@@ -197,8 +201,10 @@ static bool deliver(struct zsock *s, unsigned max)
     enter(s);
     for (unsigned i = 0; i < max && !s->closed && has_input(s->zmq); i++) {
         struct zmsg *msg = receive(s);
-        if (msg)
+        if (msg) {
+            s->since_empty += zmsg_size(msg);
             s->ops->on_message(s->arg, msg);
+        }
     }
     return leave(s);
 }
@@ -208,8 +214,18 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct zsock *s = arg;
-    if (deliver(s, DRAIN_TURN) && has_input(s->zmq))
+    if (!deliver(s, DRAIN_TURN))
+        return;
+    bool more = has_input(s->zmq);
+    if (more)
         event_active(s->event, EV_READ, 0);
+    else
+        s->since_empty = 0;
+    bool behind = s->since_empty > BACKLOG_BYTES;
+    if (behind != s->behind && s->ops->on_backlog) {
+        s->behind = behind;
+        s->ops->on_backlog(s->arg, behind);
+    }
 }
 
 void zsock_drain(struct zsock *s)

@@ -5,7 +5,7 @@
  * is edge-triggered: it tells only that something may have changed, and any call on the socket may swallow that
  * signal. So a socket is drained until it has nothing, and its state is looked at again after every send.
  * Incoming messages are never held back here (a PUB drops for a slow subscriber, silently): the receiver keeps
- * its own bounded store. A frame over `frame_max` costs the peer its connection (a watched one is made again), a
+ * its own bounded store, and on_backlog tells when more arrives than it can take, so that it stops the sender. A message over `message_max` costs the peer its connection (a watched one is made again), a
  * message of more than ZMSG_FRAMES_MAX frames is dropped and counted.
  * The library's threads start with the first socket. Thread rule: loop thread only. Source: zmq_getsockopt(3)
  * ZMQ_FD and ZMQ_EVENTS, zmq_socket_monitor(3); contracts/jupyter.md 1.2, 1.3.
@@ -28,7 +28,7 @@ struct zsock_options {
     const char
         *address; /* "ipc:///absolute/path"; connected to at once and again whenever it breaks */
     struct slice identity; /* DEALER; empty = chosen by the library */
-    size_t frame_max;      /* bytes */
+    size_t message_max;    /* bytes of one frame and of all frames of a message */
     bool watch_link;       /* call on_link, mend breaks; costs three descriptors */
 };
 
@@ -37,6 +37,7 @@ struct zsock_options {
 struct zsock_ops {
     void (*on_message)(void *arg, struct zmsg *msg);
     void (*on_link)(void *arg, bool up);
+    void (*on_backlog)(void *arg, bool behind); /* may be NULL */
 };
 
 struct zcontext *zcontext_new(struct event_base *base);

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A Jupyter kernel that lies, for the kernel rows of the hardening list.
 
-usage: fake_kernel.py CONNECTION_FILE [garbage|liar]
+usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless]
 
 It starts like a real one. Then the code of an execute_request names the misbehaviour: a function
 below. With `garbage` its sockets do not speak ZMTP, with `liar` it signs everything with a wrong
-key. Needs pyzmq only.
+key, with `endless` its iopub sends one message whose frames never end. Needs pyzmq only.
 """
 
 import hashlib
@@ -189,6 +189,19 @@ def huge_frame(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def flood(kernel, ident, parent):
+    """More than anybody can read, of no use to anybody."""
+    kernel.state("busy", parent)
+    stranger = kernel.frames("stream", {"name": "stdout", "text": "x" * (1 << 20)}, {**parent, "msg_id": "stranger"})
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        kernel.iopub.send_multipart([b"t", *stranger], copy=False)
+    time.sleep(0.5)
+    kernel.text("after\n", parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
 def huge_reply(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.reply(ident, {**OK, "padding": "x" * (33 << 20)}, parent)
@@ -229,6 +242,7 @@ MISBEHAVIOURS = {
     "replay": replay,
     "huge_frame": huge_frame,
     "huge_reply": huge_reply,
+    "flood": flood,
     "asks_for_input": asks_for_input,
     "forks": forks,
     "aborted": lambda k, i, p: behave(k, i, p, reply={"status": "aborted"}),
@@ -266,7 +280,28 @@ def speak_garbage(path):
         time.sleep(0.005)
 
 
+def endless_message(path):
+    """ZMTP 3.0 by hand: greeting, READY, then frames that each announce another one."""
+    with open(path, encoding="utf-8") as file:
+        info = json.load(file)
+    listener = sockets.socket(sockets.AF_UNIX)
+    listener.bind(f"{info['ip']}-{info['iopub_port']}")
+    listener.listen()
+    while True:
+        connection, _ = listener.accept()
+        try:
+            connection.sendall(b"\xff" + b"\0" * 8 + b"\x7f\x03\0NULL".ljust(55, b"\0"))
+            connection.sendall(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB")
+            frame = b"\x03" + (1 << 20).to_bytes(8, "big") + b"x" * (1 << 20)
+            while True:
+                connection.sendall(frame)
+        except OSError:
+            connection.close()
+
+
 if __name__ == "__main__":
+    if sys.argv[2:] == ["endless"]:
+        endless_message(sys.argv[1])
     if sys.argv[2:] == ["garbage"]:
         speak_garbage(sys.argv[1])
     kernel = Kernel(sys.argv[1])

@@ -35,6 +35,7 @@ def specs(tmp_path_factory):
     write_spec(folder, "fake", [sys.executable, str(FAKE), "{connection_file}"])
     write_spec(folder, "garbage", [sys.executable, str(FAKE), "{connection_file}", "garbage"])
     write_spec(folder, "liar", [sys.executable, str(FAKE), "{connection_file}", "liar"])
+    write_spec(folder, "endless", [sys.executable, str(FAKE), "{connection_file}", "endless"])
     write_spec(folder, "crash", [sys.executable, "-c", "import no_such_module", "{connection_file}"])
     write_spec(folder, "missing", ["/no/such/kernel", "{connection_file}"])
     write_spec(folder, "mute", ["sleep", "3600"])
@@ -342,6 +343,18 @@ def test_H03_a_flood_that_nobody_reads_is_bounded(code):
     assert error_of(sse_events("{" + text.decode().partition("\n\n{")[2]))["ename"] == "KeyboardInterrupt"
 
 
+def test_H03_a_kernel_that_sends_faster_than_execd_reads_is_held(code):
+    context = create(code, "fake")["id"]
+    before = peak = rss_kib(code.pid)
+    future = in_background(run, code, "flood", "fake", context)
+    while not future.done():
+        peak = max(peak, rss_kib(code.pid))
+        time.sleep(0.02)
+    assert output_of(future.result()) == "after\n"
+    # Unhindered it would send and execd would keep 1.5 GB; how soon it is stopped depends on the machine.
+    assert peak - before < 600 * 1024
+
+
 # ---- death ----------------------------------------------------------------------------------------------
 
 
@@ -403,12 +416,18 @@ def test_H01_a_missing_program_and_a_missing_kernelspec_say_so(code):
     assert_error(post(code, "1", "cobol"), 404, "KERNELSPEC_NOT_FOUND", "error running codes ")
 
 
-@pytest.mark.parametrize("language", ["mute", "garbage", "liar"])
+@pytest.mark.parametrize("language", ["mute", "garbage", "liar", "endless"])
 def test_H05_H08_a_kernel_that_never_gets_ready_is_given_up(start_code, language):
     agent = start_code("--kernel-start-timeout", "1500ms")
-    started = time.monotonic()
-    response = agent.client.post("/code/context", json={"language": language})
-    assert_error(response, 500, "RUNTIME_ERROR", "EXECD_001", "not ready after 1500 ms")
+    agent.client.get("/ping")
+    before, started = rss_kib(agent.pid), time.monotonic()
+    asking = in_background(agent.client.post, "/code/context", json={"language": language})
+    peak = before
+    while not asking.done():
+        peak = max(peak, rss_kib(agent.pid))
+        time.sleep(0.02)
+    assert_error(asking.result(), 500, "RUNTIME_ERROR", "EXECD_001", "not ready after 1500 ms")
+    assert peak - before < 100 * 1024
     assert 1.4 < time.monotonic() - started < 5
     assert agent.client.get("/ping").status_code == 200
     eventually(lambda: not kernels(agent))
