@@ -159,8 +159,7 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the worker threads");
     if ((result = command_manager_new(app->base, NULL, &api->commands)) < 0)
         return err_sys(err, 0, -result, "start the command manager");
-    const struct code_config code = {0};
-    if ((result = code_manager_new(app->base, &code, &api->code, err)) < 0) {
+    if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
         /* Commands and files work without kernels: say why there are none, and go on. */
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
         api->code = NULL;

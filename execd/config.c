@@ -16,12 +16,14 @@
 #define PORT_DEFAULT "44772"
 #define INNER_DEFAULT "127.0.0.1:44771"
 #define GRACE_DEFAULT "1s"
-#define GRACE_MAX_MS (10 * 60 * 1000)
+#define TIME_MAX_MS (10 * 60 * 1000)
+#define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
 
 struct flags {
     struct config *config;
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp;
+    const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt;
     const char *jupyter_host, *jupyter_token, *jupyter_poll;
     bool insecure, init, exit_with_entrypoint, help, version, json;
 };
@@ -95,6 +97,17 @@ static const struct option_row option_rows[] = {
      "where it costs "
      "nothing else), on (also gives up set-uid programs), off.",
      NULL, AT(seccomp), NULL},
+    {"contexts-max", 0, OPTION_STRING, "EXECD_CONTEXTS_MAX", "N",
+     "Code contexts (kernels) at once (64).", "Kernels", AT(contexts_max), NULL},
+    {"kernel-dir", 0, OPTION_STRING, "EXECD_KERNEL_DIR", "DIR",
+     "Folder for the kernels' sockets, at most 67 bytes long; made with mode 0700. Default: "
+     "/run/execd-kernels, or one in /tmp where /run cannot be written.",
+     NULL, AT(kernel_dir), NULL},
+    {"kernel-start-timeout", 0, OPTION_STRING, "EXECD_KERNEL_START_TIMEOUT", "TIME",
+     "How long a kernel may take until it answers (30s).", NULL, AT(kernel_start), NULL},
+    {"kernel-interrupt-grace", 0, OPTION_STRING, "EXECD_KERNEL_INTERRUPT_GRACE", "TIME",
+     "How long a run may go on after an interrupt before its kernel is killed (5s).", NULL,
+     AT(kernel_interrupt), NULL},
     {"log-level", 0, OPTION_STRING, "EXECD_LOG_LEVEL", "LEVEL",
      "debug, info, warn or error; 0 to 7 as in OpenSandbox.", "Logging", AT(log_level), NULL},
     {"log-file", 0, OPTION_STRING, "EXECD_LOG_FILE", "FILE",
@@ -177,14 +190,43 @@ static int set_log_level(const char *text, struct config *c, struct err *err)
     return 0;
 }
 
-static int set_grace(const char *text, struct config *c, struct err *err)
+/* NULL and "" leave *ret_ms as it is. */
+static int set_time(const char *option, const char *text, int *ret_ms, struct err *err)
 {
     int64_t ms;
-    if (str_to_duration_ms(text, &ms) < 0 || ms < 0 || ms > GRACE_MAX_MS)
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    if (str_to_duration_ms(text, &ms) < 0 || ms < 0 || ms > TIME_MAX_MS)
         return err_set(err, 0, EINVAL,
-                       "--grace: '%.40s' is not a time up to 10m (like 500ms, 3s, 1m30s)", text);
-    c->grace_ms = (int)ms;
+                       "--%s: '%.40s' is not a time up to 10m (like 500ms, 3s, 1m30s)", option,
+                       text);
+    *ret_ms = (int)ms;
     return 0;
+}
+
+static int set_contexts_max(const char *text, struct config *c, struct err *err)
+{
+    uint32_t n;
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    if (str_to_u32(text, &n) < 0 || n == 0 || n > CONTEXTS_LIMIT)
+        return err_set(err, 0, EINVAL, "--contexts-max: '%.40s' is not a number from 1 to %d", text,
+                       CONTEXTS_LIMIT);
+    c->code.contexts_max = n;
+    return 0;
+}
+
+static int set_kernels(const struct flags *f, struct config *c, struct err *err)
+{
+    int result;
+    if ((result = set_contexts_max(f->contexts_max, c, err)) < 0 ||
+        (result = set_time("kernel-start-timeout", f->kernel_start, &c->code.start_ms, err)) < 0 ||
+        (result = set_time("kernel-interrupt-grace", f->kernel_interrupt,
+                           &c->code.interrupt_grace_ms, err)) < 0)
+        return result;
+    if (f->kernel_dir == NULL || f->kernel_dir[0] == '\0')
+        return 0;
+    return keep_path("", f->kernel_dir, &c->code.runtime_dir, err);
 }
 
 static int set_seccomp(const char *text, struct config *c, struct err *err)
@@ -285,8 +327,8 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     int result;
     if ((result = set_token(f, c, err)) < 0 || (result = set_port(f->port, c, err)) < 0 ||
         (result = set_log_level(f->log_level, c, err)) < 0 ||
-        (result = set_grace(f->grace, c, err)) < 0 ||
-        (result = set_seccomp(f->seccomp, c, err)) < 0 ||
+        (result = set_time("grace", f->grace, &c->grace_ms, err)) < 0 ||
+        (result = set_kernels(f, c, err)) < 0 || (result = set_seccomp(f->seccomp, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)
         return result;
     take_compatibility(f, c);

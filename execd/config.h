@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "execd/code/context.h"
 #include "execd/harden/filter.h"
 #include "execd/stream/sink_sse.h"
 #include "proto/base/codec.h"
@@ -28,6 +29,7 @@ struct config {
     const char *log_file; /* NULL = standard error */
     enum line_endings line_endings;
     int grace_ms;
+    struct code_config code; /* zeroed fields: the defaults of the code room */
     bool exit_with_entrypoint;
     enum filter_mode seccomp;
     const char *const *entrypoint; /* rest of argv, borrowed; NULL = none */
