@@ -224,7 +224,12 @@ static int start_listeners(struct app *app, struct err *err)
         if (result < 0)
             return result;
     }
-    if (config->n_listen == 0) {
+    if (config->listen_fd >= 0) {
+        int result = http_server_listen_fd(app->api.server, config->listen_fd, err);
+        if (result < 0)
+            return result;
+        log_listening("an inherited socket", 0);
+    } else if (config->n_listen == 0) {
         int result = listen_everywhere(app, err);
         if (result < 0)
             return result;

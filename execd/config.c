@@ -41,6 +41,18 @@ static int keep_path(const char *prefix, const char *path, const char **ret_kept
     return 0;
 }
 
+/* A listening socket that whoever started us made: nobody inside ever had a name for it. */
+static int set_listen_fd(const char *value, struct config *c, struct err *err)
+{
+    uint32_t number;
+    if (str_to_u32(value + strlen("fd:"), &number) < 0 || number < 3 || number > INT_MAX)
+        return err_set(err, 0, EINVAL, "--listen: '%.40s' is not fd:N with N from 3 on", value);
+    if (c->listen_fd >= 0)
+        return err_set(err, 0, EINVAL, "--listen: only one descriptor can be handed over");
+    c->listen_fd = (int)number;
+    return 0;
+}
+
 static int add_listen(void *target, const char *value, struct err *err)
 {
     struct config *c = ((struct flags *)target)->config;
@@ -49,6 +61,10 @@ static int add_listen(void *target, const char *value, struct err *err)
     const char **slot = &c->listen[c->n_listen++];
     if (str_starts(value, "unix:"))
         return keep_path("unix:", value + strlen("unix:"), slot, err);
+    if (str_starts(value, "fd:")) {
+        c->n_listen--;
+        return set_listen_fd(value, c, err);
+    }
     *slot = xstrdup(value);
     return 0;
 }
@@ -57,8 +73,8 @@ static int add_listen(void *target, const char *value, struct err *err)
 #define AT(field) offsetof(struct flags, field)
 static const struct option_row option_rows[] = {
     {"listen", 'l', OPTION_CALL, "EXECD_LISTEN", "WHERE",
-     "Serve on ADDR:PORT, [IPV6]:PORT or unix:PATH; may be given several times. Port 0 takes a "
-     "free one. "
+     "Serve on ADDR:PORT, [IPV6]:PORT, unix:PATH, or fd:N, an inherited listening socket; may be "
+     "given several times. Port 0 takes a free one. "
      "Default: every address, --port.",
      "Listening", 0, add_listen},
     {"port", 'p', OPTION_STRING, "EXECD_PORT", "PORT",
@@ -310,7 +326,7 @@ bool config_is_exposed(const char *where)
 
 static int check_exposure(const struct config *c, struct err *err)
 {
-    const char *exposed = c->n_listen == 0 ? "every address" : NULL;
+    const char *exposed = c->listen_fd >= 0 ? "an inherited socket" : c->n_listen == 0 ? "every address" : NULL;
     for (size_t i = 0; i < c->n_listen && exposed == NULL; i++)
         if (config_is_exposed(c->listen[i]))
             exposed = c->listen[i];
@@ -346,7 +362,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
 
 int config_load(int argc, char **argv, struct config *ret_config, struct err *err)
 {
-    struct config config = {.notice = {NULL}};
+    struct config config = {.listen_fd = -1};
     struct flags flags = {
         .config = &config,
         .port = PORT_DEFAULT,

@@ -19,7 +19,8 @@
 struct config {
     const char
         *listen[CONFIG_LISTEN_MAX]; /* owned for the life of the process, as all strings here */
-    size_t n_listen;                /* 0 = every address, `port` */
+    size_t n_listen;                /* 0 = every address, `port`, unless listen_fd is set */
+    int listen_fd;                  /* an inherited listening socket; -1 = none */
     uint16_t port;
     const char *inner_listen; /* the second listener inside the sandbox; NULL = none */
     bool has_token;

@@ -45,7 +45,7 @@ int main(int argc, char **argv)
         return fail(&err, EXIT_USAGE);
     if (result == CONFIG_EXIT)
         return EXIT_SUCCESS;
-    if (pid1_settle(&handed, &err) < 0 || open_log(&config, &err) < 0)
+    if (pid1_settle(&config.listen_fd, &handed, &err) < 0 || open_log(&config, &err) < 0)
         return fail(&err, EXIT_FAILURE);
     result = app_run(&config, &handed, &err);
     return result < 0 ? fail(&err, EXIT_FAILURE) : result;

@@ -76,8 +76,20 @@ static void release_terminal(void)
                     TIOCNOTTY); /* fails when it is not our controlling terminal: fine */
 }
 
-/* Moves the handed descriptors down to 3.. and closes the rest. */
-static int keep_only(struct cgroup_dirs *dirs, struct err *err)
+/* Out of the way of the numbers that keep_only fills. */
+static int park_listener(int *listen_fd, struct err *err)
+{
+    if (*listen_fd < 0)
+        return 0;
+    int parked = fcntl(*listen_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 2 + CGROUP_CONTROLLER_MAX);
+    if (parked < 0)
+        return err_sys(err, 0, errno, "--listen: descriptor %d", *listen_fd);
+    *listen_fd = parked;
+    return 0;
+}
+
+/* Moves the handed descriptors down to 3.., the listener behind them, and closes the rest. */
+static int keep_only(struct cgroup_dirs *dirs, int *listen_fd, struct err *err)
 {
     int next = STDERR_FILENO + 1;
     for (int number = next; number < next + CGROUP_CONTROLLER_MAX; number++) {
@@ -96,18 +108,24 @@ static int keep_only(struct cgroup_dirs *dirs, struct err *err)
             return err_sys(err, 0, errno, "move descriptor %d", dirs->fd[lowest]);
         dirs->fd[lowest] = number;
     }
+    if (*listen_fd >= 0) {
+        if (dup3(*listen_fd, next, O_CLOEXEC) < 0)
+            return err_sys(err, 0, errno, "move descriptor %d", *listen_fd);
+        *listen_fd = next++;
+    }
     fd_close_from(next);
     return 0;
 }
 
-int pid1_settle(struct cgroup_dirs *ret_handed, struct err *err)
+int pid1_settle(int *listen_fd, struct cgroup_dirs *ret_handed, struct err *err)
 {
     struct cgroup_dirs handed;
     int result = handover_take(&handed, err);
     if (result < 0)
         return result;
     environment_capture();
-    if ((result = keep_only(&handed, err)) < 0 || (result = block_signals(err)) < 0)
+    if ((result = park_listener(listen_fd, err)) < 0 || (result = keep_only(&handed, listen_fd, err)) < 0 ||
+        (result = block_signals(err)) < 0)
         return result;
     raise_nofile();
     release_terminal();

@@ -13,9 +13,10 @@
  * /dev/null where they are closed. -errno when not even that works. */
 int pid1_shield(struct err *err) must_check;
 
-/* Takes the handed cgroup descriptors, captures the environment for children (environment.h), closes every other inherited one, blocks all signals but real faults and
- * resets every disposition, raises RLIMIT_NOFILE for ourselves (children keep the old one), gives up the
+/* Takes the handed cgroup descriptors and *listen_fd (-1 = none; its number changes), captures the environment for
+ * children (environment.h), closes every other inherited one, blocks all signals but real faults and resets every
+ * disposition, raises RLIMIT_NOFILE for ourselves (children keep the old one), gives up the
  * controlling terminal, and goes to "/" so that nothing stays busy. */
-int pid1_settle(struct cgroup_dirs *ret_handed, struct err *err) must_check;
+int pid1_settle(int *listen_fd, struct cgroup_dirs *ret_handed, struct err *err) must_check;
 
 bool pid1_is_init(void); /* are we PID 1 of our pid namespace? */
