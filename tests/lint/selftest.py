@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tree import finish
+from tree import BUILD, finish
 
 HERE = Path(__file__).resolve().parent
 
@@ -41,8 +41,27 @@ FAULTS = [
     ("format", "proto/base/ugly.c", "int  x ;\n", "not formatted"),
 ]
 
+# The contract is checked as a whole: a change of one of these files must be found out.
+CONTRACT = ["execd/api/routes.c", "server/api/routes.c", "proto/api/errors.def", "proto/api/events.def",
+            "proto/api/ERRORS.md", "proto/api/openapi-execd.yaml", "proto/api/openapi-server.yaml"]
+EDITS = [
+    ("execd/api/routes.c", '{"GET", "/ping"', '{"PUT", "/ping"', "PUT /ping is missing"),
+    ("execd/api/routes.c", '"Liveness"', '"Life"', "says 'Liveness'"),
+    ("execd/api/routes.c", 'AUTH_OPEN, BODY_NONE, 0, h_ready', 'AUTH_REQUIRED, BODY_NONE, 0, h_ready', "lacks a credential"),
+    ("execd/api/routes.c", '"*", "/proxy', '"GET", "/proxy', "GET /proxy/{port}/{rest} is missing"),
+    ("server/api/routes.c", 'BOTH("POST", "/sandboxes",', 'BOTH("POST", "/boxes",', "POST /v1/boxes is missing"),
+    ("server/api/routes.c", 'BODY_COLLECTED, BODY_CREATE', 'BODY_NONE, 0', "has a requestBody"),
+    ("proto/api/openapi-server.yaml", "  /version:", "  /versions:", "GET /versions has no row"),
+    ("proto/api/openapi-server.yaml", "- MISSING_API_KEY", "- NO_KEY", "no error has the code NO_KEY"),
+    ("proto/api/openapi-execd.yaml", "schemas/FileInfo", "schemas/Info", "leads nowhere"),
+    ("proto/api/openapi-execd.yaml", "stderr, status,", "stderr,", "lacks the type status"),
+    ("proto/api/openapi-execd.yaml", '"416":', '"418":', "no error has the status 418"),
+    ("proto/api/errors.def", '"NET_002"', '"NET_001"', "NET_001 is taken twice"),
+    ("proto/api/errors.def", '"internal error"', '"an internal error"', "routes.py --write"),
+]
 
-def check(name, tree):
+
+def check(name, tree, build=None):
     """Status and output of one check in a tree of its own."""
     with tempfile.TemporaryDirectory() as folder:
         for path, text in tree.items():
@@ -50,10 +69,22 @@ def check(name, tree):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         Path(folder, ".clang-format").write_text((HERE.parent.parent / ".clang-format").read_text())
-        env = {**os.environ, "GIT_CEILING_DIRECTORIES": folder, "BUILD": folder}
+        env = {**os.environ, "GIT_CEILING_DIRECTORIES": folder, "BUILD": build or folder}
         result = subprocess.run([sys.executable, HERE / f"{name}.py"], cwd=folder, env=env,
                                 capture_output=True, text=True)
         return result.returncode, result.stdout + result.stderr
+
+
+def edits():
+    """What the check of the contract misses."""
+    contract = {path: Path(path).read_text(encoding="utf-8") for path in CONTRACT}
+    for path, old, new, word in EDITS:
+        if old not in contract[path]:
+            yield f"tests/lint/selftest.py:1: {path} has no {old!r}: renew this row"
+            continue
+        status, output = check("routes", {**contract, path: contract[path].replace(old, new, 1)}, BUILD.resolve())
+        if status != 77 and (status != 1 or word not in output):
+            yield f"tests/lint/routes.py:1: misses {word!r} in {path}: {output.strip()}"
 
 
 def main():
@@ -67,7 +98,8 @@ def main():
         status, output = check(name, {**SOUND, path: text})
         if status != 77 and (status != 1 or word not in output):
             findings.append(f"tests/lint/{name}.py:1: misses {word!r} in {path}: {output.strip()}")
-    finish(findings, f"{len(names)} checks, {len(FAULTS)} planted faults")
+    findings += edits()
+    finish(findings, f"{len(names) + 1} checks, {len(FAULTS) + len(EDITS)} planted faults")
 
 
 main()
