@@ -29,7 +29,8 @@ struct flags {
 };
 
 /* execd leaves its start directory before it opens anything: paths are made absolute while it is there. */
-static int keep_path(const char *prefix, const char *path, const char **ret_kept, struct err *err)
+static int keep_path(struct config *c, const char *prefix, const char *path, const char **ret_kept,
+                     struct err *err)
 {
     char here[PATH_MAX] = "/", joined[PATH_MAX];
     if (path[0] != '/' && getcwd(here, sizeof(here)) == NULL)
@@ -37,8 +38,8 @@ static int keep_path(const char *prefix, const char *path, const char **ret_kept
     int result = path_join(here, path, joined);
     if (result < 0)
         return err_sys(err, 0, -result, "'%.150s'", path);
-    *ret_kept = xasprintf("%s%s", prefix, joined);
-    return 0;
+    *ret_kept = arena_printf(&c->arena, "%s%s", prefix, joined);
+    return *ret_kept != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
 }
 
 /* A listening socket that whoever started us made: nobody inside ever had a name for it. */
@@ -60,13 +61,13 @@ static int add_listen(void *target, const char *value, struct err *err)
         return err_set(err, 0, EINVAL, "--listen: more than %d listeners", CONFIG_LISTEN_MAX);
     const char **slot = &c->listen[c->n_listen++];
     if (str_starts(value, "unix:"))
-        return keep_path("unix:", value + strlen("unix:"), slot, err);
+        return keep_path(c, "unix:", value + strlen("unix:"), slot, err);
     if (str_starts(value, "fd:")) {
         c->n_listen--;
         return set_listen_fd(value, c, err);
     }
-    *slot = xstrdup(value);
-    return 0;
+    *slot = arena_strndup(&c->arena, value, strlen(value));
+    return *slot != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
 }
 
 /* clang-format off: one option per row */
@@ -350,14 +351,33 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     take_compatibility(f, c);
     c->insecure = f->insecure;
     if (f->log_file != NULL && f->log_file[0] != '\0' &&
-        (result = keep_path("", f->log_file, &c->log_file, err)) < 0)
+        (result = keep_path(c, "", f->log_file, &c->log_file, err)) < 0)
         return result;
-    c->inner_listen = strcmp(f->inner, "off") != 0 ? xstrdup(f->inner) : NULL;
+    if (strcmp(f->inner, "off") != 0)
+        c->inner_listen = arena_strndup(&c->arena, f->inner, strlen(f->inner));
     c->exit_with_entrypoint = f->init || f->exit_with_entrypoint;
     if (f->init && c->entrypoint == NULL)
         return err_set(err, 0, EINVAL,
                        "--init: no program given (execd --init -- PROGRAM ARGUMENT...)");
     return check_exposure(c, err);
+}
+
+static int load(int argc, char **argv, struct flags *f, struct err *err)
+{
+    int next;
+    int result = options_parse(option_rows, ARRAY_LEN(option_rows), argc, argv, f, &next, err);
+    if (result < 0)
+        return result;
+    if (f->help)
+        print_help();
+    else if (f->version)
+        print_version(f->json);
+    if (f->help || f->version)
+        return CONFIG_EXIT;
+    if (next < argc)
+        f->config->entrypoint = (const char *const *)(argv + next);
+    result = apply(f, f->config, err);
+    return result < 0 ? result : CONFIG_RUN;
 }
 
 int config_load(int argc, char **argv, struct config *ret_config, struct err *err)
@@ -372,20 +392,17 @@ int config_load(int argc, char **argv, struct config *ret_config, struct err *er
         .grace = GRACE_DEFAULT,
         .seccomp = "auto",
     };
-    int next;
-    int result = options_parse(option_rows, ARRAY_LEN(option_rows), argc, argv, &flags, &next, err);
-    if (result < 0)
-        return result;
-    if (flags.help)
-        print_help();
-    else if (flags.version)
-        print_version(flags.json);
-    if (flags.help || flags.version)
-        return CONFIG_EXIT;
-    if (next < argc)
-        config.entrypoint = (const char *const *)(argv + next);
-    if ((result = apply(&flags, &config, err)) < 0)
-        return result;
-    *ret_config = config;
-    return CONFIG_RUN;
+    arena_init(&config.arena);
+    int result = load(argc, argv, &flags, err);
+    if (result == CONFIG_RUN)
+        *ret_config = config;
+    else
+        config_done(&config);
+    return result;
+}
+
+void config_done(struct config *config)
+{
+    arena_done(&config->arena);
+    *config = (struct config){.listen_fd = -1};
 }

@@ -13,14 +13,15 @@
 #include "proto/base/codec.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
+#include "proto/base/mem.h"
 
 #define CONFIG_LISTEN_MAX 16
 
 struct config {
-    const char
-        *listen[CONFIG_LISTEN_MAX]; /* owned for the life of the process, as all strings here */
-    size_t n_listen;                /* 0 = every address, `port`, unless listen_fd is set */
-    int listen_fd;                  /* an inherited listening socket; -1 = none */
+    struct arena arena;                    /* owns every string below that is not argv's */
+    const char *listen[CONFIG_LISTEN_MAX]; /* in the arena */
+    size_t n_listen;                       /* 0 = every address, `port`, unless listen_fd is set */
+    int listen_fd;                         /* an inherited listening socket; -1 = none */
     uint16_t port;
     const char *inner_listen; /* the second listener inside the sandbox; NULL = none */
     bool has_token;
@@ -40,8 +41,10 @@ struct config {
 
 enum config_result { CONFIG_RUN, CONFIG_EXIT };
 
-/* CONFIG_EXIT: --help or --version was answered on standard output. -EINVAL with a text that teaches. */
+/* CONFIG_RUN: *ret_config is filled, config_done frees it. CONFIG_EXIT: --help or --version was answered on standard
+ * output. -EINVAL with a text that teaches. */
 int config_load(int argc, char **argv, struct config *ret_config, struct err *err) must_check;
+void config_done(struct config *config);
 
 /* Does this --listen address need a token? Everything but Unix sockets and loopback does. */
 bool config_is_exposed(const char *where);

@@ -48,5 +48,6 @@ int main(int argc, char **argv)
     if (pid1_settle(&config.listen_fd, &handed, &err) < 0 || open_log(&config, &err) < 0)
         return fail(&err, EXIT_FAILURE);
     result = app_run(&config, &handed, &err);
+    config_done(&config);
     return result < 0 ? fail(&err, EXIT_FAILURE) : result;
 }

@@ -56,8 +56,7 @@ static int fill_plan(struct spawn_plan *plan, const char *const *argv, struct ar
     plan_init(plan);
     plan->argv = argv;
     plan->cwd = environment_start_dir();
-    /* A terminal can only be taken by PID 1's child: elsewhere it belongs to the shell that started us. */
-    plan->tty_fd = pid1_is_init() && isatty(STDIN_FILENO) ? STDIN_FILENO : -1;
+    plan->tty_fd = pid1_terminal_is_free() ? STDIN_FILENO : -1;
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         plan->fds[plan->n_fds++] = (struct plan_fd){.source = fd, .target = fd};
     int result = environment_build(arena, NULL, &plan->envp, err);

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "execd/init/handover.h"
@@ -16,6 +17,8 @@
 
 /* Descriptors that we may open at most, however much the hard limit allows: the kernel's table grows with it. */
 #define NOFILE_MAX 65536
+
+static bool terminal_is_free;
 
 bool pid1_is_init(void)
 {
@@ -67,13 +70,26 @@ static void raise_nofile(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer connections at once, nothing else */
 }
 
-/* A container's terminal is meant for the entrypoint: it can only take it once we have let go. A process that is
- * not PID 1 was started from somebody's shell, which keeps its terminal. */
+/* A container's terminal is meant for the entrypoint: it can only take it once we have let go. Letting go is the
+ * session leader's to do; a terminal that belongs to somebody else's session stays theirs. */
 static void release_terminal(void)
 {
-    if (pid1_is_init() && isatty(STDIN_FILENO))
-        (void)ioctl(STDIN_FILENO,
-                    TIOCNOTTY); /* fails when it is not our controlling terminal: fine */
+    static const struct timespec now = {0};
+    sigset_t hangup;
+    if (!pid1_is_init() || getsid(0) != getpid() || !isatty(STDIN_FILENO))
+        return;
+    terminal_is_free = ioctl(STDIN_FILENO, TIOCNOTTY) == 0;
+    /* The kernel tells the foreground group, which is us, that its terminal has gone. */
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    sigaddset(&hangup, SIGCONT);
+    while (sigtimedwait(&hangup, NULL, &now) > 0)
+        ;
+}
+
+bool pid1_terminal_is_free(void)
+{
+    return terminal_is_free;
 }
 
 /* Out of the way of the numbers that keep_only fills. */

@@ -20,3 +20,5 @@ int pid1_shield(struct err *err) must_check;
 int pid1_settle(int *listen_fd, struct cgroup_dirs *ret_handed, struct err *err) must_check;
 
 bool pid1_is_init(void); /* are we PID 1 of our pid namespace? */
+/* Standard input is a terminal that was ours and that a child may take now. */
+bool pid1_terminal_is_free(void);

@@ -149,10 +149,43 @@ static int make_groups(struct err *err)
     return 0;
 }
 
+/* Are we alone in the group that we were started in? Only then is it a container's own and ours to rearrange: a
+ * group that is shared (with the host, in the worst case) is left as it is. Processes outside our pid namespace
+ * are not listed on v1 and are 0 on v2, so v1 asks the pids counter; a root group has none. */
+static bool is_exclusive(const struct cgroup_dirs *d)
+{
+    char procs[64];
+    uint64_t count;
+    if (getpid() != 1)
+        return false;
+    if (d->fd[CGROUP_PIDS] >= 0)
+        return cgroup_read_u64(d->fd[CGROUP_PIDS], "pids.current", &count) == 0 && count == 1;
+    return d->fd[CGROUP_UNIFIED] >= 0 &&
+           fd_slurp_at(d->fd[CGROUP_UNIFIED], "cgroup.procs", procs, sizeof(procs)) > 0 &&
+           strcmp(procs, "1\n") == 0;
+}
+
+static void set_mode(const char *first, const char *second)
+{
+    snprintf(leaves.mode, sizeof(leaves.mode), "%s%s", first, second);
+}
+
+static void try_groups(bool was_handed)
+{
+    struct err err = {.errnum = 0};
+    if (make_groups(&err) == 0) {
+        leaves.has_work = true;
+        set_mode(was_handed ? "handed " : "own ", version_of(&leaves.root));
+        return;
+    }
+    cgroup_dirs_done(&leaves.work);
+    set_mode("none: ", err.errnum == EROFS ? "read-only cgroup" : err_name(err.errnum));
+    log_event(LOG_LEVEL_DEBUG, "leaf", "no groups of our own", "error", err.text, NULL);
+}
+
 void leaf_setup(struct cgroup_dirs *handed)
 {
     bool was_handed = handed != NULL && has_any(handed);
-    struct err err = {.errnum = 0};
     LIST_INIT(&leaves.condemned);
     cgroup_dirs_init(&leaves.work);
     leaves.has_work = false;
@@ -162,21 +195,12 @@ void leaf_setup(struct cgroup_dirs *handed)
     } else if (cgroup_dirs_open_self(&leaves.root) < 0) {
         cgroup_dirs_init(&leaves.root);
     }
-    /* Outside a container our own group is shared with whoever started us: nothing to rearrange. */
-    if (!has_any(&leaves.root)) {
-        snprintf(leaves.mode, sizeof(leaves.mode), "none: no cgroup file system");
-    } else if (!was_handed && getpid() != 1) {
-        snprintf(leaves.mode, sizeof(leaves.mode), "none: not PID 1, the cgroup is shared");
-    } else if (make_groups(&err) < 0) {
-        cgroup_dirs_done(&leaves.work);
-        snprintf(leaves.mode, sizeof(leaves.mode), "none: %s",
-                 err.errnum == EROFS ? "read-only cgroup" : err_name(err.errnum));
-        log_event(LOG_LEVEL_DEBUG, "leaf", "no groups of our own", "error", err.text, NULL);
-    } else {
-        leaves.has_work = true;
-        snprintf(leaves.mode, sizeof(leaves.mode), "%s %s", was_handed ? "handed" : "own",
-                 version_of(&leaves.root));
-    }
+    if (!has_any(&leaves.root))
+        set_mode("none: ", "no cgroup file system");
+    else if (!was_handed && !is_exclusive(&leaves.root))
+        set_mode("none: ", "the cgroup is shared");
+    else
+        try_groups(was_handed);
 }
 
 const char *leaf_mode(void)

@@ -3,7 +3,7 @@
  * session and process group.
  *
  * The leaf is what makes "kill the whole tree" and receipts true. Made below the directories that the server
- * handed over as descriptors (design decision 19), or below a writable own cgroup; where neither exists,
+ * handed over as descriptors (design decision 19), or below a writable cgroup that is PID 1's alone; where neither exists,
  * killing walks /proc for descendants and for members of the session, again and again until none is left
  * (hardening B01, B02). Thread rule: loop thread only.
  */

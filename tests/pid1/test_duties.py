@@ -27,7 +27,10 @@ signal.pause()
 
 
 def wait_line(agent, text, limit_s=30):
-    eventually(lambda: any(text in line for line in list(agent.lines)), limit_s, f"no line with {text!r}")
+    try:
+        eventually(lambda: any(text in line for line in list(agent.lines)), limit_s)
+    except AssertionError:
+        raise AssertionError(f"no line with {text!r} in:\n" + "\n".join(agent.lines)) from None
 
 
 def zombies(pid):
