@@ -62,7 +62,8 @@ static void stop(struct app *app, int grace_ms)
 {
     struct err err;
     app->stopping = true;
-    command_manager_shutdown(app->api.commands, grace_ms, NULL, NULL); /* streams learn the reason */
+    command_manager_shutdown(app->api.commands, grace_ms, NULL,
+                             NULL); /* streams learn the reason */
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);

@@ -243,7 +243,7 @@ static int set_kernels(const struct flags *f, struct config *c, struct err *err)
         return result;
     if (f->kernel_dir == NULL || f->kernel_dir[0] == '\0')
         return 0;
-    return keep_path("", f->kernel_dir, &c->code.runtime_dir, err);
+    return keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
 }
 
 static int set_seccomp(const char *text, struct config *c, struct err *err)
@@ -327,7 +327,9 @@ bool config_is_exposed(const char *where)
 
 static int check_exposure(const struct config *c, struct err *err)
 {
-    const char *exposed = c->listen_fd >= 0 ? "an inherited socket" : c->n_listen == 0 ? "every address" : NULL;
+    const char *exposed = c->listen_fd >= 0  ? "an inherited socket"
+                          : c->n_listen == 0 ? "every address"
+                                             : NULL;
     for (size_t i = 0; i < c->n_listen && exposed == NULL; i++)
         if (config_is_exposed(c->listen[i]))
             exposed = c->listen[i];

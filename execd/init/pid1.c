@@ -140,8 +140,8 @@ int pid1_settle(int *listen_fd, struct cgroup_dirs *ret_handed, struct err *err)
     if (result < 0)
         return result;
     environment_capture();
-    if ((result = park_listener(listen_fd, err)) < 0 || (result = keep_only(&handed, listen_fd, err)) < 0 ||
-        (result = block_signals(err)) < 0)
+    if ((result = park_listener(listen_fd, err)) < 0 ||
+        (result = keep_only(&handed, listen_fd, err)) < 0 || (result = block_signals(err)) < 0)
         return result;
     raise_nofile();
     release_terminal();
