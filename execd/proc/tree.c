@@ -13,6 +13,7 @@
 
 #include "execd/proc/pidref.h"
 #include "proto/base/fd.h"
+#include "proto/base/ids.h"
 
 struct proc_stat {
     pid_t pid, ppid, session;
@@ -27,8 +28,11 @@ uint64_t tree_new_tag(void)
     if (next == 0) {
         if (getrlimit(RLIMIT_LOCKS, &limit) < 0 || limit.rlim_max < (1U << 20))
             return TREE_NO_TAG;
-        /* Far from the values that people set, and from RLIM_INFINITY. */
-        next = MIN((uint64_t)limit.rlim_max, UINT64_C(0x4000000000000000)) - 1;
+        /* Counts down from a random place: another execd that sees the same processes (no pid namespace between
+         * them) must not take ours for its own. Far from the values that people set, and from RLIM_INFINITY. */
+        uint64_t top = MIN((uint64_t)limit.rlim_max, UINT64_C(0x4000000000000000)) - 1, random;
+        ids_random(&random, sizeof(random));
+        next = top - random % (top / 2);
     }
     return next > 1 ? next-- : TREE_NO_TAG;
 }

@@ -17,7 +17,8 @@
 /* Never given out as a tag. */
 #define TREE_NO_TAG 0
 
-/* A tag that no earlier call returned; below our own hard limit, TREE_NO_TAG when that leaves no room. */
+/* A tag that no earlier call returned; below our own hard limit, TREE_NO_TAG when that leaves no room. Tags count
+ * down from a random start, so that another execd that sees the same processes has others. */
 uint64_t tree_new_tag(void);
 
 /* Signals every living process (zombies do not count) that carries the tag, or is in session `session` when that

@@ -194,6 +194,15 @@ def test_B02_fork_race_against_the_killer(execd):
     eventually(lambda: not alive("765432"), 3, "forks outlive the kill")
 
 
+def test_B02_two_agents_leave_each_other_alone(start_execd):
+    """Without a pid namespace between them both see all processes; each kills its own trees only."""
+    first, second = start_execd(), start_execd()
+    _, future = start_in_thread(first, command="sleep 2")
+    for _ in range(3):
+        assert terminal(second.command("sleep 30", timeout=20))["error"]["traceback"][0] == "signal: killed"
+    assert terminal(future.result(10))["type"] == "execution_complete"
+
+
 def start_in_thread(execd, **body):
     """Starts a command and returns (its id, future of all its events)."""
     ready = threading.Event()
