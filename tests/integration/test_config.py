@@ -1,6 +1,7 @@
 """The configuration that is shipped is the one that the program writes."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -40,3 +41,14 @@ def test_example_loads_without_a_warning(tmp_path):
     ended = subprocess.run([SERVER, "--config", config, "image", "ls"], timeout=20, capture_output=True, text=True,
                            env={"PATH": "/usr/bin:/bin"})
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_readme_names_every_key():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section, missing = "", []
+    for line in EXAMPLE.read_text(encoding="utf-8").splitlines():
+        if header := re.fullmatch(r"\[(\w+)\]", line):
+            section = header.group(1)
+        elif (key := re.fullmatch(r"(?:# )?(\w+) = .*", line)) and f"`{section}.{key.group(1)}`" not in readme:
+            missing.append(f"{section}.{key.group(1)}")
+    assert not missing
