@@ -80,8 +80,13 @@ static int env_set(struct env *env, const char *name, const char *value)
     return env_put(env, name, strlen(name), value);
 }
 
+/* Where `set_env` of the SDKs persists variables; a request may name another file (contracts/v1.1.md 1.3). */
+#define ENV_FILE_DEFAULT "/opt/opensandbox/.env"
+
 static bool is_ours(const char *name)
 {
+    if (strcmp(name, "EXECD_ENVS") == 0)
+        return false;
     return str_starts(name, "EXECD_") || str_starts(name, "OPENSANDBOX_ID=");
 }
 
@@ -119,6 +124,8 @@ static int build_env(struct plan *plan, const struct plan_input *in, struct aren
     if (env.items == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the environment");
     int rc = env_set(&env, "PATH", PATH_DEFAULT);
+    if (rc == 0)
+        rc = env_set(&env, "EXECD_ENVS", ENV_FILE_DEFAULT);
     if (rc == 0)
         rc = env_from_image(&env, &in->image->config.env);
     if (rc == 0)
