@@ -302,7 +302,7 @@ check: $(programs) $(unit_tests) compile_commands.json ## Unit tests and the qui
 lint: $(programs) compile_commands.json ## Every static check, the slow ones too (clang-tidy, cppcheck, gcc -fanalyzer)
 	$(Q)tests/run --build $(BUILD) lint lint-slow
 
-test: setup $(programs) $(unit_tests) $(fuzzers) compile_commands.json $(if $(wildcard images/build),images) ## Everything: set-up, build, images, unit, lint, fuzz corpora, process, integration and security tests
+test: setup $(programs) $(unit_tests) $(fuzzers) compile_commands.json $(if $(wildcard images/build-all),images) ## Everything: set-up, build, images, unit, lint, fuzz corpora, process, integration and security tests
 	$(Q)tests/run --build $(BUILD)
 
 T ?=
@@ -321,7 +321,7 @@ demo: setup $(programs) images ## From nothing to a sandbox that runs commands a
 	$(Q)deploy/demo
 
 images: $(BUILD)/.packages-image-$(packages_sum) ## Build the sandbox root filesystems
-	$(Q)images/build
+	$(Q)images/build-all $(BUILD)/images
 
 install: $(programs) ## Install both programs and an example configuration (PREFIX, DESTDIR)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/execd $(DESTDIR)$(PREFIX)/share/execd
