@@ -10,6 +10,7 @@
 
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
+#include "proto/base/str.h"
 
 #define CPU_PERIOD_US 100000
 #define CPU_QUOTA_MIN_US 1000 /* the kernel refuses less */
@@ -33,14 +34,16 @@ static const char *label(enum cgroup_controller c)
 /* --- the parent --- */
 
 /* cgroup2 gives controllers to children only from a group without processes of its own: the server steps down into
- * a leaf when it is alone there. */
+ * this leaf when it is alone there. A service manager may have put it there already (systemd: DelegateSubgroup=). */
+#define LEAF "server"
+
 static void enable_controllers(int own)
 {
     static const char *const wanted[] = {"+cpu", "+memory", "+pids", "+io"};
 
     if (cgroup_write(own, "cgroup.subtree_control", "+pids") == -EBUSY &&
-        (mkdirat(own, "server", 0755) == 0 || errno == EEXIST)) {
-        cleanup_fd int leaf = openat(own, "server", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        (mkdirat(own, LEAF, 0755) == 0 || errno == EEXIST)) {
+        cleanup_fd int leaf = openat(own, LEAF, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (leaf >= 0)
             (void)!cgroup_write(leaf, "cgroup.procs", "0"); /* what then cannot be enabled is reported per limit */
     }
@@ -58,6 +61,26 @@ static char *path_of(int fd)
         return NULL;
     path[n] = '\0';
     return strdup(path);
+}
+
+/* From the leaf back to the group that it belongs to: sandboxes are its siblings in every run of the server. Below the
+ * leaf they would make it an inner group, which takes no process, and no server could be started there again. */
+static int step_up(struct cgroup_dirs *own)
+{
+    cleanup_free char *path = own->fd[CGROUP_UNIFIED] >= 0 ? path_of(own->fd[CGROUP_UNIFIED]) : NULL;
+
+    if (path == NULL || !str_ends(path, "/" LEAF))
+        return 0;
+    cleanup_fd int up = openat(own->fd[CGROUP_UNIFIED], "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (up < 0)
+        return -errno;
+    for (size_t i = 0; i < ARRAY_LEN(every); i++) {
+        if (own->fd[every[i]] < 0 || !own->v2[every[i]])
+            continue;
+        if (dup3(up, own->fd[every[i]], O_CLOEXEC) < 0)
+            return -errno;
+    }
+    return 0;
 }
 
 static int open_one(struct groups *g, const struct cgroup_dirs *own, enum cgroup_controller c, const char *name)
@@ -100,6 +123,8 @@ int groups_open(const char *name, struct groups *ret_groups, struct err *err)
 
     cgroup_dirs_init(&g.parent);
     int rc = cgroup_dirs_open_self(&own);
+    if (rc == 0)
+        rc = step_up(&own);
     if (rc == 0 && own.fd[CGROUP_UNIFIED] >= 0)
         enable_controllers(own.fd[CGROUP_UNIFIED]);
     for (size_t i = 0; i < ARRAY_LEN(every) && rc == 0; i++)

@@ -1,8 +1,9 @@
 /*
  * Control groups of the sandboxes: one group per sandbox in every hierarchy, below one parent of ours.
  *
- * The parent lies below the server's own group. A group's limit files stay root's; the directory itself and its
- * process lists are given to the sandbox's root user, because execd makes sub-groups in it (design decision 19).
+ * The parent lies below the server's own group, or beside it where that is a cgroup2 leaf named "server". A group's
+ * limit files stay root's; the directory itself and its process lists are given to the sandbox's root user, because
+ * execd makes sub-groups in it (design decision 19).
  * A started group is found again by the absolute paths that are kept with the sandbox, not by where the server runs.
  * Thread rule: any thread; one `struct groups` belongs to the loop thread.
  * Source: kernel Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/; hardening.md 4.7, L10, L11, M21.
