@@ -72,7 +72,8 @@ static int start_api(struct app *app, struct err *err)
         .routes = api_routes,
         .n_routes = api_n_routes,
         .app = &app->api,
-        .limits = {.idle_ms = (int)c->keep_alive_s * 1000, .conns_max = (unsigned)c->connections_max},
+        .limits = {.idle_ms = (int)c->keep_alive_s * 1000,
+                   .conns_max = (unsigned)c->connections_max},
         .authorize = api_authorize,
         .decorate = api_decorate,
     };
@@ -102,7 +103,8 @@ static int start_api(struct app *app, struct err *err)
     char port_text[16];
     snprintf(port_text, sizeof(port_text), "%d", port);
     log_event(LOG_LEVEL_INFO, "server", "listening", "host", c->host, "port", port_text, "version",
-              version_text(), "runtime", c->runtime, "auth", c->api_key != NULL ? "api key" : "none", NULL);
+              version_text(), "runtime", c->runtime, "auth",
+              c->api_key != NULL ? "api key" : "none", NULL);
     return 0;
 }
 
@@ -118,8 +120,9 @@ static void on_signal(evutil_socket_t signum, short what, void *arg)
     struct app *app = arg;
 
     (void)what;
-    log_event(LOG_LEVEL_INFO, "server", app->stopping ? "stopping now" : "stopping; sandboxes keep running",
-              "signal", strsignal((int)signum), NULL);
+    log_event(LOG_LEVEL_INFO, "server",
+              app->stopping ? "stopping now" : "stopping; sandboxes keep running", "signal",
+              strsignal((int)signum), NULL);
     if (app->stopping)
         on_drained(app);
     app->stopping = true;

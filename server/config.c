@@ -29,46 +29,69 @@ struct key {
 };
 
 #define STRING(sec, nm, member, dflt, text)                                                        \
-    {sec, nm, KEY_STRING, offsetof(struct config, member), dflt, 0, 0, 0, text}
+    {                                                                                              \
+        sec, nm, KEY_STRING, offsetof(struct config, member), dflt, 0, 0, 0, text                  \
+    }
 #define INT(sec, nm, member, dflt, lo, hi, text)                                                   \
-    {sec, nm, KEY_INT, offsetof(struct config, member), NULL, dflt, lo, hi, text}
+    {                                                                                              \
+        sec, nm, KEY_INT, offsetof(struct config, member), NULL, dflt, lo, hi, text                \
+    }
 #define BOOL(sec, nm, member, dflt, text)                                                          \
-    {sec, nm, KEY_BOOL, offsetof(struct config, member), NULL, dflt, 0, 1, text}
+    {                                                                                              \
+        sec, nm, KEY_BOOL, offsetof(struct config, member), NULL, dflt, 0, 1, text                 \
+    }
 
 static const struct key keys[] = {
-    STRING("server", "host", host, "127.0.0.1", "Address to listen on. Anything but loopback needs an api_key."),
-    INT("server", "port", port, 8080, 0, 65535, "Port to listen on; 0 takes a free one (it is logged)."),
-    STRING("server", "unix_socket", listen, NULL, "An additional Unix socket to listen on (mode 0600)."),
+    STRING("server", "host", host, "127.0.0.1",
+           "Address to listen on. Anything but loopback needs an api_key."),
+    INT("server", "port", port, 8080, 0, 65535,
+        "Port to listen on; 0 takes a free one (it is logged)."),
+    STRING("server", "unix_socket", listen, NULL,
+           "An additional Unix socket to listen on (mode 0600)."),
     STRING("server", "api_key", api_key, NULL,
-           "Clients send it as OPEN-SANDBOX-API-KEY. The environment variable OPENSANDBOX_SERVER_API_KEY wins."),
-    STRING("server", "eip", eip, NULL, "Host (and port) that endpoints name, instead of the request's Host header."),
+           "Clients send it as OPEN-SANDBOX-API-KEY. The environment variable "
+           "OPENSANDBOX_SERVER_API_KEY wins."),
+    STRING("server", "eip", eip, NULL,
+           "Host (and port) that endpoints name, instead of the request's Host header."),
     INT("server", "max_sandbox_timeout_seconds", timeout_max_s, 0, 0, 3162240000,
         "Longest lifetime a create request may ask for; 0 = no bound."),
-    INT("server", "max_sandboxes", sandboxes_max, 2000, 1, 100000, "Sandboxes at once; one more is answered 429."),
-    INT("server", "timeout_keep_alive", keep_alive_s, 75, 1, 3600, "Seconds an idle connection stays open."),
-    INT("server", "limit_concurrency", connections_max, 1024, 0, 100000, "Open connections; 0 = 4096."),
+    INT("server", "max_sandboxes", sandboxes_max, 2000, 1, 100000,
+        "Sandboxes at once; one more is answered 429."),
+    INT("server", "timeout_keep_alive", keep_alive_s, 75, 1, 3600,
+        "Seconds an idle connection stays open."),
+    INT("server", "limit_concurrency", connections_max, 1024, 0, 100000,
+        "Open connections; 0 = 4096."),
     INT("server", "timeout_graceful_shutdown", grace_s, 5, 0, 3600,
         "Seconds that requests under way get at shutdown. Sandboxes go on running."),
     BOOL("server", "insecure", insecure, false, "Allow a non-loopback address without api_key."),
     STRING("log", "level", log_level, "info", "debug, info, warn or error."),
     STRING("log", "file_path", log_file, NULL, "Log file (JSON lines); standard error when unset."),
-    STRING("runtime", "type", runtime, "native", "native: namespaces, cgroups and overlayfs, no daemon."),
-    STRING("runtime", "execd_path", execd_path, NULL,
-           "The static execd binary that every sandbox runs as PID 1; default: beside this program."),
-    STRING("runtime", "state_dir", state_dir, "/var/lib/execd-server", "Images, sandboxes and the database live here."),
+    STRING("runtime", "type", runtime, "native",
+           "native: namespaces, cgroups and overlayfs, no daemon."),
+    STRING(
+        "runtime", "execd_path", execd_path, NULL,
+        "The static execd binary that every sandbox runs as PID 1; default: beside this program."),
+    STRING("runtime", "state_dir", state_dir, "/var/lib/execd-server",
+           "Images, sandboxes and the database live here."),
     STRING("store", "path", store_path, NULL, "SQLite file; default: STATE_DIR/server.db."),
-    INT("native", "uid_base", uid_base, 100000, 65536, 4000000000, "First host uid of the sandboxes' user namespace."),
-    INT("native", "pids_limit", pids_limit, 4096, 16, 4194304, "Processes of a sandbox that asks for no limit."),
-    INT("native", "start_timeout_seconds", start_timeout_s, 10, 1, 600, "Time for execd to come up in a sandbox."),
-    INT("native", "tmp_mib", tmp_mib, 64, 1, 65536, "Size of the memory file systems /dev/shm and /run, each."),
-    STRING("native", "cgroup_parent", cgroup_parent, "execd", "Name of the control group that holds the sandboxes."),
+    INT("native", "uid_base", uid_base, 100000, 65536, 4000000000,
+        "First host uid of the sandboxes' user namespace."),
+    INT("native", "pids_limit", pids_limit, 4096, 16, 4194304,
+        "Processes of a sandbox that asks for no limit."),
+    INT("native", "start_timeout_seconds", start_timeout_s, 10, 1, 600,
+        "Time for execd to come up in a sandbox."),
+    INT("native", "tmp_mib", tmp_mib, 64, 1, 65536,
+        "Size of the memory file systems /dev/shm and /run, each."),
+    STRING("native", "cgroup_parent", cgroup_parent, "execd",
+           "Name of the control group that holds the sandboxes."),
 };
 
 static void set_string(struct config *c, const struct key *k, const char *value)
 {
     const char **slot = (const char **)((char *)c + k->offset);
 
-    *slot = value != NULL && value[0] != '\0' ? arena_strndup(&c->arena, value, strlen(value)) : NULL;
+    *slot =
+        value != NULL && value[0] != '\0' ? arena_strndup(&c->arena, value, strlen(value)) : NULL;
 }
 
 static void set_number(struct config *c, const struct key *k, int64_t value)
@@ -93,11 +116,13 @@ static int apply(struct config *c, const struct key *k, const json_t *value, str
     }
     if (k->kind != KEY_INT || !json_is_integer(value))
         return err_set(err, 0, EINVAL, "%s.%s: expected %s", k->section, k->name,
-                       k->kind == KEY_STRING ? "a string" : k->kind == KEY_BOOL ? "true or false" : "an integer");
+                       k->kind == KEY_STRING ? "a string"
+                       : k->kind == KEY_BOOL ? "true or false"
+                                             : "an integer");
     int64_t n = json_integer_value(value);
     if (n < k->min || n > k->max)
-        return err_set(err, 0, EINVAL, "%s.%s: %lld is outside %lld..%lld", k->section, k->name, (long long)n,
-                       (long long)k->min, (long long)k->max);
+        return err_set(err, 0, EINVAL, "%s.%s: %lld is outside %lld..%lld", k->section, k->name,
+                       (long long)n, (long long)k->min, (long long)k->max);
     set_number(c, k, n);
     return 0;
 }
@@ -115,15 +140,17 @@ static void warn_unknown(const char *file, const char *section, const char *name
             names[n++] = keys[i].name;
     }
     const char *near = options_nearest(name != NULL ? name : section, names, n);
-    log_printf(LOG_LEVEL_WARN, "config", "%s: unknown %s%s%s%s%s%s%s", file, name != NULL ? "key " : "section ",
-               section, name != NULL ? "." : "", name != NULL ? name : "", near != NULL ? " (did you mean '" : "",
+    log_printf(LOG_LEVEL_WARN, "config", "%s: unknown %s%s%s%s%s%s%s", file,
+               name != NULL ? "key " : "section ", section, name != NULL ? "." : "",
+               name != NULL ? name : "", near != NULL ? " (did you mean '" : "",
                near != NULL ? near : "", near != NULL ? "'?)" : "");
 }
 
 static const struct key *find_key(const char *section, const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if (strcmp(keys[i].section, section) == 0 && (name == NULL || strcmp(keys[i].name, name) == 0))
+        if (strcmp(keys[i].section, section) == 0 &&
+            (name == NULL || strcmp(keys[i].name, name) == 0))
             return &keys[i];
     }
     return NULL;
@@ -134,7 +161,8 @@ static int apply_section(struct config *c, const char *section, json_t *table, s
     const char *name;
     json_t *value;
 
-    json_object_foreach (table, name, value) {
+    json_object_foreach(table, name, value)
+    {
         const struct key *k = find_key(section, name);
         if (k == NULL) {
             warn_unknown(c->file, section, name);
@@ -162,7 +190,8 @@ static int read_file(struct config *c, const char *path, struct err *err)
     rc = toml_to_json(text, len, path, &doc, err);
     if (rc < 0)
         return rc;
-    json_object_foreach (doc, section, table) {
+    json_object_foreach(doc, section, table)
+    {
         if (!json_is_object(table) || find_key(section, NULL) == NULL) {
             warn_unknown(path, section, NULL);
             continue;
@@ -205,7 +234,8 @@ static bool is_loopback(const char *host)
     return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
 }
 
-static int beside_this_program(struct config *c, const char *name, const char **ret, struct err *err)
+static int beside_this_program(struct config *c, const char *name, const char **ret,
+                               struct err *err)
 {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -264,15 +294,19 @@ int config_finish(struct config *c, struct err *err)
     if (strcmp(c->host, "localhost") == 0)
         c->host = "127.0.0.1";
     if (strcmp(c->runtime, "native") != 0)
-        return err_set(err, 0, EINVAL, "runtime.type: '%s' is not available in this build, only native", c->runtime);
+        return err_set(err, 0, EINVAL,
+                       "runtime.type: '%s' is not available in this build, only native",
+                       c->runtime);
     if (c->api_key == NULL && !is_loopback(c->host) && !c->insecure)
-        return err_set(err, 0, EACCES,
-                       "refusing to listen on %s without an API key: set server.api_key or "
-                       "OPENSANDBOX_SERVER_API_KEY, or accept the risk with OPENSANDBOX_INSECURE_SERVER=YES",
-                       c->host);
+        return err_set(
+            err, 0, EACCES,
+            "refusing to listen on %s without an API key: set server.api_key or "
+            "OPENSANDBOX_SERVER_API_KEY, or accept the risk with OPENSANDBOX_INSECURE_SERVER=YES",
+            c->host);
     if (c->execd_path == NULL)
         rc = beside_this_program(c, "execd", &c->execd_path, err);
-    const char **const paths[] = {&c->execd_path, &c->state_dir, &c->store_path, &c->log_file, &c->listen};
+    const char **const paths[] = {&c->execd_path, &c->state_dir, &c->store_path, &c->log_file,
+                                  &c->listen};
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(paths); i++)
         rc = expand(c, paths[i], err);
     if (rc == 0 && c->store_path == NULL)

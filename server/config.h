@@ -14,21 +14,21 @@ struct config {
     struct arena arena; /* owns every string below */
     const char *file;   /* what was read, NULL if none */
 
-    const char *host;   /* server.host */
+    const char *host; /* server.host */
     int64_t port;
     const char *listen; /* server.unix_socket: additional Unix listener, NULL = none */
     const char *api_key;
     const char *eip;
-    int64_t timeout_max_s;   /* server.max_sandbox_timeout_seconds, 0 = none */
+    int64_t timeout_max_s; /* server.max_sandbox_timeout_seconds, 0 = none */
     int64_t keep_alive_s;
     int64_t connections_max; /* server.limit_concurrency, 0 = the default cap */
     int64_t grace_s;
     int64_t sandboxes_max;
-    bool insecure;           /* no key on a non-loopback address is accepted */
+    bool insecure; /* no key on a non-loopback address is accepted */
 
     const char *log_level, *log_file;
 
-    const char *runtime;     /* runtime.type */
+    const char *runtime; /* runtime.type */
     const char *execd_path;
     const char *state_dir;
     const char *store_path;

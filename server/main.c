@@ -19,26 +19,37 @@ struct flags {
 
 static const struct option_row option_rows[] = {
     {"config", 'c', OPTION_STRING, "SANDBOX_CONFIG_PATH", "FILE",
-     "TOML configuration file. Default: ~/.sandbox.toml if it exists.", "Options", offsetof(struct flags, config), NULL},
-    {"host", 0, OPTION_STRING, NULL, "ADDR", "Address to listen on (server.host).", NULL, offsetof(struct flags, host), NULL},
-    {"port", 'p', OPTION_STRING, NULL, "PORT", "Port to listen on (server.port); 0 takes a free one.", NULL,
-     offsetof(struct flags, port), NULL},
+     "TOML configuration file. Default: ~/.sandbox.toml if it exists.", "Options",
+     offsetof(struct flags, config), NULL},
+    {"host", 0, OPTION_STRING, NULL, "ADDR", "Address to listen on (server.host).", NULL,
+     offsetof(struct flags, host), NULL},
+    {"port", 'p', OPTION_STRING, NULL, "PORT",
+     "Port to listen on (server.port); 0 takes a free one.", NULL, offsetof(struct flags, port),
+     NULL},
     {"log-level", 0, OPTION_STRING, NULL, "LEVEL", "debug, info, warn or error (log.level).", NULL,
      offsetof(struct flags, log_level), NULL},
-    {"version", 'V', OPTION_FLAG, NULL, NULL, "Print the version and exit.", NULL, offsetof(struct flags, version), NULL},
-    {"json", 0, OPTION_FLAG, NULL, NULL, "With --version: as JSON.", NULL, offsetof(struct flags, json), NULL},
-    {"help", 'h', OPTION_FLAG, NULL, NULL, "Print this text and exit.", NULL, offsetof(struct flags, help), NULL},
+    {"version", 'V', OPTION_FLAG, NULL, NULL, "Print the version and exit.", NULL,
+     offsetof(struct flags, version), NULL},
+    {"json", 0, OPTION_FLAG, NULL, NULL, "With --version: as JSON.", NULL,
+     offsetof(struct flags, json), NULL},
+    {"help", 'h', OPTION_FLAG, NULL, NULL, "Print this text and exit.", NULL,
+     offsetof(struct flags, help), NULL},
 };
 
 static const char usage_head[] =
-    "execd-server: creates sandboxes, runs execd in them, and answers the OpenSandbox lifecycle API.\n"
+    "execd-server: creates sandboxes, runs execd in them, and answers the OpenSandbox lifecycle "
+    "API.\n"
     "\n"
     "Usage:\n"
-    "  execd-server [OPTIONS]                    serve (until SIGTERM; sandboxes survive a restart)\n"
-    "  execd-server [OPTIONS] init-config [FILE] write a commented configuration (default: standard output)\n"
+    "  execd-server [OPTIONS]                    serve (until SIGTERM; sandboxes survive a "
+    "restart)\n"
+    "  execd-server [OPTIONS] init-config [FILE] write a commented configuration (default: "
+    "standard output)\n"
     "  execd-server [OPTIONS] image ls           list the images that sandboxes can start from\n"
-    "  execd-server [OPTIONS] image build DIR    build the recipe in DIR (images/...) and add the result\n"
-    "  execd-server [OPTIONS] image rm NAME      remove an image's name, and its files with the last name\n"
+    "  execd-server [OPTIONS] image build DIR    build the recipe in DIR (images/...) and add the "
+    "result\n"
+    "  execd-server [OPTIONS] image rm NAME      remove an image's name, and its files with the "
+    "last name\n"
     "\n";
 
 static const char usage_tail[] =
@@ -46,8 +57,10 @@ static const char usage_tail[] =
     "A first sandbox:\n"
     "  execd-server image build images/python-code-interpreter\n"
     "  execd-server --port 8080 &\n"
-    "  curl -X POST localhost:8080/v1/sandboxes -d '{\"image\":{\"uri\":\"python-code-interpreter\"},\n"
-    "       \"entrypoint\":[\"tail\",\"-f\",\"/dev/null\"],\"resourceLimits\":{\"memory\":\"512Mi\"}}'\n";
+    "  curl -X POST localhost:8080/v1/sandboxes -d "
+    "'{\"image\":{\"uri\":\"python-code-interpreter\"},\n"
+    "       "
+    "\"entrypoint\":[\"tail\",\"-f\",\"/dev/null\"],\"resourceLimits\":{\"memory\":\"512Mi\"}}'\n";
 
 static int fail(const struct err *err)
 {
@@ -57,7 +70,8 @@ static int fail(const struct err *err)
 
 static int print_version(bool json)
 {
-    printf(json ? "{\"name\":\"execd-server\",\"version\":\"%s\"}\n" : "execd-server %s\n", version_text());
+    printf(json ? "{\"name\":\"execd-server\",\"version\":\"%s\"}\n" : "execd-server %s\n",
+           version_text());
     return 0;
 }
 
@@ -87,7 +101,8 @@ static int start_log(const struct config *c, struct err *err)
     int fd = STDERR_FILENO;
 
     if (log_level_parse(c->log_level, &level) < 0)
-        return err_set(err, 0, EINVAL, "log level '%s': expected debug, info, warn or error", c->log_level);
+        return err_set(err, 0, EINVAL, "log level '%s': expected debug, info, warn or error",
+                       c->log_level);
     if (c->log_file != NULL) {
         fd = open(c->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (fd < 0)

@@ -13,7 +13,8 @@ extern "C" {
 #endif
 
 /* New reference to an object; -EINVAL with line and column in err. name is for messages. */
-int toml_to_json(const char *text, size_t len, const char *name, json_t **ret_json, struct err *err);
+int toml_to_json(const char *text, size_t len, const char *name, json_t **ret_json,
+                 struct err *err);
 
 #ifdef __cplusplus
 }

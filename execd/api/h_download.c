@@ -44,11 +44,12 @@ static void transfer_proceed(void *arg)
         size_t want = (size_t)MIN(t->left, (uint64_t)CHUNK);
         /* Pseudo files are read in sequence: offsets mean nothing to some of them. */
         ssize_t n = t->source.pseudo ? read(t->source.fd, t->buffer, want)
-                           : pread(t->source.fd, t->buffer, want, (off_t)t->offset);
+                                     : pread(t->source.fd, t->buffer, want, (off_t)t->offset);
         at_eof = n == 0 && t->source.pseudo;
         if (at_eof)
             break;
-        if (n <= 0) { /* it shrank or broke: the promised length cannot be kept, so the client must see a cut */
+        if (n <=
+            0) { /* it shrank or broke: the promised length cannot be kept, so the client must see a cut */
             http_resp_abort(t->req);
             return;
         }
@@ -84,9 +85,10 @@ static void set_disposition(struct http_req *req, const char *path)
             e += (size_t)snprintf(encoded + e, 4, strchr("-._~", c) != NULL ? "%c" : "%%%02X", c);
     }
     plain[p] = encoded[e] = '\0';
-    const char *value = ascii ? arena_printf(http_req_arena(req), "attachment; filename=\"%s\"", plain)
-                              : arena_printf(http_req_arena(req), "attachment; filename=\"%s\"; filename*=UTF-8''%s",
-                                             encoded, encoded);
+    const char *value =
+        ascii ? arena_printf(http_req_arena(req), "attachment; filename=\"%s\"", plain)
+              : arena_printf(http_req_arena(req),
+                             "attachment; filename=\"%s\"; filename*=UTF-8''%s", encoded, encoded);
     http_resp_header(req, "Content-Disposition", value != NULL ? value : "attachment");
 }
 
@@ -97,9 +99,10 @@ static void set_validators(struct http_req *req, const struct stat *st)
     clock_format_http(st->st_mtim.tv_sec, modified);
     http_resp_header(req, "Last-Modified", modified);
     http_resp_header(req, "Accept-Ranges", "bytes");
-    http_resp_header(req, "ETag",
-                     arena_printf(http_req_arena(req), "\"%llx-%llx-%lx\"", (unsigned long long)st->st_size,
-                                  (unsigned long long)st->st_mtim.tv_sec, (unsigned long)st->st_mtim.tv_nsec));
+    http_resp_header(
+        req, "ETag",
+        arena_printf(http_req_arena(req), "\"%llx-%llx-%lx\"", (unsigned long long)st->st_size,
+                     (unsigned long long)st->st_mtim.tv_sec, (unsigned long)st->st_mtim.tv_nsec));
 }
 
 /* RFC 9110 13.1.3: only the date form; entity tags are compared by nobody who calls this route. */
@@ -108,32 +111,39 @@ static bool not_modified(struct http_req *req, const struct stat *st)
     const char *since = http_req_header(req, "If-Modified-Since");
     time_t t;
 
-    return since != NULL && http_req_header(req, "If-None-Match") == NULL && clock_parse_http(since, &t) == 0 &&
-           st->st_mtim.tv_sec <= t;
+    return since != NULL && http_req_header(req, "If-None-Match") == NULL &&
+           clock_parse_http(since, &t) == 0 && st->st_mtim.tv_sec <= t;
 }
 
-static enum http_result refuse_range(struct http_req *req, struct file_source *source, const char *range, bool malformed)
+static enum http_result refuse_range(struct http_req *req, struct file_source *source,
+                                     const char *range, bool malformed)
 {
-    const char *size = arena_printf(http_req_arena(req), "bytes */%lld", (long long)source->st.st_size);
+    const char *size =
+        arena_printf(http_req_arena(req), "bytes */%lld", (long long)source->st.st_size);
 
     file_source_done(source);
     http_resp_header(req, "Content-Range", size != NULL ? size : "bytes */*");
-    return http_resp_fail(req, ERR_RANGE_NOT_SATISFIABLE, malformed ? "Range '%.64s' is malformed" : "Range '%.64s' is outside the file",
-                          range);
+    return http_resp_fail(
+        req, ERR_RANGE_NOT_SATISFIABLE,
+        malformed ? "Range '%.64s' is malformed" : "Range '%.64s' is outside the file", range);
 }
 
-static enum http_result send_file(struct http_req *req, struct file_source *source, int status, uint64_t first,
-                                  uint64_t length)
+static enum http_result send_file(struct http_req *req, struct file_source *source, int status,
+                                  uint64_t first, uint64_t length)
 {
     struct transfer *t = xnew(struct transfer);
 
-    *t = (struct transfer){.req = req, .source = *source, .offset = first, .left = source->pseudo ? UINT64_MAX : length};
+    *t = (struct transfer){.req = req,
+                           .source = *source,
+                           .offset = first,
+                           .left = source->pseudo ? UINT64_MAX : length};
     t->buffer = malloc(CHUNK);
     if (t->buffer == NULL) {
         transfer_stop(t);
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the transfer");
     }
-    return http_resp_begin(req, status, "application/octet-stream", t->source.pseudo ? -1 : (int64_t)length, &transfer_producer, t);
+    return http_resp_begin(req, status, "application/octet-stream",
+                           t->source.pseudo ? -1 : (int64_t)length, &transfer_producer, t);
 }
 
 enum http_result h_file_download(struct http_req *req, void *app)
@@ -148,7 +158,8 @@ enum http_result h_file_download(struct http_req *req, void *app)
     (void)app;
     if (given == NULL)
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
-    if (api_path(http_req_arena(req), given, &path, &err) < 0 || file_source_open(path, &source, &err) < 0)
+    if (api_path(http_req_arena(req), given, &path, &err) < 0 ||
+        file_source_open(path, &source, &err) < 0)
         return http_resp_error(req, &err);
     uint64_t size = (uint64_t)source.st.st_size;
     set_disposition(req, path);
@@ -166,8 +177,9 @@ enum http_result h_file_download(struct http_req *req, void *app)
         return refuse_range(req, &source, range, false);
     case RANGE_PARTIAL:
         http_resp_header(req, "Content-Range",
-                         arena_printf(http_req_arena(req), "bytes %llu-%llu/%llu", (unsigned long long)first,
-                                      (unsigned long long)last, (unsigned long long)size));
+                         arena_printf(http_req_arena(req), "bytes %llu-%llu/%llu",
+                                      (unsigned long long)first, (unsigned long long)last,
+                                      (unsigned long long)size));
         return send_file(req, &source, 206, first, last - first + 1);
     case RANGE_NONE:
         break;

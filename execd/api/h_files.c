@@ -28,7 +28,8 @@ enum http_result h_file_info(struct http_req *req, void *app)
             json_decref(answer);
             return http_resp_error(req, &err);
         }
-        json_object_set_new(answer, given, info); /* keys are the strings as asked (contracts/execd.md 1.9) */
+        json_object_set_new(answer, given,
+                            info); /* keys are the strings as asked (contracts/execd.md 1.9) */
     }
     return http_resp_json(req, 200, answer);
 }

@@ -18,7 +18,7 @@ struct family {
     enum metric_kind kind;
     const char *unit;
     const char *help;
-    unsigned needs;   /* bits of enum sample_has; 0 = always */
+    unsigned needs; /* bits of enum sample_has; 0 = always */
     double (*value)(const struct sample *s);
 };
 
@@ -55,42 +55,61 @@ VALUE(io_writes, (double)s->io_writes)
 static const struct family families[] = {
     {"sandbox_cpus", METRIC_GAUGE, NULL, "CPUs usable by the sandbox, whole.", 0, cpu_count},
     {"sandbox_cpu_limit", METRIC_GAUGE, NULL, "CPU quota in CPUs, 0 = none.", 0, cpu_limit},
-    {"sandbox_cpu_seconds", METRIC_COUNTER, "seconds", "CPU time used by the sandbox.", 0, cpu_seconds},
+    {"sandbox_cpu_seconds", METRIC_COUNTER, "seconds", "CPU time used by the sandbox.", 0,
+     cpu_seconds},
     {"sandbox_cpu_user_seconds", METRIC_COUNTER, "seconds", "CPU time in user mode.", 0, cpu_user},
-    {"sandbox_cpu_system_seconds", METRIC_COUNTER, "seconds", "CPU time in the kernel.", 0, cpu_system},
-    {"sandbox_cpu_used_ratio", METRIC_GAUGE, NULL, "Share of the usable CPU between the two latest samples.", 0, cpu_percent},
-    {"sandbox_cpu_periods", METRIC_COUNTER, NULL, "Quota periods that have passed.", SAMPLE_CPU, cpu_periods},
-    {"sandbox_cpu_throttled_periods", METRIC_COUNTER, NULL, "Quota periods in which the sandbox was throttled.",
-     SAMPLE_CPU, cpu_throttled},
-    {"sandbox_cpu_throttled_seconds", METRIC_COUNTER, "seconds", "Time the sandbox was throttled.", SAMPLE_CPU,
-     cpu_throttled_seconds},
+    {"sandbox_cpu_system_seconds", METRIC_COUNTER, "seconds", "CPU time in the kernel.", 0,
+     cpu_system},
+    {"sandbox_cpu_used_ratio", METRIC_GAUGE, NULL,
+     "Share of the usable CPU between the two latest samples.", 0, cpu_percent},
+    {"sandbox_cpu_periods", METRIC_COUNTER, NULL, "Quota periods that have passed.", SAMPLE_CPU,
+     cpu_periods},
+    {"sandbox_cpu_throttled_periods", METRIC_COUNTER, NULL,
+     "Quota periods in which the sandbox was throttled.", SAMPLE_CPU, cpu_throttled},
+    {"sandbox_cpu_throttled_seconds", METRIC_COUNTER, "seconds", "Time the sandbox was throttled.",
+     SAMPLE_CPU, cpu_throttled_seconds},
     {"sandbox_memory_limit_bytes", METRIC_GAUGE, "bytes", "Memory limit, 0 = none.", 0, mem_limit},
-    {"sandbox_memory_total_bytes", METRIC_GAUGE, "bytes", "Memory the sandbox may use.", 0, mem_total},
-    {"sandbox_memory_working_set_bytes", METRIC_GAUGE, "bytes", "Memory in use without inactive file cache.", 0, mem_used},
-    {"sandbox_memory_usage_bytes", METRIC_GAUGE, "bytes", "Memory charged to the sandbox, cache included.", 0, mem_usage},
-    {"sandbox_memory_peak_bytes", METRIC_GAUGE, "bytes", "Highest memory charge so far.", SAMPLE_MEMORY, mem_peak},
+    {"sandbox_memory_total_bytes", METRIC_GAUGE, "bytes", "Memory the sandbox may use.", 0,
+     mem_total},
+    {"sandbox_memory_working_set_bytes", METRIC_GAUGE, "bytes",
+     "Memory in use without inactive file cache.", 0, mem_used},
+    {"sandbox_memory_usage_bytes", METRIC_GAUGE, "bytes",
+     "Memory charged to the sandbox, cache included.", 0, mem_usage},
+    {"sandbox_memory_peak_bytes", METRIC_GAUGE, "bytes", "Highest memory charge so far.",
+     SAMPLE_MEMORY, mem_peak},
     {"sandbox_memory_cache_bytes", METRIC_GAUGE, "bytes", "File cache.", SAMPLE_MEMORY, mem_cache},
     {"sandbox_memory_rss_bytes", METRIC_GAUGE, "bytes", "Anonymous memory.", 0, mem_rss},
-    {"sandbox_memory_limit_hits", METRIC_COUNTER, NULL, "Times the memory limit was reached.", SAMPLE_MEMORY, oom_events},
-    {"sandbox_oom_kills", METRIC_COUNTER, NULL, "Processes killed for lack of memory.", SAMPLE_OOM, oom_kills},
+    {"sandbox_memory_limit_hits", METRIC_COUNTER, NULL, "Times the memory limit was reached.",
+     SAMPLE_MEMORY, oom_events},
+    {"sandbox_oom_kills", METRIC_COUNTER, NULL, "Processes killed for lack of memory.", SAMPLE_OOM,
+     oom_kills},
     {"sandbox_pids", METRIC_GAUGE, NULL, "Processes and threads in the sandbox.", 0, pids},
-    {"sandbox_pids_limit", METRIC_GAUGE, NULL, "Most processes allowed, 0 = no limit.", SAMPLE_PIDS, pids_max},
-    {"sandbox_io_read_bytes", METRIC_COUNTER, "bytes", "Bytes read from block devices.", SAMPLE_IO, io_read},
-    {"sandbox_io_written_bytes", METRIC_COUNTER, "bytes", "Bytes written to block devices.", SAMPLE_IO, io_written},
-    {"sandbox_io_reads", METRIC_COUNTER, NULL, "Read operations on block devices.", SAMPLE_IO, io_reads},
-    {"sandbox_io_writes", METRIC_COUNTER, NULL, "Write operations on block devices.", SAMPLE_IO, io_writes},
+    {"sandbox_pids_limit", METRIC_GAUGE, NULL, "Most processes allowed, 0 = no limit.", SAMPLE_PIDS,
+     pids_max},
+    {"sandbox_io_read_bytes", METRIC_COUNTER, "bytes", "Bytes read from block devices.", SAMPLE_IO,
+     io_read},
+    {"sandbox_io_written_bytes", METRIC_COUNTER, "bytes", "Bytes written to block devices.",
+     SAMPLE_IO, io_written},
+    {"sandbox_io_reads", METRIC_COUNTER, NULL, "Read operations on block devices.", SAMPLE_IO,
+     io_reads},
+    {"sandbox_io_writes", METRIC_COUNTER, NULL, "Write operations on block devices.", SAMPLE_IO,
+     io_writes},
 };
 
 /* Outcome labels in the order of enum command_end. */
 static const char *const end_names[COMMAND_END_SHUTDOWN + 1] = {
-    [COMMAND_END_NONE] = "none",         [COMMAND_END_EXIT] = "exit",
-    [COMMAND_END_SIGNAL] = "signal",     [COMMAND_END_TIMEOUT] = "timeout",
-    [COMMAND_END_INTERRUPTED] = "interrupted", [COMMAND_END_OOM] = "oom",
-    [COMMAND_END_SPAWN_FAILED] = "spawn_failed", [COMMAND_END_SHUTDOWN] = "shutdown",
+    [COMMAND_END_NONE] = "none",
+    [COMMAND_END_EXIT] = "exit",
+    [COMMAND_END_SIGNAL] = "signal",
+    [COMMAND_END_TIMEOUT] = "timeout",
+    [COMMAND_END_INTERRUPTED] = "interrupted",
+    [COMMAND_END_OOM] = "oom",
+    [COMMAND_END_SPAWN_FAILED] = "spawn_failed",
+    [COMMAND_END_SHUTDOWN] = "shutdown",
 };
 
-static void one(struct strbuf *out, enum metric_format f, const char *name, enum metric_kind kind, const char *unit,
-                const char *help, double value)
+static void one(struct strbuf *out, enum metric_format f, const char *name, enum metric_kind kind,
+                const char *unit, const char *help, double value)
 {
     metric_family(out, f, name, kind, unit, help);
     metric_sample(out, f, name, kind, value, NULL);
@@ -102,7 +121,8 @@ static void pressure_metrics(struct strbuf *out, enum metric_format f, const str
 
     if (!s->has_pressure)
         return;
-    metric_family(out, f, name, METRIC_GAUGE, NULL, "Share of the last 10 s in which some task was stalled.");
+    metric_family(out, f, name, METRIC_GAUGE, NULL,
+                  "Share of the last 10 s in which some task was stalled.");
     metric_sample(out, f, name, METRIC_GAUGE, s->cpu_some_avg10 / 100, "resource", "cpu", NULL);
     metric_sample(out, f, name, METRIC_GAUGE, s->mem_some_avg10 / 100, "resource", "memory", NULL);
     metric_sample(out, f, name, METRIC_GAUGE, s->io_some_avg10 / 100, "resource", "io", NULL);
@@ -113,12 +133,17 @@ static void command_metrics(struct strbuf *out, enum metric_format f, const stru
     struct command_counts c;
 
     command_manager_counts(api->commands, &c);
-    one(out, f, "execd_commands_started", METRIC_COUNTER, NULL, "Commands started.", (double)c.started);
-    one(out, f, "execd_commands_running", METRIC_GAUGE, NULL, "Commands under way.", (double)c.running);
-    metric_family(out, f, "execd_commands_finished", METRIC_COUNTER, NULL, "Commands finished, by how they ended.");
+    one(out, f, "execd_commands_started", METRIC_COUNTER, NULL, "Commands started.",
+        (double)c.started);
+    one(out, f, "execd_commands_running", METRIC_GAUGE, NULL, "Commands under way.",
+        (double)c.running);
+    metric_family(out, f, "execd_commands_finished", METRIC_COUNTER, NULL,
+                  "Commands finished, by how they ended.");
     for (unsigned e = COMMAND_END_EXIT; e <= COMMAND_END_SHUTDOWN; e++)
-        metric_sample(out, f, "execd_commands_finished", METRIC_COUNTER, (double)c.by_end[e], "end", end_names[e], NULL);
-    one(out, f, "execd_command_output_bytes", METRIC_COUNTER, "bytes", "Bytes of command output.", (double)c.bytes_out);
+        metric_sample(out, f, "execd_commands_finished", METRIC_COUNTER, (double)c.by_end[e], "end",
+                      end_names[e], NULL);
+    one(out, f, "execd_command_output_bytes", METRIC_COUNTER, "bytes", "Bytes of command output.",
+        (double)c.bytes_out);
 }
 
 static void code_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
@@ -129,14 +154,19 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
         return;
     code_manager_counts(api->code, &c);
     metric_family(out, f, "execd_code_runs", METRIC_COUNTER, NULL, "Code runs, by outcome.");
-    metric_sample(out, f, "execd_code_runs", METRIC_COUNTER, (double)c.runs_ok, "outcome", "ok", NULL);
-    metric_sample(out, f, "execd_code_runs", METRIC_COUNTER, (double)c.runs_failed, "outcome", "error", NULL);
-    one(out, f, "execd_kernels_started", METRIC_COUNTER, NULL, "Kernels started.", (double)c.kernels_started);
-    one(out, f, "execd_kernels_died", METRIC_COUNTER, NULL, "Kernels that ended by themselves.", (double)c.kernels_died);
+    metric_sample(out, f, "execd_code_runs", METRIC_COUNTER, (double)c.runs_ok, "outcome", "ok",
+                  NULL);
+    metric_sample(out, f, "execd_code_runs", METRIC_COUNTER, (double)c.runs_failed, "outcome",
+                  "error", NULL);
+    one(out, f, "execd_kernels_started", METRIC_COUNTER, NULL, "Kernels started.",
+        (double)c.kernels_started);
+    one(out, f, "execd_kernels_died", METRIC_COUNTER, NULL, "Kernels that ended by themselves.",
+        (double)c.kernels_died);
     one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.", c.contexts);
-    one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL, "Code contexts that run something.", c.busy);
-    one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL, "Kernel messages refused as malformed or unsigned.",
-        (double)c.frames_dropped);
+    one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL, "Code contexts that run something.",
+        c.busy);
+    one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL,
+        "Kernel messages refused as malformed or unsigned.", (double)c.frames_dropped);
 }
 
 static void http_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
@@ -144,12 +174,15 @@ static void http_metrics(struct strbuf *out, enum metric_format f, const struct 
     struct http_server_stats s;
 
     http_server_get_stats(api->server, &s);
-    one(out, f, "execd_http_requests", METRIC_COUNTER, NULL, "Requests answered.", (double)s.requests);
-    one(out, f, "execd_http_requests_failed", METRIC_COUNTER, NULL, "Requests answered with a status of 400 or more.",
-        (double)api->requests_failed);
-    one(out, f, "execd_http_connections_accepted", METRIC_COUNTER, NULL, "Connections accepted.", (double)s.accepted);
+    one(out, f, "execd_http_requests", METRIC_COUNTER, NULL, "Requests answered.",
+        (double)s.requests);
+    one(out, f, "execd_http_requests_failed", METRIC_COUNTER, NULL,
+        "Requests answered with a status of 400 or more.", (double)api->requests_failed);
+    one(out, f, "execd_http_connections_accepted", METRIC_COUNTER, NULL, "Connections accepted.",
+        (double)s.accepted);
     one(out, f, "execd_http_connections", METRIC_GAUGE, NULL, "Open connections.", s.open_conns);
-    one(out, f, "execd_http_active_requests", METRIC_GAUGE, NULL, "Requests under way.", s.active_requests);
+    one(out, f, "execd_http_active_requests", METRIC_GAUGE, NULL, "Requests under way.",
+        s.active_requests);
 }
 
 static enum http_result send_text(struct http_req *req, const struct api *api, enum metric_format f)
@@ -158,11 +191,12 @@ static enum http_result send_text(struct http_req *req, const struct api *api, e
     cleanup_strbuf struct strbuf out;
 
     strbuf_init(&out, METRICS_MAX);
-    metric_family(&out, f, "execd_build", METRIC_INFO, NULL, "Version of the agent, and where its numbers come from.");
+    metric_family(&out, f, "execd_build", METRIC_INFO, NULL,
+                  "Version of the agent, and where its numbers come from.");
     metric_sample(&out, f, "execd_build", METRIC_INFO, 1, "version", version_text(), "source",
                   s->from_cgroup ? "cgroup" : "proc", "cgroup", leaf_mode(), NULL);
-    one(&out, f, "execd_start_time_seconds", METRIC_GAUGE, "seconds", "When the agent started (Unix time).",
-        (double)api->started_wall_ms / 1e3);
+    one(&out, f, "execd_start_time_seconds", METRIC_GAUGE, "seconds",
+        "When the agent started (Unix time).", (double)api->started_wall_ms / 1e3);
     for (size_t i = 0; i < ARRAY_LEN(families); i++) {
         const struct family *fam = &families[i];
         if ((s->has & fam->needs) == fam->needs)
@@ -193,9 +227,12 @@ enum http_result h_metrics(struct http_req *req, void *app)
         return send_text(req, api, (enum metric_format)format);
     const struct sample *s = sampler_get(api->sampler);
     json_t *json = json_object();
-    json_object_set_new(json, "cpu_count", json_integer(s->cpu_count)); /* an integer literal (contracts/execd.md 0.11) */
+    json_object_set_new(
+        json, "cpu_count",
+        json_integer(s->cpu_count)); /* an integer literal (contracts/execd.md 0.11) */
     json_object_set_new(json, "cpu_used_pct", json_real(rounded(s->cpu_used_pct, 0.01)));
-    json_object_set_new(json, "mem_total_mib", json_real(rounded((double)s->mem_total / MIB, 0.01)));
+    json_object_set_new(json, "mem_total_mib",
+                        json_real(rounded((double)s->mem_total / MIB, 0.01)));
     json_object_set_new(json, "mem_used_mib", json_real(rounded((double)s->mem_used / MIB, 0.01)));
     json_object_set_new(json, "timestamp", json_integer(s->wall_ms));
     return http_resp_json(req, 200, json);

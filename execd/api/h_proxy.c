@@ -29,12 +29,13 @@ enum http_result h_proxy(struct http_req *req, void *app)
 
     (void)app;
     if (!parse_port(http_req_param(req, "port"), &port))
-        return http_resp_fail(req, ERR_BAD_REQUEST, "proxy port '%.16s' is not a number from 1 to 65535",
+        return http_resp_fail(req, ERR_BAD_REQUEST,
+                              "proxy port '%.16s' is not a number from 1 to 65535",
                               http_req_param(req, "port"));
     struct relay_target target = {.address = "127.0.0.1", .port = port};
     struct relay_options options = {
-        .target = arena_printf(http_req_arena(req), "/%s%s%s", rest != NULL ? rest : "", query[0] != '\0' ? "?" : "",
-                               query),
+        .target = arena_printf(http_req_arena(req), "/%s%s%s", rest != NULL ? rest : "",
+                               query[0] != '\0' ? "?" : "", query),
         .drop = dropped_fields,
         .location_prefix = arena_printf(http_req_arena(req), "/proxy/%u", port),
     };

@@ -31,24 +31,25 @@ static const struct jfield metadata_fields[] = {
     JFIELD(struct metadata, path, JFIELD_STRING, .max = 4095),
     JFIELD(struct metadata, owner, JFIELD_STRING, .max = 255),
     JFIELD(struct metadata, group, JFIELD_STRING, .max = 255),
-    JFIELD(struct metadata, mode, JFIELD_I64, .has_offset = offsetof(struct metadata, has_mode), .max = 7777),
+    JFIELD(struct metadata, mode, JFIELD_I64, .has_offset = offsetof(struct metadata, has_mode),
+           .max = 7777),
 };
 
 enum part_kind { PART_OTHER, PART_METADATA, PART_FILE };
 
 struct form {
-    struct http_req *req;   /* NULL once the request is over */
-    struct work_pool *pool; /* borrowed */
-    struct multipart *parser; /* owned */
-    enum part_kind kind;    /* of the part being read */
-    struct strbuf text;     /* metadata being read */
-    struct metadata *pending; /* owned array: metadata whose file has not begun */
+    struct http_req *req;       /* NULL once the request is over */
+    struct work_pool *pool;     /* borrowed */
+    struct multipart *parser;   /* owned */
+    enum part_kind kind;        /* of the part being read */
+    struct strbuf text;         /* metadata being read */
+    struct metadata *pending;   /* owned array: metadata whose file has not begun */
     size_t n_metadata, n_files; /* seen so far */
-    struct upload *upload;  /* owned; the file being read */
-    unsigned committing;    /* files in the pool */
+    struct upload *upload;      /* owned; the file being read */
+    unsigned committing;        /* files in the pool */
     bool body_ended;
     bool failed;
-    struct err err;         /* the first failure */
+    struct err err; /* the first failure */
 };
 
 static void form_free(struct form *f)
@@ -70,16 +71,18 @@ static int refuse(struct form *f, struct err *err)
 static int begin_file(struct form *f, struct err *err)
 {
     if (f->n_files >= f->n_metadata)
-        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
-                       "metadata file is missing: part 'file' number %zu has no part 'metadata' before it",
-                       f->n_files + 1);
+        return err_set(
+            err, ERR_INVALID_FILE_METADATA, EINVAL,
+            "metadata file is missing: part 'file' number %zu has no part 'metadata' before it",
+            f->n_files + 1);
     const struct metadata *m = &f->pending[f->n_files];
     struct upload_target target = {.owner = m->owner, .group = m->group, .mode = -1};
     unsigned mode = 0;
     if (m->has_mode && m->mode != 0) {
         if (file_mode_from_digits(m->mode, &mode) < 0)
             return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
-                           "mode %lld: expected octal digits such as 644 or 755", (long long)m->mode);
+                           "mode %lld: expected octal digits such as 644 or 755",
+                           (long long)m->mode);
         target.mode = (int)(mode & 0777);
     }
     int rc = api_path(http_req_arena(f->req), m->path, &target.path, err);
@@ -123,10 +126,13 @@ static int take_metadata(struct form *f, struct err *err)
     struct err detail = {0};
 
     if (strbuf_check(&f->text) < 0)
-        return err_set(err, ERR_INVALID_FILE_METADATA, E2BIG, "metadata is longer than %d bytes", METADATA_MAX);
-    if (jfield_decode_text(metadata_fields, ARRAY_LEN(metadata_fields), f->text.data, f->text.len, false, &m,
-                           http_req_arena(f->req), ERR_INVALID_FILE_METADATA, NULL, &detail) < 0)
-        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "invalid metadata format. %s", detail.text);
+        return err_set(err, ERR_INVALID_FILE_METADATA, E2BIG, "metadata is longer than %d bytes",
+                       METADATA_MAX);
+    if (jfield_decode_text(metadata_fields, ARRAY_LEN(metadata_fields), f->text.data, f->text.len,
+                           false, &m, http_req_arena(f->req), ERR_INVALID_FILE_METADATA, NULL,
+                           &detail) < 0)
+        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "invalid metadata format. %s",
+                       detail.text);
     if (m.path == NULL || m.path[0] == '\0')
         return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "metadata path is empty");
     if (f->n_metadata == PAIRS_MAX)
@@ -212,8 +218,9 @@ static void check_whole(struct form *f)
     else if (f->n_files == 0)
         f->failed = err_set(&f->err, ERR_INVALID_FILE_CONTENT, EINVAL, "file is missing") < 0;
     else if (f->n_metadata != f->n_files)
-        f->failed = err_set(&f->err, ERR_INVALID_FILE, EINVAL, "metadata and file count mismatch: %zu vs %zu",
-                            f->n_metadata, f->n_files) < 0;
+        f->failed =
+            err_set(&f->err, ERR_INVALID_FILE, EINVAL,
+                    "metadata and file count mismatch: %zu vs %zu", f->n_metadata, f->n_files) < 0;
 }
 
 static void on_body_end(void *arg, const struct err *err)
@@ -251,7 +258,8 @@ enum http_result h_file_upload(struct http_req *req, void *app)
     f->req = req;
     f->pool = api->pool;
     strbuf_init(&f->text, METADATA_MAX);
-    if (multipart_new(type != NULL ? type : "", 2 * PAIRS_MAX + 16, &part_ops, f, &f->parser, &err) < 0) {
+    if (multipart_new(type != NULL ? type : "", 2 * PAIRS_MAX + 16, &part_ops, f, &f->parser,
+                      &err) < 0) {
         form_free(f);
         return http_resp_error(req, &err);
     }

@@ -30,7 +30,8 @@ int api_path(struct arena *arena, const char *given, const char **ret_path, stru
         return rc;
     rc = path_expand(given, lookup, (void *)envp, expanded, err);
     /* A file whose own name holds a '$' stays reachable: the literal path wins when it exists. */
-    if (rc < 0 && strchr(given, '$') != NULL && strlen(given) < sizeof(expanded) && lstat(given, &st) == 0) {
+    if (rc < 0 && strchr(given, '$') != NULL && strlen(given) < sizeof(expanded) &&
+        lstat(given, &st) == 0) {
         memcpy(expanded, given, strlen(given) + 1);
         rc = 0;
     }
@@ -40,7 +41,9 @@ int api_path(struct arena *arena, const char *given, const char **ret_path, stru
         return rc;
     }
     if (path_join(base, expanded, clean) < 0)
-        return err_set(err, ERR_INVALID_PATH, ENAMETOOLONG, "the path is longer than %d bytes", PATH_MAX - 1);
+        return err_set(err, ERR_INVALID_PATH, ENAMETOOLONG, "the path is longer than %d bytes",
+                       PATH_MAX - 1);
     *ret_path = arena_strndup(arena, clean, strlen(clean));
-    return *ret_path != NULL ? 0 : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the path");
+    return *ret_path != NULL ? 0
+                             : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the path");
 }

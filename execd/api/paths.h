@@ -8,4 +8,5 @@
 #include "proto/base/err.h"
 
 /* Result in the arena. Empty paths are refused. */
-int api_path(struct arena *arena, const char *given, const char **ret_path, struct err *err) must_check;
+int api_path(struct arena *arena, const char *given, const char **ret_path,
+             struct err *err) must_check;

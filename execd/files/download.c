@@ -19,7 +19,7 @@ static int open_error(const char *path, int errnum, struct err *err)
 
 static bool on_pseudo_fs(int fd)
 {
-    static const unsigned long pseudo[] = {PROC_SUPER_MAGIC,   SYSFS_MAGIC,    CGROUP_SUPER_MAGIC,
+    static const unsigned long pseudo[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,   CGROUP_SUPER_MAGIC,
                                            CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC,
                                            SECURITYFS_MAGIC};
     struct statfs fs;

@@ -14,7 +14,8 @@
 
 int file_mode_to_digits(unsigned mode)
 {
-    return (int)(((mode >> 9) & 7) * 1000 + ((mode >> 6) & 7) * 100 + ((mode >> 3) & 7) * 10 + (mode & 7));
+    return (int)(((mode >> 9) & 7) * 1000 + ((mode >> 6) & 7) * 100 + ((mode >> 3) & 7) * 10 +
+                 (mode & 7));
 }
 
 int file_mode_from_digits(int64_t digits, unsigned *ret_mode)
@@ -60,7 +61,8 @@ static json_t *path_json(const char *path)
         return plain;
     strbuf_init(&out, 0);
     json_escape(&out, path, strlen(path));
-    json_t *repaired = strbuf_check(&out) == 0 ? json_loadb(out.data, out.len, JSON_DECODE_ANY, NULL) : NULL;
+    json_t *repaired =
+        strbuf_check(&out) == 0 ? json_loadb(out.data, out.len, JSON_DECODE_ANY, NULL) : NULL;
     strbuf_done(&out);
     return repaired;
 }
@@ -74,13 +76,17 @@ int file_info(const char *path, json_t **ret_info, struct err *err)
     char number[16];
 
     if (lstat(path, &st) < 0)
-        return err_sys(err, errno == ENOENT || errno == ENOTDIR ? ERR_FILE_NOT_FOUND : ERR_FILE_ACCESS, errno,
-                       errno == ENOENT || errno == ENOTDIR ? "file not found. '%s'" : "error accessing file: '%s'",
-                       path);
+        return err_sys(
+            err, errno == ENOENT || errno == ENOTDIR ? ERR_FILE_NOT_FOUND : ERR_FILE_ACCESS, errno,
+            errno == ENOENT || errno == ENOTDIR ? "file not found. '%s'"
+                                                : "error accessing file: '%s'",
+            path);
     /* The birth time where the file system keeps one; ctime, which chmod changes, only otherwise. */
-    bool born = statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 && (sx.stx_mask & STATX_BTIME) != 0;
-    struct timespec created = born ? (struct timespec){.tv_sec = sx.stx_btime.tv_sec, .tv_nsec = sx.stx_btime.tv_nsec}
-                                   : st.st_ctim;
+    bool born = statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
+                (sx.stx_mask & STATX_BTIME) != 0;
+    struct timespec created =
+        born ? (struct timespec){.tv_sec = sx.stx_btime.tv_sec, .tv_nsec = sx.stx_btime.tv_nsec}
+             : st.st_ctim;
     if (users_by_uid(st.st_uid, &owner) < 0)
         owner.known = false;
     snprintf(number, sizeof(number), "%u", st.st_uid);
@@ -91,7 +97,8 @@ int file_info(const char *path, json_t **ret_info, struct err *err)
     json_object_set_new(info, "size", json_integer(st.st_size));
     json_object_set_new(info, "modified_at", time_json(&st.st_mtim));
     json_object_set_new(info, "created_at", time_json(&created));
-    json_object_set_new(info, "owner", json_string(owner.known && owner.name[0] != '\0' ? owner.name : number));
+    json_object_set_new(info, "owner",
+                        json_string(owner.known && owner.name[0] != '\0' ? owner.name : number));
     json_object_set_new(info, "group", json_string(group));
     json_object_set_new(info, "mode", json_integer(file_mode_to_digits(st.st_mode & 0777)));
     *ret_info = info;

@@ -19,11 +19,12 @@
 #define DEFAULT_MODE 0644
 
 struct upload {
-    int dir_fd;  /* owned; the folder that holds the target */
-    int fd;      /* owned; the temporary file */
-    char *path;  /* owned; as asked, for messages */
-    char *name;  /* owned; last component of the real target */
-    char temp[ID_HEX_LEN + 16]; /* name of the temporary file in dir_fd; "" once renamed or removed */
+    int dir_fd; /* owned; the folder that holds the target */
+    int fd;     /* owned; the temporary file */
+    char *path; /* owned; as asked, for messages */
+    char *name; /* owned; last component of the real target */
+    char temp[ID_HEX_LEN +
+              16];   /* name of the temporary file in dir_fd; "" once renamed or removed */
     uint64_t synced; /* bytes already pushed to the disk: page cache stays bounded */
     uint64_t written;
     /* while the pool commits */
@@ -49,7 +50,8 @@ static int resolve_owner(const struct upload_target *t, uid_t *uid, gid_t *gid, 
     *gid = (gid_t)-1;
     if (t->owner != NULL && t->owner[0] != '\0') {
         if (users_by_name(t->owner, &user) < 0)
-            return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "unknown owner '%.64s'", t->owner);
+            return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "unknown owner '%.64s'",
+                           t->owner);
         *uid = user.uid;
     }
     if (t->group != NULL && t->group[0] != '\0' && users_group_by_name(t->group, gid) < 0)
@@ -113,8 +115,8 @@ static int open_temp(struct upload *u, struct err *err)
 }
 
 /* On the descriptor, before anybody can see the name. Owner first: chown clears set-id bits. */
-static int set_attributes(struct upload *u, const struct upload_target *t, const struct stat *old, bool exists,
-                          struct err *err)
+static int set_attributes(struct upload *u, const struct upload_target *t, const struct stat *old,
+                          bool exists, struct err *err)
 {
     uid_t uid;
     gid_t gid;
@@ -172,7 +174,8 @@ int upload_write(struct upload *u, const void *p, size_t n, struct err *err)
     u->written += n;
     if (u->written - u->synced >= SYNC_STEP) {
         /* Advice only: a file system without it writes back later. */
-        (void)sync_file_range(u->fd, (off64_t)u->synced, (off64_t)(u->written - u->synced), SYNC_FILE_RANGE_WRITE);
+        (void)sync_file_range(u->fd, (off64_t)u->synced, (off64_t)(u->written - u->synced),
+                              SYNC_FILE_RANGE_WRITE);
         u->synced = u->written;
     }
     return 0;
@@ -204,7 +207,8 @@ static void commit_done(void *arg)
     on_done(on_done_arg, result < 0 ? &err : NULL);
 }
 
-void upload_commit(struct upload *u, struct work_pool *pool, void (*on_done)(void *arg, const struct err *err), void *arg)
+void upload_commit(struct upload *u, struct work_pool *pool,
+                   void (*on_done)(void *arg, const struct err *err), void *arg)
 {
     u->on_done = on_done;
     u->arg = arg;

@@ -19,8 +19,10 @@ struct upload_target {
     const char *group; /* name or NULL */
     int mode;          /* permission bits; -1 = keep / default */
 };
-int upload_begin(const struct upload_target *target, struct upload **ret_upload, struct err *err) must_check;
+int upload_begin(const struct upload_target *target, struct upload **ret_upload,
+                 struct err *err) must_check;
 int upload_write(struct upload *u, const void *p, size_t n, struct err *err) must_check;
 /* Commits in the pool and calls on_done (posted, once): err NULL on success. The upload is gone afterwards. */
-void upload_commit(struct upload *u, struct work_pool *pool, void (*on_done)(void *arg, const struct err *err), void *arg);
+void upload_commit(struct upload *u, struct work_pool *pool,
+                   void (*on_done)(void *arg, const struct err *err), void *arg);
 void upload_abort(struct upload *u); /* removes the temporary file; NULL is fine */

@@ -59,7 +59,8 @@ static void cpu_v2(int fd, struct sample *s)
     s->cpu_periods = read_key(fd, "cpu.stat", "nr_periods");
     s->cpu_throttled = read_key(fd, "cpu.stat", "nr_throttled");
     s->cpu_throttled_us = read_key(fd, "cpu.stat", "throttled_usec");
-    if (read_text(fd, "cpu.max", text, sizeof(text)) && cgroup_parse_cpu_max(text, &s->cpu_limit) < 0)
+    if (read_text(fd, "cpu.max", text, sizeof(text)) &&
+        cgroup_parse_cpu_max(text, &s->cpu_limit) < 0)
         s->cpu_limit = 0;
 }
 

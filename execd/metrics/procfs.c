@@ -24,15 +24,16 @@ uint64_t procfs_memory_total(void)
     return kib * 1024;
 }
 
-int procfs_parse_stat(const char *text, uint64_t *ret_utime, uint64_t *ret_stime, uint64_t *ret_threads,
-                      uint64_t *ret_rss_pages)
+int procfs_parse_stat(const char *text, uint64_t *ret_utime, uint64_t *ret_stime,
+                      uint64_t *ret_threads, uint64_t *ret_rss_pages)
 {
     const char *p = strrchr(text, ')'); /* the name may hold anything, parentheses too */
     unsigned long long utime, stime, threads, rss;
 
-    if (p == NULL ||
-        sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %llu %*d %*u %*u %llu",
-               &utime, &stime, &threads, &rss) != 4)
+    if (p == NULL || sscanf(p + 1,
+                            " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d "
+                            "%*d %llu %*d %*u %*u %llu",
+                            &utime, &stime, &threads, &rss) != 4)
         return -EINVAL;
     *ret_utime = utime;
     *ret_stime = stime;

@@ -12,5 +12,5 @@ uint64_t procfs_memory_total(void);
 void procfs_sample_processes(struct sample *s);
 
 /* Pure: fields of one /proc/PID/stat line behind the last ')'. -EINVAL. */
-int procfs_parse_stat(const char *text, uint64_t *ret_utime, uint64_t *ret_stime, uint64_t *ret_threads,
-                      uint64_t *ret_rss_pages) must_check;
+int procfs_parse_stat(const char *text, uint64_t *ret_utime, uint64_t *ret_stime,
+                      uint64_t *ret_threads, uint64_t *ret_rss_pages) must_check;

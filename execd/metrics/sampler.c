@@ -10,9 +10,9 @@
 struct sampler {
     const struct cgroup_dirs *dirs; /* borrowed */
     int min_age_ms;
-    int64_t taken_ns;               /* monotonic time of `current` */
+    int64_t taken_ns; /* monotonic time of `current` */
     struct sample current;
-    uint64_t base_cpu_us;           /* CPU time and instant that percentages count from */
+    uint64_t base_cpu_us; /* CPU time and instant that percentages count from */
     int64_t base_ns;
 };
 
@@ -30,7 +30,8 @@ static void count_cpus(struct sample *s)
 
     s->cpu_count = allowed;
     if (s->cpu_limit > 0 && s->cpu_limit < allowed)
-        s->cpu_count = MAX((unsigned)s->cpu_limit, 1U); /* rounded down, at least one (contracts/execd.md 1.12) */
+        s->cpu_count = MAX((unsigned)s->cpu_limit,
+                           1U); /* rounded down, at least one (contracts/execd.md 1.12) */
 }
 
 static void count_memory(struct sample *s)

@@ -13,14 +13,16 @@ struct sampler;
 
 struct sample {
     int64_t wall_ms;
-    bool from_cgroup;       /* else container-wide numbers from /proc */
-    unsigned cpu_count;     /* whole CPUs usable: quota rounded down, at least 1, at most the affinity mask */
-    double cpu_limit;       /* CPUs by quota; 0 = none */
-    double cpu_used_pct;    /* 0..100 of the usable CPUs */
+    bool from_cgroup; /* else container-wide numbers from /proc */
+    unsigned
+        cpu_count; /* whole CPUs usable: quota rounded down, at least 1, at most the affinity mask */
+    double cpu_limit;    /* CPUs by quota; 0 = none */
+    double cpu_used_pct; /* 0..100 of the usable CPUs */
     uint64_t cpu_user_us, cpu_system_us, cpu_total_us;
     uint64_t cpu_periods, cpu_throttled, cpu_throttled_us;
-    uint64_t mem_limit;     /* 0 = none (then mem_total is the host's) */
-    uint64_t mem_total, mem_used /* working set: usage - inactive file */, mem_usage, mem_peak, mem_cache, mem_rss;
+    uint64_t mem_limit; /* 0 = none (then mem_total is the host's) */
+    uint64_t mem_total, mem_used /* working set: usage - inactive file */, mem_usage, mem_peak,
+        mem_cache, mem_rss;
     uint64_t oom_events, oom_kills;
     uint64_t pids, pids_max, threads;
     uint64_t io_read_bytes, io_write_bytes, io_reads, io_writes;
@@ -28,9 +30,17 @@ struct sample {
     double cpu_some_avg10, mem_some_avg10, io_some_avg10;
     unsigned has; /* bits of enum sample_has: which families the kernel gave */
 };
-enum sample_has { SAMPLE_CPU = 1, SAMPLE_MEMORY = 2, SAMPLE_PIDS = 4, SAMPLE_IO = 8, SAMPLE_OOM = 16 };
+enum sample_has {
+    SAMPLE_CPU = 1,
+    SAMPLE_MEMORY = 2,
+    SAMPLE_PIDS = 4,
+    SAMPLE_IO = 8,
+    SAMPLE_OOM = 16
+};
 
 /* dirs is borrowed and may have all fields -1. */
-int sampler_new(const struct cgroup_dirs *dirs, int min_age_ms, struct sampler **ret_sampler) must_check;
+int sampler_new(const struct cgroup_dirs *dirs, int min_age_ms,
+                struct sampler **ret_sampler) must_check;
 void sampler_free(struct sampler *s);
-const struct sample *sampler_get(struct sampler *s); /* fresh enough; borrowed until the next call */
+const struct sample *
+sampler_get(struct sampler *s); /* fresh enough; borrowed until the next call */

@@ -13,8 +13,8 @@ enum event_type {
 };
 
 struct event_row {
-    const char *wire; /* value of "type" */
-    const char *key;  /* key of the payload */
+    const char *wire;   /* value of "type" */
+    const char *key;    /* key of the payload */
     bool payload_first; /* before "timestamp" */
     bool terminal;
 };

@@ -14,7 +14,7 @@ struct api {
     struct http_server *server;
     bool has_key;
     uint8_t key_sha256[SHA256_LEN];
-    const char *public_host;     /* NULL: endpoints are named by the Host header */
+    const char *public_host;    /* NULL: endpoints are named by the Host header */
     uint64_t client_creates[2]; /* reported by clients: [success] */
     uint64_t client_create_ms;
     int64_t started_wall_ms;

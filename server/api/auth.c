@@ -48,7 +48,8 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     const char *key = presented_key(req);
     if (key == NULL)
         return err_set(err, ERR_MISSING_API_KEY, EACCES,
-                       "Authentication credentials are missing. Provide API key via OPEN-SANDBOX-API-KEY header.");
+                       "Authentication credentials are missing. Provide API key via "
+                       "OPEN-SANDBOX-API-KEY header.");
     if (!key_matches(api, key))
         return err_set(err, ERR_INVALID_API_KEY, EACCES,
                        "Authentication credentials are invalid. Check your API key and try again.");

@@ -40,7 +40,8 @@ struct create_body {
 };
 
 static const struct jfield image_fields[] = {
-    JFIELD(struct image_body, uri, JFIELD_STRING, .flags = JFIELD_REQUIRED, .min = 1, .max = IMAGE_REF_MAX),
+    JFIELD(struct image_body, uri, JFIELD_STRING, .flags = JFIELD_REQUIRED, .min = 1,
+           .max = IMAGE_REF_MAX),
     JFIELD(struct image_body, auth, JFIELD_RAW),
 };
 
@@ -50,20 +51,25 @@ static const struct jfield platform_fields[] = {
 };
 
 #define BODY(wire, member, kind_, ...)                                                             \
-    {.name = (wire), .kind = (kind_), .offset = offsetof(struct create_body, member), __VA_ARGS__}
+    {                                                                                              \
+        .name = (wire), .kind = (kind_), .offset = offsetof(struct create_body, member),           \
+        __VA_ARGS__                                                                                \
+    }
 
 static const struct jfield create_fields[] = {
     BODY("image", image, JFIELD_OBJECT, .has_offset = offsetof(struct create_body, has_image),
          .sub = image_fields, .n_sub = ARRAY_LEN(image_fields)),
     BODY("snapshotId", snapshot_id, JFIELD_STRING, .alias = "snapshot_id", .max = 128),
     BODY("templateId", template_id, JFIELD_STRING, .alias = "template_id", .max = 128),
-    BODY("platform", platform, JFIELD_OBJECT, .has_offset = offsetof(struct create_body, has_platform),
-         .sub = platform_fields, .n_sub = ARRAY_LEN(platform_fields)),
+    BODY("platform", platform, JFIELD_OBJECT,
+         .has_offset = offsetof(struct create_body, has_platform), .sub = platform_fields,
+         .n_sub = ARRAY_LEN(platform_fields)),
     BODY("timeout", timeout, JFIELD_I64, .has_offset = offsetof(struct create_body, has_timeout),
          .min = TIMEOUT_MIN_S, .max = TIMEOUT_MAX_S),
     BODY("resourceLimits", resource_limits, JFIELD_MAP, .alias = "resource_limits",
          .has_offset = offsetof(struct create_body, has_limits), .max = 16),
-    BODY("resourceRequests", resource_requests, JFIELD_MAP, .alias = "resource_requests", .max = 16),
+    BODY("resourceRequests", resource_requests, JFIELD_MAP, .alias = "resource_requests",
+         .max = 16),
     BODY("env", env, JFIELD_MAP, .max = 1024),
     BODY("metadata", metadata, JFIELD_MAP, .max = LABELS_MAX),
     BODY("entrypoint", entrypoint, JFIELD_STRINGS, .max = 1024),
@@ -95,18 +101,25 @@ static int check_unsupported(const struct create_body *b, struct err *err)
     if (!is_blank(b->template_id))
         return REFUSE(ERR_INVALID_ENTRYPOINT, "templateId: templates need the kubernetes runtime");
     for (size_t i = 0; i < b->extensions.n; i++) {
-        if (strcmp(b->extensions.items[i].key, "poolRef") == 0 && !is_blank(b->extensions.items[i].value))
-            return REFUSE(ERR_UNSUPPORTED_POOL_REF, "extensions.poolRef: pools need the kubernetes runtime");
+        if (strcmp(b->extensions.items[i].key, "poolRef") == 0 &&
+            !is_blank(b->extensions.items[i].value))
+            return REFUSE(ERR_UNSUPPORTED_POOL_REF,
+                          "extensions.poolRef: pools need the kubernetes runtime");
     }
     if (!is_blank(b->snapshot_id))
-        return REFUSE(ERR_SNAPSHOT_NOT_IMPLEMENTED, "snapshotId: the native runtime has no snapshots");
+        return REFUSE(ERR_SNAPSHOT_NOT_IMPLEMENTED,
+                      "snapshotId: the native runtime has no snapshots");
     if (asks_something(b->network_policy))
         return REFUSE(ERR_INVALID_PARAMETER,
-                      "networkPolicy: native sandboxes have no network beyond their own loopback, so no policy can be applied");
-    if (b->credential_proxy != NULL && json_is_true(json_object_get(b->credential_proxy, "enabled")))
-        return REFUSE(ERR_INVALID_PARAMETER, "credentialProxy: not available in the native runtime");
+                      "networkPolicy: native sandboxes have no network beyond their own loopback, "
+                      "so no policy can be applied");
+    if (b->credential_proxy != NULL &&
+        json_is_true(json_object_get(b->credential_proxy, "enabled")))
+        return REFUSE(ERR_INVALID_PARAMETER,
+                      "credentialProxy: not available in the native runtime");
     if (b->secure_access)
-        return REFUSE(ERR_INVALID_PARAMETER, "secureAccess: needs an ingress gateway (kubernetes runtime)");
+        return REFUSE(ERR_INVALID_PARAMETER,
+                      "secureAccess: needs an ingress gateway (kubernetes runtime)");
     if (asks_something(b->volumes))
         return REFUSE(ERR_VOLUME_UNSUPPORTED, "volumes: the native runtime mounts no volumes");
     if (asks_something(b->lifecycle))
@@ -119,10 +132,12 @@ static int check_platform(const struct platform_body *p, struct err *err)
     struct utsname uts;
 
     if (strcasecmp(p->os, "linux") != 0)
-        return REFUSE(ERR_INVALID_PARAMETER, "platform.os: '%.32s' is not available, only linux", p->os);
+        return REFUSE(ERR_INVALID_PARAMETER, "platform.os: '%.32s' is not available, only linux",
+                      p->os);
     bool amd = strcasecmp(p->arch, "amd64") == 0, arm = strcasecmp(p->arch, "arm64") == 0;
     if ((!amd && !arm) || uname(&uts) < 0 || strcmp(uts.machine, amd ? "x86_64" : "aarch64") != 0)
-        return REFUSE(ERR_INVALID_PARAMETER, "platform.arch: '%.32s' cannot run on this host", p->arch);
+        return REFUSE(ERR_INVALID_PARAMETER, "platform.arch: '%.32s' cannot run on this host",
+                      p->arch);
     return 0;
 }
 
@@ -138,22 +153,31 @@ static int decode_limit(const struct jpair *limit, struct sandbox_spec *spec, st
         rc = str_to_u64(limit->value, &spec->pids);
     else
         return REFUSE(ERR_LIMIT_UNAVAILABLE,
-                      "resourceLimits.%.64s: this runtime limits only cpu, memory and pids", limit->key);
+                      "resourceLimits.%.64s: this runtime limits only cpu, memory and pids",
+                      limit->key);
     bool zero = (strcmp(limit->key, "memory") == 0 && spec->memory_bytes == 0) ||
                 (strcmp(limit->key, "pids") == 0 && spec->pids == 0);
     if (rc < 0 || zero)
-        return REFUSE(ERR_INVALID_PARAMETER,
-                      "Invalid resourceLimits.%s: '%.64s'; must resolve to a positive resource limit.",
-                      limit->key, limit->value);
+        return REFUSE(
+            ERR_INVALID_PARAMETER,
+            "Invalid resourceLimits.%s: '%.64s'; must resolve to a positive resource limit.",
+            limit->key, limit->value);
     return 0;
 }
 
 static int env_key_check(const char *key, struct err *err)
 {
-    static const char *const egress[] = {
-        "LOG_LEVEL", "DNS_UPSTREAM_TIMEOUT", "DENY_WEBHOOK", "METRICS_EXTRA_ATTRS", "MITMPROXY_SSL_INSECURE",
-        "MITMPROXY_TRANSPARENT", "MITMPROXY_EXTRA_PORTS", "CREDENTIAL_VAULT_REQUIRE_TLS",
-        "CREDENTIAL_VAULT_REQUIRE_SCOPED_MATCH", "CREDENTIAL_VAULT_TRUSTED_PROXY_CIDRS", "POLICY_FILE"};
+    static const char *const egress[] = {"LOG_LEVEL",
+                                         "DNS_UPSTREAM_TIMEOUT",
+                                         "DENY_WEBHOOK",
+                                         "METRICS_EXTRA_ATTRS",
+                                         "MITMPROXY_SSL_INSECURE",
+                                         "MITMPROXY_TRANSPARENT",
+                                         "MITMPROXY_EXTRA_PORTS",
+                                         "CREDENTIAL_VAULT_REQUIRE_TLS",
+                                         "CREDENTIAL_VAULT_REQUIRE_SCOPED_MATCH",
+                                         "CREDENTIAL_VAULT_TRUSTED_PROXY_CIDRS",
+                                         "POLICY_FILE"};
 
     if (key[0] == '\0' || strchr(key, '=') != NULL)
         return REFUSE(ERR_VALIDATION, "env: '%.64s' is no variable name", key);
@@ -204,8 +228,10 @@ static int check_renew_extension(const struct jmap *extensions, struct err *err)
         const struct jpair *x = &extensions->items[i];
         if (strcmp(x->key, "access.renew.extend.seconds") == 0 &&
             (str_to_u64(x->value, &seconds) < 0 || seconds < 300 || seconds > 86400))
-            return REFUSE(ERR_INVALID_PARAMETER,
-                          "extensions.access.renew.extend.seconds: expected 300..86400, got '%.32s'", x->value);
+            return REFUSE(
+                ERR_INVALID_PARAMETER,
+                "extensions.access.renew.extend.seconds: expected 300..86400, got '%.32s'",
+                x->value);
     }
     return 0;
 }
@@ -235,8 +261,8 @@ int create_request_decode(struct slice body, struct arena *arena, struct sandbox
     struct create_body b;
     cleanup_json json_t *doc = NULL;
 
-    int rc = jfield_decode_text(create_fields, ARRAY_LEN(create_fields), body.ptr, body.len, false, &b,
-                                arena, ERR_VALIDATION, &doc, err);
+    int rc = jfield_decode_text(create_fields, ARRAY_LEN(create_fields), body.ptr, body.len, false,
+                                &b, arena, ERR_VALIDATION, &doc, err);
     if (rc < 0)
         return rc;
     if (!b.has_image && is_blank(b.snapshot_id) && is_blank(b.template_id))
@@ -246,7 +272,9 @@ int create_request_decode(struct slice body, struct arena *arena, struct sandbox
     if (b.has_image && is_blank(b.image.uri))
         return REFUSE(ERR_VALIDATION, "image.uri: blank");
     if (!b.has_limits && is_blank(b.template_id))
-        return REFUSE(ERR_VALIDATION, "resourceLimits: required (for example {\"cpu\":\"1\",\"memory\":\"512Mi\"})");
+        return REFUSE(
+            ERR_VALIDATION,
+            "resourceLimits: required (for example {\"cpu\":\"1\",\"memory\":\"512Mi\"})");
     *ret_spec = (struct sandbox_spec){.image = b.image.uri};
     rc = check_values(&b, ret_spec, err);
     ret_spec->entrypoint = b.entrypoint;

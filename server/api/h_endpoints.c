@@ -41,16 +41,18 @@ enum http_result h_endpoint(struct http_req *req, void *app)
         return http_resp_fail(req, ERR_INVALID_PORT, "port '%.16s' is not a number from 1 to 65535",
                               http_req_param(req, "port"));
     if (http_req_query(req, "expires", 0) != NULL)
-        return http_resp_fail(req, ERR_API_NOT_SUPPORTED, "signed endpoints need an ingress gateway (kubernetes runtime)");
+        return http_resp_fail(req, ERR_API_NOT_SUPPORTED,
+                              "signed endpoints need an ingress gateway (kubernetes runtime)");
     if (sb == NULL)
         return h_no_sandbox(req, id);
     if (host == NULL || !host_is_sane(host))
-        return http_resp_fail(req, ERR_BAD_REQUEST, "the Host header is needed to name the endpoint");
+        return http_resp_fail(req, ERR_BAD_REQUEST,
+                              "the Host header is needed to name the endpoint");
     const char *endpoint = arena_printf(http_req_arena(req), "%s%s/sandboxes/%s/proxy/%u", host,
                                         v1 ? "/v1" : "", sb->id, port);
     lifecycle_token(api->lifecycle, sb, token);
-    json_t *json = json_pack("{s:s, s:{s:s}}", "endpoint", endpoint, "headers",
-                             "X-EXECD-ACCESS-TOKEN", token);
+    json_t *json =
+        json_pack("{s:s, s:{s:s}}", "endpoint", endpoint, "headers", "X-EXECD-ACCESS-TOKEN", token);
     explicit_bzero(token, sizeof(token));
     return http_resp_json(req, 200, json);
 }

@@ -6,7 +6,8 @@
 #include "server/api/ports.h"
 
 /* Never passed on: our own key, and what upstream withholds from sandboxes (contracts/server.md 1.11). */
-static const char *const dropped_fields[] = {"OPEN-SANDBOX-API-KEY", "Authorization", "Cookie", NULL};
+static const char *const dropped_fields[] = {"OPEN-SANDBOX-API-KEY", "Authorization", "Cookie",
+                                             NULL};
 
 /* What execd sees: its own API for its own port, else its /proxy route (contracts/execd.md 1.13). */
 static const char *backend_path(struct http_req *req, uint16_t port)
@@ -38,9 +39,11 @@ enum http_result h_proxy(struct http_req *req, void *app)
                               http_req_param(req, "port"));
     if (sb->state != SANDBOX_RUNNING)
         return http_resp_fail(req, ERR_SANDBOX_NOT_RUNNING, "Sandbox %s is %s: %s", sb->id,
-                              sandbox_state_name(sb->state), sb->message != NULL ? sb->message : "");
+                              sandbox_state_name(sb->state),
+                              sb->message != NULL ? sb->message : "");
     if (lifecycle_execd_target(api->lifecycle, sb, &target, http_req_arena(req)) < 0)
-        return http_resp_fail(req, ERR_BACKEND_CONNECTION_FAILED, "Sandbox %s has no address", sb->id);
+        return http_resp_fail(req, ERR_BACKEND_CONNECTION_FAILED, "Sandbox %s has no address",
+                              sb->id);
 
     /* Whoever holds the server's key may do in the sandbox what its token allows. */
     const char *const with_token[][2] = {{"X-EXECD-ACCESS-TOKEN", token}, {NULL, NULL}};
@@ -51,9 +54,9 @@ enum http_result h_proxy(struct http_req *req, void *app)
         .target = backend_path(req, port),
         .drop = dropped_fields,
         .add = vouch ? with_token : NULL,
-        .location_prefix = arena_printf(http_req_arena(req), "%s/sandboxes/%s/proxy/%u",
-                                        strncmp(http_req_raw_path(req), "/v1/", 4) == 0 ? "/v1" : "",
-                                        sb->id, port),
+        .location_prefix = arena_printf(
+            http_req_arena(req), "%s/sandboxes/%s/proxy/%u",
+            strncmp(http_req_raw_path(req), "/v1/", 4) == 0 ? "/v1" : "", sb->id, port),
         .forwarded = true,
     };
     enum http_result result = relay_start(req, &target, &options);

@@ -55,7 +55,8 @@ static void on_created(void *arg, const struct sandbox *sb, const struct err *er
     if (err != NULL)
         (void)http_resp_error(req, err);
     else if (sb == NULL)
-        (void)http_resp_fail(req, ERR_SANDBOX_START_FAILED, "the sandbox was deleted while it was being created");
+        (void)http_resp_fail(req, ERR_SANDBOX_START_FAILED,
+                             "the sandbox was deleted while it was being created");
     else
         (void)http_resp_json(req, 202, view_sandbox(sb, false));
 }
@@ -89,10 +90,12 @@ enum http_result h_sandbox_list(struct http_req *req, void *app)
     for (size_t i = 0; i < page.n; i++)
         json_array_append_new(items, view_sandbox(page.items[i], true));
     size_t pages = (page.total + filter.page_size - 1) / filter.page_size;
-    json_t *pagination = json_pack("{s:i, s:i, s:I, s:I, s:b}", "page", (int)filter.page, "pageSize",
-                                   (int)filter.page_size, "totalItems", (json_int_t)page.total,
-                                   "totalPages", (json_int_t)pages, "hasNextPage", filter.page < pages);
-    return http_resp_json(req, 200, json_pack("{s:o, s:o}", "items", items, "pagination", pagination));
+    json_t *pagination =
+        json_pack("{s:i, s:i, s:I, s:I, s:b}", "page", (int)filter.page, "pageSize",
+                  (int)filter.page_size, "totalItems", (json_int_t)page.total, "totalPages",
+                  (json_int_t)pages, "hasNextPage", filter.page < pages);
+    return http_resp_json(req, 200,
+                          json_pack("{s:o, s:o}", "items", items, "pagination", pagination));
 }
 
 enum http_result h_sandbox_get(struct http_req *req, void *app)
@@ -156,7 +159,9 @@ enum http_result h_sandbox_renew(struct http_req *req, void *app)
     if (value == NULL)
         value = json_object_get(doc, "expires_at");
     if (value == NULL || decode_instant(value, &expires_us) < 0)
-        return http_resp_fail(req, ERR_VALIDATION, "expiresAt: an RFC 3339 time such as 2027-01-31T12:00:00Z is required");
+        return http_resp_fail(
+            req, ERR_VALIDATION,
+            "expiresAt: an RFC 3339 time such as 2027-01-31T12:00:00Z is required");
     if (lifecycle_renew(api->lifecycle, id, expires_us, &err) < 0)
         return http_resp_error(req, &err);
     clock_format_us(expires_us, text);

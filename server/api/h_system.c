@@ -41,11 +41,15 @@ struct client_event {
 };
 
 #define EVENT_FIELD(wire, member, kind_, ...)                                                      \
-    {.name = (wire), .kind = (kind_), .offset = offsetof(struct client_event, member), __VA_ARGS__}
+    {                                                                                              \
+        .name = (wire), .kind = (kind_), .offset = offsetof(struct client_event, member),          \
+        __VA_ARGS__                                                                                \
+    }
 
 static const struct jfield client_event_fields[] = {
     EVENT_FIELD("eventType", type, JFIELD_STRING, .flags = JFIELD_REQUIRED, .min = 1, .max = 64),
-    EVENT_FIELD("createDurationMs", duration_ms, JFIELD_I64, .flags = JFIELD_REQUIRED, .max = INT64_MAX),
+    EVENT_FIELD("createDurationMs", duration_ms, JFIELD_I64, .flags = JFIELD_REQUIRED,
+                .max = INT64_MAX),
     EVENT_FIELD("success", success, JFIELD_BOOL, .flags = JFIELD_REQUIRED),
     EVENT_FIELD("sandboxId", sandbox_id, JFIELD_STRING, .max = 128),
     EVENT_FIELD("image", image, JFIELD_STRING, .max = 512),
@@ -58,8 +62,8 @@ enum http_result h_client_event(struct http_req *req, void *app)
     struct slice body = http_req_body(req);
     struct err err = {0};
 
-    if (jfield_decode_text(client_event_fields, ARRAY_LEN(client_event_fields), body.ptr, body.len, false,
-                           &event, http_req_arena(req), ERR_VALIDATION, NULL, &err) < 0)
+    if (jfield_decode_text(client_event_fields, ARRAY_LEN(client_event_fields), body.ptr, body.len,
+                           false, &event, http_req_arena(req), ERR_VALIDATION, NULL, &err) < 0)
         return http_resp_error(req, &err);
     if (strcmp(event.type, "sandbox.create") != 0)
         return http_resp_fail(req, ERR_VALIDATION, "eventType: expected 'sandbox.create'");
@@ -75,21 +79,23 @@ static void one(struct strbuf *out, enum metric_format f, const char *name, enum
     metric_sample(out, f, name, kind, value, NULL);
 }
 
-static void sandbox_metrics(struct strbuf *out, enum metric_format f, const struct lifecycle_counts *c)
+static void sandbox_metrics(struct strbuf *out, enum metric_format f,
+                            const struct lifecycle_counts *c)
 {
     metric_family(out, f, "execd_server_sandboxes", METRIC_GAUGE, NULL, "Sandboxes by state.");
     for (unsigned s = 0; s < SANDBOX_STATE_MAX; s++)
         metric_sample(out, f, "execd_server_sandboxes", METRIC_GAUGE, c->by_state[s], "state",
                       sandbox_state_name((enum sandbox_state)s), NULL);
-    one(out, f, "execd_server_sandboxes_created", METRIC_COUNTER, NULL, "Sandboxes created.", (double)c->created);
-    one(out, f, "execd_server_sandbox_creates_failed", METRIC_COUNTER, NULL, "Creations that failed.",
-        (double)c->create_failed);
-    one(out, f, "execd_server_sandboxes_removed", METRIC_COUNTER, NULL, "Sandboxes removed, for any reason.",
-        (double)c->deleted);
-    one(out, f, "execd_server_sandboxes_expired", METRIC_COUNTER, NULL, "Sandboxes whose lifetime ran out.",
-        (double)c->expired);
-    one(out, f, "execd_server_sandboxes_exited", METRIC_COUNTER, NULL, "Sandboxes that ended by themselves.",
-        (double)c->exited);
+    one(out, f, "execd_server_sandboxes_created", METRIC_COUNTER, NULL, "Sandboxes created.",
+        (double)c->created);
+    one(out, f, "execd_server_sandbox_creates_failed", METRIC_COUNTER, NULL,
+        "Creations that failed.", (double)c->create_failed);
+    one(out, f, "execd_server_sandboxes_removed", METRIC_COUNTER, NULL,
+        "Sandboxes removed, for any reason.", (double)c->deleted);
+    one(out, f, "execd_server_sandboxes_expired", METRIC_COUNTER, NULL,
+        "Sandboxes whose lifetime ran out.", (double)c->expired);
+    one(out, f, "execd_server_sandboxes_exited", METRIC_COUNTER, NULL,
+        "Sandboxes that ended by themselves.", (double)c->exited);
     one(out, f, "execd_server_last_create_seconds", METRIC_GAUGE, "seconds",
         "Time the latest creation took.", (double)c->last_create_us / 1e6);
 }
@@ -99,17 +105,20 @@ static void http_metrics(struct strbuf *out, enum metric_format f, const struct 
     struct http_server_stats s;
 
     http_server_get_stats(api->server, &s);
-    one(out, f, "execd_server_http_requests", METRIC_COUNTER, NULL, "Requests answered.", (double)s.requests);
-    one(out, f, "execd_server_http_connections_accepted", METRIC_COUNTER, NULL, "Connections accepted.",
-        (double)s.accepted);
-    one(out, f, "execd_server_http_connections", METRIC_GAUGE, NULL, "Open connections.", s.open_conns);
-    one(out, f, "execd_server_http_active_requests", METRIC_GAUGE, NULL, "Requests under way.", s.active_requests);
+    one(out, f, "execd_server_http_requests", METRIC_COUNTER, NULL, "Requests answered.",
+        (double)s.requests);
+    one(out, f, "execd_server_http_connections_accepted", METRIC_COUNTER, NULL,
+        "Connections accepted.", (double)s.accepted);
+    one(out, f, "execd_server_http_connections", METRIC_GAUGE, NULL, "Open connections.",
+        s.open_conns);
+    one(out, f, "execd_server_http_active_requests", METRIC_GAUGE, NULL, "Requests under way.",
+        s.active_requests);
     metric_family(out, f, "execd_server_client_creates", METRIC_COUNTER, NULL,
                   "Creations as clients reported them.");
-    metric_sample(out, f, "execd_server_client_creates", METRIC_COUNTER, (double)api->client_creates[true],
-                  "success", "true", NULL);
-    metric_sample(out, f, "execd_server_client_creates", METRIC_COUNTER, (double)api->client_creates[false],
-                  "success", "false", NULL);
+    metric_sample(out, f, "execd_server_client_creates", METRIC_COUNTER,
+                  (double)api->client_creates[true], "success", "true", NULL);
+    metric_sample(out, f, "execd_server_client_creates", METRIC_COUNTER,
+                  (double)api->client_creates[false], "success", "false", NULL);
     one(out, f, "execd_server_client_create_seconds", METRIC_COUNTER, "seconds",
         "Time of creations as clients reported it, summed.", (double)api->client_create_ms / 1e3);
 }
@@ -126,8 +135,8 @@ enum http_result h_metrics(struct http_req *req, void *app)
     lifecycle_counts(api->lifecycle, &counts);
     metric_family(&out, f, "execd_server_build", METRIC_INFO, NULL, "Version of the server.");
     metric_sample(&out, f, "execd_server_build", METRIC_INFO, 1, "version", version_text(), NULL);
-    one(&out, f, "execd_server_start_time_seconds", METRIC_GAUGE, "seconds", "When the server started (Unix time).",
-        (double)api->started_wall_ms / 1e3);
+    one(&out, f, "execd_server_start_time_seconds", METRIC_GAUGE, "seconds",
+        "When the server started (Unix time).", (double)api->started_wall_ms / 1e3);
     sandbox_metrics(&out, f, &counts);
     http_metrics(&out, f, api);
     metric_end(&out, f);

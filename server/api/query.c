@@ -22,7 +22,8 @@ static int decode_number(struct http_req *req, const char *key, unsigned max, un
     if (text == NULL)
         return 0;
     if (str_to_u64(text, &parsed) < 0 || parsed < 1 || parsed > max)
-        return err_set(err, ERR_VALIDATION, EINVAL, "%s: expected 1..%u, got '%.32s'", key, max, text);
+        return err_set(err, ERR_VALIDATION, EINVAL, "%s: expected 1..%u, got '%.32s'", key, max,
+                       text);
     *value = (unsigned)parsed;
     return 0;
 }
@@ -55,11 +56,13 @@ static int decode_metadata(struct http_req *req, struct jmap *ret, struct err *e
         const char *eq = memchr(p, '=', (size_t)(end - p));
         if (eq == NULL || ret->n == LABELS_MAX)
             return err_set(err, ERR_INVALID_METADATA_FORMAT, EINVAL,
-                           "metadata: expected key=value pairs joined by '&' (at most %d)", LABELS_MAX);
+                           "metadata: expected key=value pairs joined by '&' (at most %d)",
+                           LABELS_MAX);
         const char *key = uri_decode_query(arena, p, (size_t)(eq - p));
         const char *value = uri_decode_query(arena, eq + 1, (size_t)(end - eq - 1));
         if (key == NULL || value == NULL)
-            return err_set(err, ERR_INVALID_METADATA_FORMAT, EINVAL, "metadata: a pair is badly encoded");
+            return err_set(err, ERR_INVALID_METADATA_FORMAT, EINVAL,
+                           "metadata: a pair is badly encoded");
         ret->items[ret->n++] = (struct jpair){key, value};
         p = *end == '&' ? end + 1 : NULL;
     }
@@ -78,7 +81,8 @@ int query_decode_filter(struct http_req *req, struct lifecycle_filter *f, struct
     return rc;
 }
 
-int query_decode_patch(struct http_req *req, struct jpair **ret_changes, size_t *ret_n, struct err *err)
+int query_decode_patch(struct http_req *req, struct jpair **ret_changes, size_t *ret_n,
+                       struct err *err)
 {
     struct slice body = http_req_body(req);
     struct arena *arena = http_req_arena(req);
@@ -91,11 +95,13 @@ int query_decode_patch(struct http_req *req, struct jpair **ret_changes, size_t 
     if (rc < 0)
         return rc;
     if (!json_is_object(doc))
-        return err_set(err, ERR_VALIDATION, EINVAL, "expected an object of strings (null deletes a key)");
+        return err_set(err, ERR_VALIDATION, EINVAL,
+                       "expected an object of strings (null deletes a key)");
     struct jpair *changes = arena_alloc(arena, sizeof(*changes) * (json_object_size(doc) + 1));
     if (changes == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the patch");
-    json_object_foreach (doc, key, value) {
+    json_object_foreach(doc, key, value)
+    {
         if (!json_is_string(value) && !json_is_null(value))
             return err_set(err, ERR_VALIDATION, EINVAL, "%.80s: expected a string or null", key);
         const char *text = json_string_value(value);

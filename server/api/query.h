@@ -7,6 +7,8 @@
 #include "proto/http/req.h"
 #include "server/service/lifecycle.h"
 
-int query_decode_filter(struct http_req *req, struct lifecycle_filter *ret_filter, struct err *err) must_check;
+int query_decode_filter(struct http_req *req, struct lifecycle_filter *ret_filter,
+                        struct err *err) must_check;
 /* A flat object of strings and nulls; NULL values mean "delete the key". */
-int query_decode_patch(struct http_req *req, struct jpair **ret_changes, size_t *ret_n, struct err *err) must_check;
+int query_decode_patch(struct http_req *req, struct jpair **ret_changes, size_t *ret_n,
+                       struct err *err) must_check;

@@ -5,7 +5,10 @@
 
 /* Each row once: under "/" and under "/v1" (contracts/server.md 0.1). */
 #define BOTH(m, p, a, b, max, h, d)                                                                \
-    {m, p, a, b, max, h, d}, { m, "/v1" p, a, b, max, h, d }
+    {m, p, a, b, max, h, d},                                                                       \
+    {                                                                                              \
+        m, "/v1" p, a, b, max, h, d                                                                \
+    }
 
 const struct route api_routes[] = {
     {"GET", "/health", AUTH_OPEN, BODY_NONE, 0, h_health, "Liveness of the server"},
@@ -14,22 +17,28 @@ const struct route api_routes[] = {
     BOTH("POST", "/metrics/events", AUTH_REQUIRED, BODY_COLLECTED, BODY_SMALL, h_client_event,
          "Take a creation time measured by a client"),
 
-    BOTH("POST", "/sandboxes", AUTH_REQUIRED, BODY_COLLECTED, BODY_CREATE, h_sandbox_create, "Create a sandbox"),
+    BOTH("POST", "/sandboxes", AUTH_REQUIRED, BODY_COLLECTED, BODY_CREATE, h_sandbox_create,
+         "Create a sandbox"),
     BOTH("GET", "/sandboxes", AUTH_REQUIRED, BODY_NONE, 0, h_sandbox_list, "List sandboxes"),
     BOTH("GET", "/sandboxes/:id", AUTH_REQUIRED, BODY_NONE, 0, h_sandbox_get, "Get a sandbox"),
-    BOTH("DELETE", "/sandboxes/:id", AUTH_REQUIRED, BODY_NONE, 0, h_sandbox_delete, "Delete a sandbox"),
-    BOTH("PATCH", "/sandboxes/:id/metadata", AUTH_REQUIRED, BODY_COLLECTED, BODY_SMALL, h_sandbox_patch,
-         "Merge metadata"),
-    BOTH("POST", "/sandboxes/:id/renew-expiration", AUTH_REQUIRED, BODY_COLLECTED, BODY_SMALL, h_sandbox_renew,
-         "Set a new expiration"),
+    BOTH("DELETE", "/sandboxes/:id", AUTH_REQUIRED, BODY_NONE, 0, h_sandbox_delete,
+         "Delete a sandbox"),
+    BOTH("PATCH", "/sandboxes/:id/metadata", AUTH_REQUIRED, BODY_COLLECTED, BODY_SMALL,
+         h_sandbox_patch, "Merge metadata"),
+    BOTH("POST", "/sandboxes/:id/renew-expiration", AUTH_REQUIRED, BODY_COLLECTED, BODY_SMALL,
+         h_sandbox_renew, "Set a new expiration"),
     BOTH("GET", "/sandboxes/:id/endpoints/:port", AUTH_REQUIRED, BODY_NONE, 0, h_endpoint,
          "Address of a port of a sandbox"),
-    BOTH("*", "/sandboxes/:id/proxy/:port", AUTH_REQUIRED, BODY_STREAMED, 0, h_proxy, "Proxy to a port of a sandbox"),
+    BOTH("*", "/sandboxes/:id/proxy/:port", AUTH_REQUIRED, BODY_STREAMED, 0, h_proxy,
+         "Proxy to a port of a sandbox"),
     BOTH("*", "/sandboxes/:id/proxy/:port/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, h_proxy,
          "Proxy to a path on a port of a sandbox"),
 
-    BOTH("POST", "/sandboxes/:id/snapshots", AUTH_REQUIRED, BODY_NONE, 0, h_snapshots, "Snapshots: not in this runtime"),
-    BOTH("*", "/templates", AUTH_REQUIRED, BODY_NONE, 0, h_templates, "Templates: not in this runtime"),
-    BOTH("*", "/templates/:id", AUTH_REQUIRED, BODY_NONE, 0, h_templates, "One template: not in this runtime"),
+    BOTH("POST", "/sandboxes/:id/snapshots", AUTH_REQUIRED, BODY_NONE, 0, h_snapshots,
+         "Snapshots: not in this runtime"),
+    BOTH("*", "/templates", AUTH_REQUIRED, BODY_NONE, 0, h_templates,
+         "Templates: not in this runtime"),
+    BOTH("*", "/templates/:id", AUTH_REQUIRED, BODY_NONE, 0, h_templates,
+         "One template: not in this runtime"),
 };
 const size_t api_n_routes = ARRAY_LEN(api_routes);

@@ -79,7 +79,8 @@ static int image_build(const char *store, const char *dir, const char *name, str
             return fail(&err);
         }
         if (run_recipe(dir, out) < 0) {
-            (void)err_set(&err, 0, ECANCELED, "the recipe in '%s' failed (see above); its output is in '%s'", dir, out);
+            (void)err_set(&err, 0, ECANCELED,
+                          "the recipe in '%s' failed (see above); its output is in '%s'", dir, out);
             return fail(&err);
         }
     }
@@ -92,7 +93,8 @@ static int image_build(const char *store, const char *dir, const char *name, str
 static int usage(void)
 {
     fputs("usage: execd-server image ls\n"
-          "       execd-server image build DIR [NAME]   DIR: a recipe, or a folder with rootfs.tar and config.json\n"
+          "       execd-server image build DIR [NAME]   DIR: a recipe, or a folder with rootfs.tar "
+          "and config.json\n"
           "       execd-server image rm NAME\n",
           stderr);
     return 2;
@@ -114,7 +116,9 @@ int cli_image(struct config *config, int argc, char *const *argv)
         code = image_ls(store, &arena);
     } else if ((argc == 2 || argc == 3) && strcmp(argv[0], "build") == 0) {
         char cleaned[4096];
-        const char *name = argc == 3 ? argv[2] : path_clean(argv[1], cleaned) == 0 ? path_basename(cleaned) : argv[1];
+        const char *name = argc == 3                           ? argv[2]
+                           : path_clean(argv[1], cleaned) == 0 ? path_basename(cleaned)
+                                                               : argv[1];
         code = image_build(store, argv[1], name, &arena);
     } else if (argc == 2 && strcmp(argv[0], "rm") == 0) {
         code = images_remove(store, argv[1], &err) < 0 ? fail(&err) : 0;

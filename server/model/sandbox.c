@@ -4,8 +4,8 @@
 #include <strings.h>
 
 static const char *const state_names[SANDBOX_STATE_MAX] = {
-    [SANDBOX_PENDING] = "Pending",   [SANDBOX_RUNNING] = "Running",
-    [SANDBOX_PAUSED] = "Paused",     [SANDBOX_STOPPING] = "Stopping",
+    [SANDBOX_PENDING] = "Pending",       [SANDBOX_RUNNING] = "Running",
+    [SANDBOX_PAUSED] = "Paused",         [SANDBOX_STOPPING] = "Stopping",
     [SANDBOX_TERMINATED] = "Terminated", [SANDBOX_FAILED] = "Failed",
 };
 
@@ -40,10 +40,10 @@ static const unsigned char transitions[SANDBOX_STATE_MAX][SANDBOX_OP_MAX] = {
     [SANDBOX_STOPPING] = {[SANDBOX_OP_EXITED] = TO(SANDBOX_STOPPING),
                           [SANDBOX_OP_BROKE] = TO(SANDBOX_STOPPING),
                           [SANDBOX_OP_DELETE] = TO(SANDBOX_STOPPING)},
-    [SANDBOX_TERMINATED] = {[SANDBOX_OP_DELETE] = TO(SANDBOX_STOPPING),
-                            [SANDBOX_OP_RENEW] = TO(SANDBOX_TERMINATED)},
-    [SANDBOX_FAILED] = {[SANDBOX_OP_DELETE] = TO(SANDBOX_STOPPING),
-                        [SANDBOX_OP_RENEW] = TO(SANDBOX_FAILED)},
+    [SANDBOX_TERMINATED] =
+        {[SANDBOX_OP_DELETE] = TO(SANDBOX_STOPPING), [SANDBOX_OP_RENEW] = TO(SANDBOX_TERMINATED)},
+    [SANDBOX_FAILED] =
+        {[SANDBOX_OP_DELETE] = TO(SANDBOX_STOPPING), [SANDBOX_OP_RENEW] = TO(SANDBOX_FAILED)},
 };
 
 const char *sandbox_state_name(enum sandbox_state s)

@@ -25,8 +25,8 @@ void expiry_arm(struct lifecycle *lc)
     int64_t now = clock_boottime_ms(), next = now + SWEEP_MS;
     struct live *l, *tmp;
 
-    HASH_ITER (hh, lc->registry, l, tmp)
-        next = MIN(next, due_of(l));
+    HASH_ITER(hh, lc->registry, l, tmp)
+    next = MIN(next, due_of(l));
     int64_t wait = MAX(next - now, 1);
     struct itimerspec spec = {
         .it_value = {.tv_sec = wait / 1000, .tv_nsec = (wait % 1000) * 1000000}};
@@ -38,7 +38,8 @@ static void sweep(struct lifecycle *lc)
     int64_t now = clock_boottime_ms();
     struct live *l, *tmp;
 
-    HASH_ITER (hh, lc->registry, l, tmp) {
+    HASH_ITER(hh, lc->registry, l, tmp)
+    {
         if (due_of(l) > now)
             continue;
         if (l->retry_boot_ms == 0) {

@@ -13,17 +13,20 @@
 #include "server/model/labels.h"
 #include "server/store/record.h"
 
-#define REMOVE_RETRY_MS 30000 /* a runtime that cannot remove is asked again (contracts/v1.1.md 2.5) */
+#define REMOVE_RETRY_MS                                                                            \
+    30000 /* a runtime that cannot remove is asked again (contracts/v1.1.md 2.5) */
 
 static void read_boot_id(struct lifecycle *lc)
 {
-    if (fd_slurp_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", lc->boot_id, sizeof(lc->boot_id)) < 0)
+    if (fd_slurp_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", lc->boot_id, sizeof(lc->boot_id)) <
+        0)
         lc->boot_id[0] = '\0';
     lc->boot_id[strcspn(lc->boot_id, "\n")] = '\0';
 }
 
-int lifecycle_new(struct event_base *base, const struct lifecycle_config *config, struct store *store,
-                  struct runtime *runtime, struct lifecycle **ret_lifecycle, struct err *err)
+int lifecycle_new(struct event_base *base, const struct lifecycle_config *config,
+                  struct store *store, struct runtime *runtime, struct lifecycle **ret_lifecycle,
+                  struct err *err)
 {
     struct lifecycle *lc = xnew(struct lifecycle);
 
@@ -56,8 +59,8 @@ void lifecycle_free(struct lifecycle *lc)
     if (lc == NULL)
         return;
     expiry_stop(lc);
-    HASH_ITER (hh, lc->registry, l, tmp)
-        live_free(l);
+    HASH_ITER(hh, lc->registry, l, tmp)
+    live_free(l);
     explicit_bzero(lc->master, sizeof(lc->master));
     free(lc);
 }
@@ -83,7 +86,8 @@ static void on_started(void *arg, const struct err *err, const char *data)
         live_remove(l);
         return;
     }
-    live_apply(l, SANDBOX_OP_STARTED, "CONTAINER_RUNNING", "Sandbox container started successfully.");
+    live_apply(l, SANDBOX_OP_STARTED, "CONTAINER_RUNNING",
+               "Sandbox container started successfully.");
     l->sb.transition_us = l->sb.created_us;
     if (store_put(lc->store, &l->sb, &store_err) < 0) {
         lc->counts.create_failed++;
@@ -109,7 +113,8 @@ static void push_waiter(struct waiter **list, lifecycle_fn done, void *arg)
 static int build_sandbox(struct lifecycle *lc, const struct sandbox_spec *spec, struct sandbox *ret,
                          struct err *err)
 {
-    struct sandbox draft = {.spec = *spec, .state = SANDBOX_PENDING, .runtime = lc->runtime->ops->name};
+    struct sandbox draft = {
+        .spec = *spec, .state = SANDBOX_PENDING, .runtime = lc->runtime->ops->name};
     struct arena scratch;
 
     arena_init(&scratch);
@@ -117,15 +122,16 @@ static int build_sandbox(struct lifecycle *lc, const struct sandbox_spec *spec, 
     draft.created_us = draft.transition_us = clock_wall_us();
     if (spec->timeout_s > 0)
         expiry_set(lc, &draft, draft.created_us + spec->timeout_s * 1000000);
-    int rc = lc->runtime->ops->resolve_image(lc->runtime, spec->image, &scratch, &draft.image_digest, err);
+    int rc = lc->runtime->ops->resolve_image(lc->runtime, spec->image, &scratch,
+                                             &draft.image_digest, err);
     if (rc == 0)
         rc = record_copy(&draft, ret, err);
     arena_done(&scratch);
     return rc;
 }
 
-int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, lifecycle_fn done, void *arg,
-                     struct err *err)
+int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, lifecycle_fn done,
+                     void *arg, struct err *err)
 {
     struct sandbox sb;
 
@@ -157,7 +163,8 @@ void lifecycle_cancel(struct lifecycle *lc, void *arg)
 {
     struct live *l, *tmp;
 
-    HASH_ITER (hh, lc->registry, l, tmp) {
+    HASH_ITER(hh, lc->registry, l, tmp)
+    {
         if (l->creator != NULL && l->creator->arg == arg) {
             l->creator->done = NULL;
             l->orphaned = true;
@@ -266,8 +273,8 @@ int lifecycle_renew(struct lifecycle *lc, const char *id, int64_t expires_us, st
     return commit_change(l, &changed, err);
 }
 
-static struct jmap merge_metadata(struct arena *arena, const struct jmap *old, const struct jpair *changes,
-                                  size_t n)
+static struct jmap merge_metadata(struct arena *arena, const struct jmap *old,
+                                  const struct jpair *changes, size_t n)
 {
     struct jmap merged = {.items = arena_alloc(arena, sizeof(struct jpair) * (old->n + n + 1))};
 
@@ -287,8 +294,8 @@ static struct jmap merge_metadata(struct arena *arena, const struct jmap *old, c
     return merged;
 }
 
-int lifecycle_patch_metadata(struct lifecycle *lc, const char *id, const struct jpair *changes, size_t n,
-                             struct err *err)
+int lifecycle_patch_metadata(struct lifecycle *lc, const char *id, const struct jpair *changes,
+                             size_t n, struct err *err)
 {
     struct sandbox draft, changed;
     struct arena scratch;
@@ -303,7 +310,8 @@ int lifecycle_patch_metadata(struct lifecycle *lc, const char *id, const struct 
     if (draft.spec.metadata.n == SIZE_MAX)
         rc = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the metadata");
     else if (draft.spec.metadata.n > LABELS_MAX)
-        rc = err_set(err, ERR_INVALID_METADATA_LABEL, E2BIG, "more than %d metadata entries", LABELS_MAX);
+        rc = err_set(err, ERR_INVALID_METADATA_LABEL, E2BIG, "more than %d metadata entries",
+                     LABELS_MAX);
     else
         rc = record_copy(&draft, &changed, err);
     arena_done(&scratch);
@@ -330,17 +338,19 @@ void lifecycle_on_exit(void *arg, const char *id, const struct runtime_exit *exi
         message = arena_printf(&l->sb.arena, "Sandbox container exited with %s %d.",
                                exit->signalled ? "signal" : "code", exit->code);
     else
-        message = arena_printf(&l->sb.arena, "Sandbox container is gone; its exit status is unknown.");
+        message =
+            arena_printf(&l->sb.arena, "Sandbox container is gone; its exit status is unknown.");
     lc->counts.exited++;
     live_apply(l, clean ? SANDBOX_OP_EXITED : SANDBOX_OP_BROKE,
-               clean ? "CONTAINER_EXITED" : "CONTAINER_EXITED_ERROR", message != NULL ? message : "");
+               clean ? "CONTAINER_EXITED" : "CONTAINER_EXITED_ERROR",
+               message != NULL ? message : "");
     if (store_put(lc->store, &l->sb, &err) < 0)
         log_event(LOG_LEVEL_ERROR, "lifecycle", "exit could not be stored", "sandbox", id, "error",
                   err.text, NULL);
 }
 
-int lifecycle_execd_target(struct lifecycle *lc, const struct sandbox *sb, struct relay_target *ret_target,
-                           struct arena *arena)
+int lifecycle_execd_target(struct lifecycle *lc, const struct sandbox *sb,
+                           struct relay_target *ret_target, struct arena *arena)
 {
     return lc->runtime->ops->execd_target(lc->runtime, sb, ret_target, arena);
 }

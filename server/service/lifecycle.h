@@ -13,25 +13,28 @@
 struct lifecycle;
 
 struct lifecycle_config {
-    unsigned sandboxes_max;        /* 2,000 */
-    int64_t timeout_max_s;         /* 0 = none */
-    const char *public_host;       /* server.eip: overrides the Host header in endpoints; NULL = by request */
+    unsigned sandboxes_max; /* 2,000 */
+    int64_t timeout_max_s;  /* 0 = none */
+    const char
+        *public_host; /* server.eip: overrides the Host header in endpoints; NULL = by request */
 };
 
 /* Loads, reconciles, arms the expiry sweep. */
-int lifecycle_new(struct event_base *base, const struct lifecycle_config *config, struct store *store,
-                  struct runtime *runtime, struct lifecycle **ret_lifecycle, struct err *err) must_check;
+int lifecycle_new(struct event_base *base, const struct lifecycle_config *config,
+                  struct store *store, struct runtime *runtime, struct lifecycle **ret_lifecycle,
+                  struct err *err) must_check;
 void lifecycle_free(struct lifecycle *lc); /* sandboxes keep running */
 
 /* done is posted once: sandbox (borrowed for the call) or err. If the asker is gone (lifecycle_cancel) the sandbox
  * is removed again, since nobody will ever know its id. */
 typedef void (*lifecycle_fn)(void *arg, const struct sandbox *sb, const struct err *err);
-int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, lifecycle_fn done, void *arg,
-                     struct err *err) must_check;
+int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, lifecycle_fn done,
+                     void *arg, struct err *err) must_check;
 void lifecycle_cancel(struct lifecycle *lc, void *arg);
 void lifecycle_delete(struct lifecycle *lc, const char *id, lifecycle_fn done, void *arg);
 
-const struct sandbox *lifecycle_find(struct lifecycle *lc, const char *id); /* NULL: unknown or already gone */
+const struct sandbox *lifecycle_find(struct lifecycle *lc,
+                                     const char *id); /* NULL: unknown or already gone */
 
 struct lifecycle_filter {
     bool by_state;
@@ -46,15 +49,16 @@ struct lifecycle_page {
 int lifecycle_list(struct lifecycle *lc, const struct lifecycle_filter *filter, struct arena *arena,
                    struct lifecycle_page *ret_page) must_check;
 
-int lifecycle_renew(struct lifecycle *lc, const char *id, int64_t expires_us, struct err *err) must_check;
+int lifecycle_renew(struct lifecycle *lc, const char *id, int64_t expires_us,
+                    struct err *err) must_check;
 /* NULL values delete keys; flat merge. */
-int lifecycle_patch_metadata(struct lifecycle *lc, const char *id, const struct jpair *changes, size_t n,
-                             struct err *err) must_check;
+int lifecycle_patch_metadata(struct lifecycle *lc, const char *id, const struct jpair *changes,
+                             size_t n, struct err *err) must_check;
 
 /* The clear execd token of a sandbox (43 characters base64url + NUL): HMAC of the master key (hardening 6.1). */
 void lifecycle_token(struct lifecycle *lc, const struct sandbox *sb, char out[44]);
-int lifecycle_execd_target(struct lifecycle *lc, const struct sandbox *sb, struct relay_target *ret_target,
-                           struct arena *arena) must_check;
+int lifecycle_execd_target(struct lifecycle *lc, const struct sandbox *sb,
+                           struct relay_target *ret_target, struct arena *arena) must_check;
 
 struct lifecycle_counts {
     uint64_t created, create_failed, deleted, expired, exited;

@@ -33,15 +33,15 @@ struct live {
 };
 
 struct lifecycle {
-    struct event_base *base;    /* borrowed */
+    struct event_base *base; /* borrowed */
     struct lifecycle_config config;
-    struct store *store;        /* borrowed */
-    struct runtime *runtime;    /* borrowed */
-    struct live *registry;      /* uthash, owned */
-    uint8_t master[32];         /* key of the tokens */
+    struct store *store;     /* borrowed */
+    struct runtime *runtime; /* borrowed */
+    struct live *registry;   /* uthash, owned */
+    uint8_t master[32];      /* key of the tokens */
     char boot_id[40];
-    int timer_fd;               /* owned; timerfd on CLOCK_BOOTTIME */
-    struct event *timer;        /* owned */
+    int timer_fd;        /* owned; timerfd on CLOCK_BOOTTIME */
+    struct event *timer; /* owned */
     struct lifecycle_counts counts;
 };
 

@@ -46,7 +46,8 @@ int lifecycle_list(struct lifecycle *lc, const struct lifecycle_filter *filter, 
 
     if (all == NULL)
         return -ENOMEM;
-    HASH_ITER (hh, lc->registry, l, tmp) {
+    HASH_ITER(hh, lc->registry, l, tmp)
+    {
         if (matches(l, filter))
             all[n++] = &l->sb;
     }

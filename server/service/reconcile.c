@@ -46,8 +46,8 @@ static void removed_stray(void *arg, const struct err *err, const char *data)
 
     (void)data;
     log_event(err == NULL ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "lifecycle",
-              "unacknowledged sandbox removed", "sandbox", id, "error", err != NULL ? err->text : NULL,
-              NULL);
+              "unacknowledged sandbox removed", "sandbox", id, "error",
+              err != NULL ? err->text : NULL, NULL);
 }
 
 static int check_found(void *arg, const struct runtime_found *found)
@@ -66,7 +66,8 @@ int reconcile(struct lifecycle *lc, struct err *err)
     int rc = store_each(lc->store, load_one, lc, err);
     if (rc < 0)
         return err_wrap(err, "load the sandboxes");
-    HASH_ITER (hh, lc->registry, l, tmp) {
+    HASH_ITER(hh, lc->registry, l, tmp)
+    {
         adopt(l);
         if (l->sb.state == SANDBOX_STOPPING || l->sb.state == SANDBOX_PENDING)
             live_remove(l);

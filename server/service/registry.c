@@ -80,6 +80,6 @@ void lifecycle_counts(const struct lifecycle *lc, struct lifecycle_counts *ret_c
 
     *ret_counts = lc->counts;
     memset(ret_counts->by_state, 0, sizeof(ret_counts->by_state));
-    HASH_ITER (hh, lc->registry, l, tmp)
-        ret_counts->by_state[l->sb.state]++;
+    HASH_ITER(hh, lc->registry, l, tmp)
+    ret_counts->by_state[l->sb.state]++;
 }

@@ -8,7 +8,8 @@
 
 /* Flat, so that jfield's offsets stay plain; names are part of the on-disk format. */
 struct record {
-    const char *id, *state, *reason, *message, *image, *image_digest, *runtime, *runtime_data, *boot_id;
+    const char *id, *state, *reason, *message, *image, *image_digest, *runtime, *runtime_data,
+        *boot_id;
     struct jstrings entrypoint;
     struct jmap env, metadata, extensions, resource_limits;
     int64_t memory_bytes, millicpu, pids, timeout_s, created_us, transition_us, expires_us,
@@ -104,7 +105,8 @@ int record_decode(const char *text, struct sandbox *ret, struct err *err)
     if (rc == 0 && strlen(r.id) != ID_UUID_LEN)
         rc = err_set(err, ERR_STORE_FAILED, EINVAL, "record: '%.40s' is no sandbox id", r.id);
     if (rc == 0 && sandbox_state_parse(r.state, &state) < 0)
-        rc = err_set(err, ERR_STORE_FAILED, EINVAL, "record %s: unknown state '%.40s'", r.id, r.state);
+        rc = err_set(err, ERR_STORE_FAILED, EINVAL, "record %s: unknown state '%.40s'", r.id,
+                     r.state);
     if (rc < 0) {
         arena_done(&arena);
         return rc;

@@ -20,10 +20,11 @@ struct store {
     sqlite3_stmt *put, *del, *each, *value_get, *value_put; /* owned */
 };
 
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS sandboxes (id TEXT PRIMARY KEY, state TEXT NOT NULL, created_us INTEGER NOT NULL,"
-    " expires_us INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS named_values (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;";
+static const char schema[] = "CREATE TABLE IF NOT EXISTS sandboxes (id TEXT PRIMARY KEY, state "
+                             "TEXT NOT NULL, created_us INTEGER NOT NULL,"
+                             " expires_us INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;"
+                             "CREATE TABLE IF NOT EXISTS named_values (name TEXT PRIMARY KEY, "
+                             "value TEXT NOT NULL) WITHOUT ROWID;";
 
 static int fail(struct store *s, struct err *err, const char *what)
 {
@@ -39,7 +40,8 @@ static int take_lock(struct store *s, const char *path, struct err *err)
         return err_sys(err, ERR_STORE_FAILED, errno, "open '%s'", lock);
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
         return err_set(err, ERR_STORE_FAILED, EBUSY,
-                       "'%s' is in use by another server (lock '%s' is held): give this one its own [store] path",
+                       "'%s' is in use by another server (lock '%s' is held): give this one its "
+                       "own [store] path",
                        path, lock);
     return 0;
 }
@@ -67,7 +69,8 @@ static int prepare(struct store *s, struct err *err)
         sqlite3_stmt **stmt;
         const char *sql;
     } statements[] = {
-        {&s->put, "INSERT OR REPLACE INTO sandboxes (id, state, created_us, expires_us, body) VALUES (?,?,?,?,?)"},
+        {&s->put, "INSERT OR REPLACE INTO sandboxes (id, state, created_us, expires_us, body) "
+                  "VALUES (?,?,?,?,?)"},
         {&s->del, "DELETE FROM sandboxes WHERE id = ?"},
         {&s->each, "SELECT body FROM sandboxes ORDER BY created_us"},
         {&s->value_get, "SELECT value FROM named_values WHERE name = ?"},
@@ -89,7 +92,8 @@ int store_open(const char *path, struct store **ret_store, struct err *err)
     int rc = take_lock(s, path, err);
     if (rc < 0)
         goto out;
-    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK) {
+    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+        SQLITE_OK) {
         rc = err_set(err, ERR_STORE_FAILED, EIO, "open '%s': %s", path,
                      s->db != NULL ? sqlite3_errmsg(s->db) : "out of memory");
         goto out;
@@ -97,10 +101,12 @@ int store_open(const char *path, struct store **ret_store, struct err *err)
     (void)chmod(path, 0600); /* it holds request environments; a refusal shows in the next open */
     snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", STORE_SCHEMA_VERSION);
     rc = check_version(s, err);
-    if (rc == 0 && (sqlite3_exec(s->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000",
-                                 NULL, NULL, NULL) != SQLITE_OK ||
-                    sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
-                    sqlite3_exec(s->db, pragma, NULL, NULL, NULL) != SQLITE_OK))
+    if (rc == 0 &&
+        (sqlite3_exec(s->db,
+                      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000",
+                      NULL, NULL, NULL) != SQLITE_OK ||
+         sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
+         sqlite3_exec(s->db, pragma, NULL, NULL, NULL) != SQLITE_OK))
         rc = fail(s, err, "set up the schema");
     if (rc == 0)
         rc = prepare(s, err);
@@ -141,7 +147,8 @@ int store_put(struct store *s, const struct sandbox *sb, struct err *err)
     cleanup_free char *text = record != NULL ? json_compact(record, &len) : NULL;
 
     if (text == NULL)
-        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "store: no memory for the record of %s", sb->id);
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "store: no memory for the record of %s",
+                       sb->id);
     sqlite3_bind_text(s->put, 1, sb->id, -1, SQLITE_STATIC);
     sqlite3_bind_text(s->put, 2, sandbox_state_name(sb->state), -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->put, 3, sb->created_us);
@@ -156,7 +163,8 @@ int store_delete(struct store *s, const char *id, struct err *err)
     return run(s, s->del, err, "delete a sandbox");
 }
 
-int store_each(struct store *s, int (*fn)(void *arg, struct sandbox *sb), void *arg, struct err *err)
+int store_each(struct store *s, int (*fn)(void *arg, struct sandbox *sb), void *arg,
+               struct err *err)
 {
     int rc = 0;
 

@@ -15,12 +15,16 @@ struct store;
 int store_open(const char *path, struct store **ret_store, struct err *err) must_check;
 void store_close(struct store *store);
 
-int store_put(struct store *store, const struct sandbox *sb, struct err *err) must_check; /* insert or replace */
+int store_put(struct store *store, const struct sandbox *sb,
+              struct err *err) must_check; /* insert or replace */
 int store_delete(struct store *store, const char *id, struct err *err) must_check;
 
 /* Calls fn for every row; the sandbox is on loan for the call (its arena may be moved out: set sb->arena to zero). */
-int store_each(struct store *store, int (*fn)(void *arg, struct sandbox *sb), void *arg, struct err *err) must_check;
+int store_each(struct store *store, int (*fn)(void *arg, struct sandbox *sb), void *arg,
+               struct err *err) must_check;
 
 /* Small named values: the server's own id, the master key for tokens (32 random bytes as hex), boot id. */
-int store_get_value(struct store *store, const char *name, char *buf, size_t size) must_check; /* -ENOENT */
-int store_put_value(struct store *store, const char *name, const char *value, struct err *err) must_check;
+int store_get_value(struct store *store, const char *name, char *buf,
+                    size_t size) must_check; /* -ENOENT */
+int store_put_value(struct store *store, const char *name, const char *value,
+                    struct err *err) must_check;

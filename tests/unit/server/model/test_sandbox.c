@@ -57,9 +57,19 @@ static void test_J08_labels(void **state)
     static const char *const good[][2] = {
         {"team", "a"}, {"a.b/c", ""}, {"example.com/name-1_x.y", "v1.2_3-x"}, {"A", "Z9"}};
     static const char *const bad[][2] = {
-        {"", "x"},          {"-a", "x"},      {"a-", "x"},     {"a b", "x"},         {"/a", "x"},
-        {"A.b/c", "x"},     {"a..b/c", "x"},  {"a/b/c", "x"},  {"opensandbox.io/id", "x"}, {"a", "-x"},
-        {"a", "x y"},       {"a", "\xc3\xa9"}, {"caf\xc3\xa9", "x"},
+        {"", "x"},
+        {"-a", "x"},
+        {"a-", "x"},
+        {"a b", "x"},
+        {"/a", "x"},
+        {"A.b/c", "x"},
+        {"a..b/c", "x"},
+        {"a/b/c", "x"},
+        {"opensandbox.io/id", "x"},
+        {"a", "-x"},
+        {"a", "x y"},
+        {"a", "\xc3\xa9"},
+        {"caf\xc3\xa9", "x"},
         {"a", "0123456789012345678901234567890123456789012345678901234567890123"}};
     struct err err;
 

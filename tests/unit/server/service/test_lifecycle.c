@@ -46,7 +46,8 @@ static struct box *box_of(const char *id)
     return NULL;
 }
 
-static void fake_start(struct runtime *rt, const struct runtime_start *req, runtime_done_fn done, void *arg)
+static void fake_start(struct runtime *rt, const struct runtime_start *req, runtime_done_fn done,
+                       void *arg)
 {
     struct err err;
 
@@ -73,7 +74,8 @@ static void fake_start(struct runtime *rt, const struct runtime_start *req, runt
     done(arg, NULL, "{}");
 }
 
-static void fake_remove(struct runtime *rt, const char *id, const char *data, runtime_done_fn done, void *arg)
+static void fake_remove(struct runtime *rt, const char *id, const char *data, runtime_done_fn done,
+                        void *arg)
 {
     struct err err;
     struct box *b = box_of(id);
@@ -91,15 +93,16 @@ static void fake_remove(struct runtime *rt, const char *id, const char *data, ru
     done(arg, NULL, NULL);
 }
 
-static int fake_adopt(struct runtime *rt, const struct sandbox *sb, struct runtime_exit *ret_exit, struct err *err)
+static int fake_adopt(struct runtime *rt, const struct sandbox *sb, struct runtime_exit *ret_exit,
+                      struct err *err)
 {
     (void)rt;
     (void)ret_exit;
     return box_of(sb->id) != NULL ? 0 : err_set(err, 0, ESRCH, "gone");
 }
 
-static int fake_each(struct runtime *rt, int (*fn)(void *arg, const struct runtime_found *found), void *arg,
-                     struct err *err)
+static int fake_each(struct runtime *rt, int (*fn)(void *arg, const struct runtime_found *found),
+                     void *arg, struct err *err)
 {
     (void)rt;
     (void)err;
@@ -114,15 +117,19 @@ static int fake_each(struct runtime *rt, int (*fn)(void *arg, const struct runti
 static int fake_limits(struct runtime *rt, const struct sandbox_spec *spec, struct err *err)
 {
     (void)rt;
-    return spec->pids == 13 ? err_set(err, ERR_LIMIT_UNAVAILABLE, EOPNOTSUPP, "no pids controller") : 0;
+    return spec->pids == 13 ? err_set(err, ERR_LIMIT_UNAVAILABLE, EOPNOTSUPP, "no pids controller")
+                            : 0;
 }
 
-static int fake_image(struct runtime *rt, const char *image, struct arena *arena, const char **ret, struct err *err)
+static int fake_image(struct runtime *rt, const char *image, struct arena *arena, const char **ret,
+                      struct err *err)
 {
     (void)rt;
     (void)arena;
     *ret = "sha256:00";
-    return strcmp(image, "missing") == 0 ? err_set(err, ERR_IMAGE_NOT_FOUND, ENOENT, "no image 'missing'") : 0;
+    return strcmp(image, "missing") == 0
+               ? err_set(err, ERR_IMAGE_NOT_FOUND, ENOENT, "no image 'missing'")
+               : 0;
 }
 
 static const struct runtime_ops fake_ops = {.name = "fake",
@@ -193,7 +200,8 @@ static void on_answer(void *arg, const struct sandbox *sb, const struct err *err
 }
 
 static const char *argv_true[] = {"true", NULL};
-static const struct sandbox_spec plain = {.image = "python", .entrypoint = {argv_true, 1}, .timeout_s = 60};
+static const struct sandbox_spec plain = {
+    .image = "python", .entrypoint = {argv_true, 1}, .timeout_s = 60};
 
 static struct answer create(const struct sandbox_spec *spec)
 {
@@ -319,7 +327,8 @@ static void test_J14_expiry_and_renewal(void **state)
     assert_int_equal(lifecycle_renew(lc, first.id, clock_wall_us() - 1, &err), -EINVAL);
     assert_int_equal(err.code, ERR_INVALID_EXPIRATION);
     clock_test_shift_ms = 61000;
-    assert_int_equal(lifecycle_renew(lc, second.id, clock_wall_us() + 3600 * 1000000LL, &err), 0); /* re-arms */
+    assert_int_equal(lifecycle_renew(lc, second.id, clock_wall_us() + 3600 * 1000000LL, &err),
+                     0); /* re-arms */
     until_gone(first.id);
     assert_null(lifecycle_find(lc, first.id));
     assert_non_null(lifecycle_find(lc, second.id));
@@ -345,8 +354,9 @@ static void test_J15_restart_adopts_and_cleans_up(void **state)
     (void)state;
     assert_int_equal(lifecycle_renew(lc, kept.id, clock_wall_us() + 1800 * 1000000LL, &err), 0);
     int64_t expires = lifecycle_find(lc, kept.id)->expires_us;
-    memset(box_of(lost.id), 0, sizeof(struct box));           /* died while the server was away */
-    fake.boxes[9] = (struct box){"77777777-2222-4333-8444-555555555555", true}; /* never acknowledged */
+    memset(box_of(lost.id), 0, sizeof(struct box)); /* died while the server was away */
+    fake.boxes[9] =
+        (struct box){"77777777-2222-4333-8444-555555555555", true}; /* never acknowledged */
     close_all();
     open_all();
     turn();
@@ -362,7 +372,9 @@ static void test_exit_is_told_and_kept(void **state)
 
     (void)state;
     fake.rt.on_exit(fake.rt.arg, clean.id, &(struct runtime_exit){.known = true});
-    fake.rt.on_exit(fake.rt.arg, oom.id, &(struct runtime_exit){.known = true, .signalled = true, .code = 9, .oom = true});
+    fake.rt.on_exit(
+        fake.rt.arg, oom.id,
+        &(struct runtime_exit){.known = true, .signalled = true, .code = 9, .oom = true});
     assert_int_equal(lifecycle_find(lc, clean.id)->state, SANDBOX_TERMINATED);
     close_all();
     open_all();

@@ -154,10 +154,15 @@ static void test_J16_a_file_that_is_no_database(void **state)
 
 static void test_records_that_do_not_decode(void **state)
 {
-    static const char *const bad[] = {
-        "", "{", "[]", "{}", "{\"id\":\"x\",\"state\":\"Running\"}",
-        "{\"id\":\"" ID_A "\",\"state\":\"Odd\"}", "{\"id\":\"" ID_A "\",\"state\":5}",
-        "{\"id\":\"" ID_A "\",\"state\":\"Running\",\"created_us\":-1}"};
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "{}",
+                                      "{\"id\":\"x\",\"state\":\"Running\"}",
+                                      "{\"id\":\"" ID_A "\",\"state\":\"Odd\"}",
+                                      "{\"id\":\"" ID_A "\",\"state\":5}",
+                                      "{\"id\":\"" ID_A
+                                      "\",\"state\":\"Running\",\"created_us\":-1}"};
     struct sandbox sb;
     struct err err;
 
