@@ -15,26 +15,28 @@
 #include "proto/base/fd.h"
 #include "proto/base/ids.h"
 
+/* Fewer values than this make a chance meeting of two tags thinkable. */
+#define TAG_LIMIT_MIN (UINT64_C(1) << 40)
+#define TAG_LIMIT_MAX (UINT64_C(1) << 62)
+
 struct proc_stat {
     pid_t pid, ppid, session;
     char state;
     uint64_t user_ticks, system_ticks;
 };
 
+/* Drawn, not counted: other execds on this machine, or inside one of our own commands, draw from the same numbers.
+ * The upper half only, so that a nested one, whose limit our tag is, still has plenty. */
 uint64_t tree_new_tag(void)
 {
-    static uint64_t next;
     struct rlimit limit;
-    if (next == 0) {
-        if (getrlimit(RLIMIT_LOCKS, &limit) < 0 || limit.rlim_max < (1U << 20))
-            return TREE_NO_TAG;
-        /* Counts down from a random place: another execd that sees the same processes (no pid namespace between
-         * them) must not take ours for its own. Far from the values that people set, and from RLIM_INFINITY. */
-        uint64_t top = MIN((uint64_t)limit.rlim_max, UINT64_C(0x4000000000000000)) - 1, random;
-        ids_random(&random, sizeof(random));
-        next = top - random % (top / 2);
-    }
-    return next > 1 ? next-- : TREE_NO_TAG;
+    uint64_t drawn;
+    if (getrlimit(RLIMIT_LOCKS, &limit) < 0 || limit.rlim_max < TAG_LIMIT_MIN)
+        return TREE_NO_TAG;
+    /* Below RLIM_INFINITY, which every untagged process has. */
+    uint64_t half = MIN((uint64_t)limit.rlim_max, TAG_LIMIT_MAX) / 2;
+    ids_random(&drawn, sizeof(drawn));
+    return half + drawn % half;
 }
 
 /* ---- reading /proc ---- */

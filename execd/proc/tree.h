@@ -17,8 +17,8 @@
 /* Never given out as a tag. */
 #define TREE_NO_TAG 0
 
-/* A tag that no earlier call returned; below our own hard limit, TREE_NO_TAG when that leaves no room. Tags count
- * down from a random start, so that another execd that sees the same processes has others. */
+/* A random tag below our own hard limit, unique for all practical purposes also among several execds on one
+ * machine; TREE_NO_TAG when the limit leaves no room. */
 uint64_t tree_new_tag(void);
 
 /* Signals every living process (zombies do not count) that carries the tag, or is in session `session` when that

@@ -406,6 +406,35 @@ static void test_B01_daemons_are_found_by_their_tag(void **state)
     leaf_free(other);
 }
 
+static void test_tags_of_different_processes_never_meet(void **state)
+{
+    int fds[2];
+    uint64_t ours[64], theirs[64];
+    (void)state;
+    assert_int_equal(fd_pipe(fds), 0);
+    for (size_t i = 0; i < 64; i++) {
+        ours[i] = tree_new_tag();
+        assert_true(ours[i] >= UINT64_C(1) << 39);
+    }
+    /* Another execd begins from the same state: fork is the nearest thing. */
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (size_t i = 0; i < 64; i++)
+            theirs[i] = tree_new_tag();
+        _exit(write(fds[1], theirs, sizeof(theirs)) == (ssize_t)sizeof(theirs) ? 0 : 1);
+    }
+    assert_int_equal(fd_read_full(fds[0], theirs, sizeof(theirs)), sizeof(theirs));
+    for (size_t i = 0; i < 64; i++)
+        for (size_t j = 0; j < 64; j++) {
+            assert_true(ours[i] != theirs[j]);
+            assert_true(i == j || ours[i] != ours[j]);
+        }
+    close(fds[0]);
+    close(fds[1]);
+    while (reaper_run())
+        ;
+}
+
 static void test_B02_a_forking_crowd_dies(void **state)
 {
     const char *const argv[] = {"sh", "-c", "f() { (f) & (sleep 1000) & sleep 0.05; }; f", NULL};
@@ -493,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_rusage_is_of_the_child),
         cmocka_unit_test(test_status_texts),
         cmocka_unit_test(test_B01_daemons_are_found_by_their_tag),
+        cmocka_unit_test(test_tags_of_different_processes_never_meet),
         cmocka_unit_test(test_B02_a_forking_crowd_dies),
         cmocka_unit_test(test_reserve_of_limits),
         cmocka_unit_test(test_pid_lists),
