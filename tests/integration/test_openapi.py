@@ -1,0 +1,207 @@
+"""Live answers against the OpenAPI files: credentials, methods, statuses, error envelopes.
+
+tests/lint/routes.py compares the same files with the route tables.
+"""
+
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from harness.execd import TOKEN_HEADER
+from harness.server import SERVER, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
+SHORT_CODE = re.compile(r" \[[A-Z]+_\d{3}\]$")
+
+
+class Contract:
+    def __init__(self, name):
+        self.doc = yaml.safe_load((ROOT / f"proto/api/openapi-{name}.yaml").read_text(encoding="utf-8"))
+        self.codes = set(self.doc["components"]["schemas"]["Error"]["properties"]["code"]["enum"])
+
+    def operations(self, any_method=False):
+        """(method, path, operation) of each, below every prefix; routes for every method only when asked for."""
+        root = self.doc["servers"][0]["url"]
+        for path, item in self.doc["paths"].items():
+            if item.get("x-any-method", False) != any_method:
+                continue
+            for server in item.get("servers", [{"url": root}]):
+                for method in METHODS:
+                    if method in item:
+                        yield method.upper(), server["url"].removeprefix(root) + path, item[method]
+
+    def methods(self):
+        """The methods of each path, HEAD with GET."""
+        found = {}
+        for method, path, _ in self.operations():
+            found.setdefault(path, set()).update({"GET", "HEAD"} if method == "GET" else {method})
+        return found
+
+    def is_open(self, operation):
+        return operation.get("security", self.doc["security"]) == []
+
+    def check_error(self, response, *statuses):
+        assert response.status_code in statuses, response.text
+        assert response.headers["Content-Type"] == "application/json"
+        body = response.json()
+        assert body["code"] in self.codes, body
+        assert SHORT_CODE.search(body["message"]), body
+
+
+EXECD, SERVER_API = Contract("execd"), Contract("server")
+
+
+def filled(path):
+    """A path with values that name nothing."""
+    values = {"port": "1", "rest": "nothing", "id": str(uuid.UUID(int=0)), "contextId": str(uuid.UUID(int=0))}
+    return re.sub(r"{(\w+)}", lambda match: values[match.group(1)], path)
+
+
+def ids(operations):
+    return [f"{method} {path}" for method, path, _ in operations]
+
+
+def listed(contract, any_method=False):
+    operations = list(contract.operations(any_method))
+    return {"argvalues": operations, "ids": ids(operations), "argnames": "method, path, operation"}
+
+
+# ---- execd ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(**listed(EXECD))
+def test_E01_execd_asks_for_the_token(execd, method, path, operation):
+    for headers in ({}, {TOKEN_HEADER: ""}, {TOKEN_HEADER: "wrong"}):
+        response = execd.new_client(token=None).request(method, filled(path), headers=headers)
+        if EXECD.is_open(operation):
+            assert response.status_code == 200
+        else:
+            EXECD.check_error(response, 401)
+            assert response.json()["error"] in response.json()["message"]
+
+
+@pytest.mark.parametrize("path, methods", EXECD.methods().items(), ids=EXECD.methods())
+def test_execd_names_the_methods_of_a_path(execd, path, methods):
+    response = execd.client.request("PUT", filled(path))  # no route takes PUT alone
+    EXECD.check_error(response, 405)
+    assert set(response.headers["Allow"].split(", ")) == methods
+
+
+@pytest.mark.parametrize(**listed(EXECD))
+def test_execd_answers_an_empty_request_as_documented(execd, method, path, operation):
+    response = execd.client.request(method, filled(path))
+    assert str(response.status_code) in operation["responses"], response.text
+    if response.status_code >= 400:
+        EXECD.check_error(response, response.status_code)
+
+
+@pytest.mark.parametrize(**listed(EXECD, any_method=True))
+def test_execd_proxies_every_method(execd, method, path, operation):
+    response = execd.client.request(method, filled(path))
+    assert response.status_code == 502 and "502" in operation["responses"]
+    if method != "HEAD":
+        EXECD.check_error(response, 502)
+
+
+def test_execd_knows_no_other_path(execd):
+    for path in ("/", "/pin", "/ping/", "/v1/ping", "/command/status", "/files"):
+        EXECD.check_error(execd.client.get(path), 404)
+
+
+def test_execd_streams_the_documented_events(execd):
+    event = EXECD.doc["components"]["schemas"]["Event"]["properties"]
+    for body in ({"command": "echo out; echo err >&2"}, {"command": "exit 3"}, {"argv": ["/does/not/exist"]}):
+        events = execd.command(**body)
+        assert [events[0]["type"], events[-1]["type"] in ("execution_complete", "error")] == ["init", True]
+        for found in events:
+            assert found["type"] in event["type"]["enum"]
+            assert set(found) <= set(event), found
+            assert isinstance(found["timestamp"], int)
+
+
+def test_execd_describes_what_the_schemas_say(execd, tmp_path):
+    schemas = EXECD.doc["components"]["schemas"]
+    ident = execd.command("true")[0]["text"]
+    answers = {
+        "CommandStatus": execd.client.get(f"/command/status/{ident}").json(),
+        "Metrics": execd.client.get("/metrics").json(),
+        "FileInfo": execd.client.get("/files/info", params={"path": str(tmp_path)}).json()[str(tmp_path)],
+    }
+    for name, answer in answers.items():
+        assert set(schemas[name]["required"]) <= set(answer) <= set(schemas[name]["properties"]), name
+
+
+# ---- execd-server ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    if os.geteuid() != 0:
+        pytest.skip("the built-in runtime needs root")
+    if not SERVER.exists():
+        pytest.skip("build/execd-server is not built")
+    with Server(tmp_path_factory.mktemp("server"), group=f"execd-test-openapi-{os.getpid()}") as running:
+        yield running
+    for group in Path("/sys/fs/cgroup").glob(f"**/{running.group}"):
+        group.rmdir()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(**listed(SERVER_API))
+def test_E01_server_asks_for_the_key(server, method, path, operation):
+    for headers in ({}, {"OPEN-SANDBOX-API-KEY": "wrong"}, {"Authorization": "Bearer wrong"}):
+        response = httpx.request(method, server.base + filled(path), headers=headers)
+        if SERVER_API.is_open(operation):
+            assert response.status_code == 200
+        else:
+            SERVER_API.check_error(response, 401)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("path, methods", SERVER_API.methods().items(), ids=SERVER_API.methods())
+def test_server_names_the_methods_of_a_path(server, path, methods):
+    response = server.client.request("PUT", filled(path))  # no route takes PUT alone
+    SERVER_API.check_error(response, 405)
+    assert set(response.headers["Allow"].split(", ")) == methods
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(**listed(SERVER_API))
+def test_server_answers_an_empty_request_as_documented(server, method, path, operation):
+    response = server.client.request(method, server.base + filled(path))
+    assert str(response.status_code) in operation["responses"], response.text
+    assert response.headers["X-Request-ID"]
+    if response.status_code >= 400:
+        SERVER_API.check_error(response, response.status_code)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(**listed(SERVER_API, any_method=True))
+def test_server_routes_every_method(server, method, path, operation):
+    response = server.client.request(method, filled(path))
+    assert str(response.status_code) in operation["responses"] and response.status_code in (404, 501)
+    if method != "HEAD":
+        SERVER_API.check_error(response, response.status_code)
+
+
+@pytest.mark.root
+def test_E03_server_knows_no_other_path(server):
+    for path in ("/", "/healthXYZ", "/v1/health", "/docs", "/v2/sandboxes", "/sandboxes/"):
+        assert httpx.get(server.base + path).status_code == 401
+        SERVER_API.check_error(server.client.get(path), 404)
+
+
+@pytest.mark.root
+def test_server_refuses_what_the_schema_refuses(server):
+    valid = {"image": {"uri": "x"}, "entrypoint": ["true"], "resourceLimits": {}}
+    for change in ({"image": None}, {"image": {}}, {"entrypoint": []}, {"entrypoint": "true"}, {"resourceLimits": None},
+                   {"timeout": 59}, {"timeout": 60.5}, {"env": {"A": 1}}):
+        SERVER_API.check_error(server.client.post("/v1/sandboxes", content=json.dumps({**valid, **change})), 422)
+    SERVER_API.check_error(server.client.post("/v1/sandboxes", content=json.dumps(valid)), 404)
