@@ -66,6 +66,15 @@ void kernel_msg_free(struct kernel_msg *m)
     free(m);
 }
 
+int kernel_msg_load(struct kernel_msg *m)
+{
+    int r = jmsg_load(&m->msg);
+    zmsg_free(m->frames);
+    m->frames = NULL;
+    m->msg.header = m->msg.content_text = (struct slice){0}; /* they pointed into the frames */
+    return r;
+}
+
 bool kernel_is_ready(const struct kernel *k)
 {
     return k->state == KERNEL_READY;

@@ -43,11 +43,13 @@ struct kernel_host {
 /* A message and the frames it points into; owned by whom it was given to. */
 struct kernel_msg {
     struct jmsg msg;
-    struct zmsg *frames; /* owned */
+    struct zmsg *frames; /* owned; NULL once loaded */
     size_t size;
     struct kernel_msg *next; /* for the owner's queue */
 };
 void kernel_msg_free(struct kernel_msg *m); /* NULL is fine */
+/* Parses the content and lets go of the frames, so that large outputs are held once. As jmsg_load. */
+int kernel_msg_load(struct kernel_msg *m) must_check;
 
 struct kernel_ops {
     void (*on_ready)(void *arg);

