@@ -106,6 +106,7 @@ static int spawn_with(const struct kernel_plan *plan, const char *connection_fil
     spawn.fds[spawn.n_fds++] = (struct plan_fd){-1, 0};
     spawn.fds[spawn.n_fds++] = (struct plan_fd){out_fd, 1};
     spawn.fds[spawn.n_fds++] = (struct plan_fd){out_fd, 2};
+    spawn.death_signal = SIGKILL; /* nobody else would end it where execd is not PID 1 */
     leaf_add_to_plan(process->leaf, &spawn);
     r = spawn_process(&spawn, &process->ref, err);
     if (r >= 0 && cwd)

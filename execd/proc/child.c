@@ -211,6 +211,9 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
         STEP(CHILD_UID, sys_result(syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid)));
     }
     STEP(CHILD_CWD, enter_cwd(plan->cwd));
+    /* After the uid has changed, which clears it. A wish: old sandboxes refuse it. */
+    if (plan->death_signal != 0)
+        syscall(SYS_prctl, PR_SET_PDEATHSIG, plan->death_signal, 0, 0, 0);
     if (plan->no_new_privs)
         STEP(CHILD_NO_NEW_PRIVS, sys_result(syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)));
     if (plan->seccomp != NULL)

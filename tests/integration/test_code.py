@@ -53,7 +53,7 @@ def start_code(start_execd, specs, tmp_path):
 
     running = []
     yield start
-    for agent in running:  # in order, so that it takes its kernels along
+    for agent in running:
         agent.stop()
 
 
@@ -273,8 +273,9 @@ def test_a_slow_reader_loses_nothing_and_costs_little(code):
             for chunk in chunks:
                 text += chunk
     events = sse_events(text.decode())
+    assert events[-1]["type"] == "execution_complete", events[-1]
+    assert output_of(events, "stderr") == ""
     assert output_of(events) == "".join(f"{i:099d}\n" for i in range(600_000))
-    assert events[-1]["type"] == "execution_complete"
     assert peak - before < 100 * 1024
 
 
@@ -635,6 +636,16 @@ def test_shutdown_takes_the_kernels_along(start_code):
     assert agent.stop() == 0
     assert pids and not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert list(agent.runtime.iterdir()) == []
+
+
+def test_kernels_do_not_outlive_an_execd_that_was_killed(start_code):
+    agent = start_code()
+    create(agent)
+    (pid,) = kernels(agent)
+    agent.close_clients()
+    agent.send_signal(signal.SIGKILL)
+    agent.wait()
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
 
 
 # ---- limits and bad input --------------------------------------------------------------------------------------
