@@ -70,7 +70,8 @@ static const struct key keys[] = {
            "native: namespaces, cgroups and overlayfs, no daemon."),
     STRING(
         "runtime", "execd_path", execd_path, NULL,
-        "The static execd binary that every sandbox runs as PID 1; default: beside this program."),
+        "The static execd binary that every sandbox runs as PID 1; default: beside this program, "
+        "or ../libexec/execd/execd from there."),
     STRING("runtime", "state_dir", state_dir, "/var/lib/execd-server",
            "Images, sandboxes and the database live here."),
     STRING("store", "path", store_path, NULL, "SQLite file; default: STATE_DIR/server.db."),
@@ -234,8 +235,8 @@ static bool is_loopback(const char *host)
     return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
 }
 
-static int beside_this_program(struct config *c, const char *name, const char **ret,
-                               struct err *err)
+/* Where `make` leaves it beside this program, or where `make install` puts it. */
+static int find_execd(struct config *c, struct err *err)
 {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -243,7 +244,14 @@ static int beside_this_program(struct config *c, const char *name, const char **
     if (n < 0)
         return err_sys(err, 0, errno, "find this program's own folder");
     self[n] = '\0';
-    *ret = arena_printf(&c->arena, "%.*s/%s", (int)(strrchr(self, '/') - self), self, name);
+    int folder = (int)(strrchr(self, '/') - self);
+    c->execd_path = arena_printf(&c->arena, "%.*s/execd", folder, self);
+    if (c->execd_path != NULL && access(c->execd_path, X_OK) < 0) {
+        const char *installed =
+            arena_printf(&c->arena, "%.*s/../libexec/execd/execd", folder, self);
+        if (installed != NULL && access(installed, X_OK) == 0)
+            c->execd_path = installed;
+    }
     return 0;
 }
 
@@ -304,7 +312,7 @@ int config_finish(struct config *c, struct err *err)
             "OPENSANDBOX_SERVER_API_KEY, or accept the risk with OPENSANDBOX_INSECURE_SERVER=YES",
             c->host);
     if (c->execd_path == NULL)
-        rc = beside_this_program(c, "execd", &c->execd_path, err);
+        rc = find_execd(c, err);
     const char **const paths[] = {&c->execd_path, &c->state_dir, &c->store_path, &c->log_file,
                                   &c->listen};
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(paths); i++)

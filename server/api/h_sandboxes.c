@@ -129,6 +129,34 @@ enum http_result h_sandbox_delete(struct http_req *req, void *app)
     return H_WAIT;
 }
 
+static void on_frozen(void *arg, const struct sandbox *sb, const struct err *err)
+{
+    struct http_req *req = pending_end(arg);
+
+    (void)sb;
+    if (err != NULL)
+        (void)http_resp_error(req, err);
+    else
+        (void)http_resp_empty(req, 202);
+}
+
+static enum http_result freeze(struct http_req *req, struct api *api, bool pause)
+{
+    lifecycle_freeze(api->lifecycle, http_req_param(req, "id"), pause, on_frozen,
+                     pending_new(req, api));
+    return H_WAIT;
+}
+
+enum http_result h_sandbox_pause(struct http_req *req, void *app)
+{
+    return freeze(req, app, true);
+}
+
+enum http_result h_sandbox_resume(struct http_req *req, void *app)
+{
+    return freeze(req, app, false);
+}
+
 /* A number counts as Unix seconds (contracts/server.md 1.1, "Datetimes in"). */
 static int decode_instant(const json_t *value, int64_t *ret_us)
 {

@@ -12,6 +12,8 @@ enum http_result h_sandbox_create(struct http_req *req, void *app);
 enum http_result h_sandbox_list(struct http_req *req, void *app);
 enum http_result h_sandbox_get(struct http_req *req, void *app);
 enum http_result h_sandbox_delete(struct http_req *req, void *app);
+enum http_result h_sandbox_pause(struct http_req *req, void *app);
+enum http_result h_sandbox_resume(struct http_req *req, void *app);
 enum http_result h_sandbox_renew(struct http_req *req, void *app);
 enum http_result h_sandbox_patch(struct http_req *req, void *app);
 /* h_endpoints.c */

@@ -61,6 +61,7 @@ void lifecycle_free(struct lifecycle *lc)
     expiry_stop(lc);
     HASH_ITER(hh, lc->registry, l, tmp)
     live_free(l);
+    freezes_free(lc);
     explicit_bzero(lc->master, sizeof(lc->master));
     free(lc);
 }
@@ -163,6 +164,7 @@ void lifecycle_cancel(struct lifecycle *lc, void *arg)
 {
     struct live *l, *tmp;
 
+    freezes_cancel(lc, arg);
     HASH_ITER(hh, lc->registry, l, tmp)
     {
         if (l->creator != NULL && l->creator->arg == arg) {

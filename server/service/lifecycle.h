@@ -33,6 +33,10 @@ int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, life
 void lifecycle_cancel(struct lifecycle *lc, void *arg);
 void lifecycle_delete(struct lifecycle *lc, const char *id, lifecycle_fn done, void *arg);
 
+/* Freezes the sandbox whole, or lets it go on; done as for creation. Its lifetime goes on meanwhile. */
+void lifecycle_freeze(struct lifecycle *lc, const char *id, bool pause, lifecycle_fn done,
+                      void *arg);
+
 const struct sandbox *lifecycle_find(struct lifecycle *lc,
                                      const char *id); /* NULL: unknown or already gone */
 

@@ -11,6 +11,7 @@
 
 struct event;
 struct live;
+struct freeze;
 
 /* Somebody who waits for the end of a creation or of a removal. */
 struct waiter {
@@ -38,6 +39,7 @@ struct lifecycle {
     struct store *store;     /* borrowed */
     struct runtime *runtime; /* borrowed */
     struct live *registry;   /* uthash, owned */
+    struct freeze *freezes;  /* owned list: pauses and resumes under way */
     uint8_t master[32];      /* key of the tokens */
     char boot_id[40];
     int timer_fd;        /* owned; timerfd on CLOCK_BOOTTIME */
@@ -61,6 +63,10 @@ int expiry_start(struct lifecycle *lc, struct err *err) must_check;
 void expiry_stop(struct lifecycle *lc);
 void expiry_arm(struct lifecycle *lc); /* call after every change of an expiry */
 void expiry_set(struct lifecycle *lc, struct sandbox *sb, int64_t expires_us);
+
+/* freeze.c */
+void freezes_cancel(struct lifecycle *lc, const void *arg); /* the asker is gone */
+void freezes_free(struct lifecycle *lc);
 
 /* reconcile.c */
 int reconcile(struct lifecycle *lc, struct err *err) must_check;

@@ -170,6 +170,24 @@ def test_connect_and_kill(server):
     again.close()
 
 
+def test_pause_and_resume(server):
+    made = SandboxSync.create(SMALL, connection_config=connection(server, ConnectionConfigSync),
+                              resource={"cpu": "1", "memory": "256Mi"})
+    try:
+        made.pause()
+        assert made.get_info().status.state == "Paused"
+        with pytest.raises(SandboxApiException) as caught:
+            made.pause()
+        assert caught.value.status_code == 409
+        again = SandboxSync.resume(made.id, connection_config=connection(server, ConnectionConfigSync))
+        assert again.get_info().status.state == "Running"
+        assert again.commands.run("echo thawed").text == "thawed"
+        again.close()
+    finally:
+        made.kill()
+        made.close()
+
+
 def test_through_the_server_proxy(server):
     """The setting under which the SDK sends its API key to the sandbox's URLs as well."""
     made = SandboxSync.create(SMALL, connection_config=connection(server, ConnectionConfigSync, use_server_proxy=True),
