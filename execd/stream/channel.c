@@ -35,6 +35,7 @@ struct segment {
 
 struct header {
     uint64_t seq;
+    uint64_t at;
     int64_t wall_ms;
     uint32_t len;
     uint32_t type;
@@ -47,7 +48,8 @@ struct channel {
     struct segment *head, *tail; /* owned */
     size_t held;             /* bytes of all segments' used parts */
     uint64_t next_seq;
-    uint64_t appended, bytes_total, bytes_dropped;
+    uint64_t appended, bytes_dropped;
+    uint64_t bytes[2]; /* of stdout and stderr */
     bool closed;
     struct channel_reader *readers; /* attached ones, linked through them */
     void (*on_room)(void *arg);     /* a writer that waits */
@@ -218,17 +220,22 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
         return;
     }
     struct header h = {.seq = ch->next_seq++, .wall_ms = clock_wall_ms(), .len = (uint32_t)len, .type = type};
+    if (output) {
+        h.at = ch->bytes[type == EVENT_STDERR];
+        ch->bytes[type == EVENT_STDERR] += len;
+    }
     memcpy(s->data + s->used, &h, sizeof(h));
     memcpy(s->data + s->used + sizeof(h), data, len);
     s->used += need;
     ch->held += need;
     ch->appended += need;
-    if (output)
-        ch->bytes_total += len;
     ch->closed = event_rows[type].terminal;
     evict(ch);
-    for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next)
+    for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
+        if (r->next == h.seq) /* had read everything: it has all its time */
+            r->moved_ms = clock_monotonic_ms();
         post_reader(ch, r);
+    }
 }
 
 void channel_append_text(struct channel *ch, enum event_type type, const char *text)
@@ -334,7 +341,7 @@ void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats
     *ret_stats = (struct channel_stats){
         .first_seq = ch->head != NULL ? ch->head->first_seq : ch->next_seq,
         .last_seq = ch->next_seq - 1,
-        .bytes_total = ch->bytes_total,
+        .bytes_total = ch->bytes[0] + ch->bytes[1],
         .bytes_dropped = ch->bytes_dropped,
     };
     for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next)
@@ -345,12 +352,14 @@ void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats
 
 void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from, void (*on_ready)(void *), void *arg)
 {
+    uint64_t next = from == 0 ? 1 : MIN(from, ch->next_seq);
+
     *r = (struct channel_reader){.channel = channel_ref(ch),
-                                 .next = from != 0 ? from : 1,
+                                 .next = next,
                                  .on_ready = on_ready,
                                  .arg = arg,
                                  .moved_ms = clock_monotonic_ms(),
-                                 .passed = ch->appended - ch->held};
+                                 .passed = next == ch->next_seq ? ch->appended : ch->appended - ch->held};
     r->link_next = ch->readers;
     r->link_prev = &ch->readers;
     if (ch->readers != NULL)
@@ -436,6 +445,7 @@ bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
     }
     memcpy(&h, r->segment->data + r->offset, sizeof(h));
     *ret = (struct channel_entry){.seq = h.seq,
+                                  .at = h.at,
                                   .wall_ms = h.wall_ms,
                                   .type = (enum event_type)h.type,
                                   .data = r->segment->data + r->offset + sizeof(h),
@@ -466,6 +476,11 @@ void channel_advance(struct channel_reader *r)
     }
     if (ch->on_room != NULL && channel_has_room(ch))
         post(ch);
+}
+
+void channel_touch(struct channel_reader *r)
+{
+    r->moved_ms = clock_monotonic_ms();
 }
 
 bool channel_at_end(const struct channel_reader *r)

@@ -34,6 +34,7 @@ struct channel_limits {
 
 struct channel_entry {
     uint64_t seq;
+    uint64_t at; /* output: bytes of the same stream before this entry, since the beginning */
     int64_t wall_ms;
     enum event_type type;
     const char *data; /* valid until the reader advances or the loop runs again */
@@ -79,7 +80,7 @@ struct channel_reader {
     char gap[64];            /* JSON fragment of the GAP entry */
 };
 
-/* Starts at sequence number `from` (1 = everything retained). on_ready is posted at once if there is something. */
+/* Starts at sequence number `from` (1 = everything retained; beyond the end = only what comes). on_ready is posted at once if there is something. */
 void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from, void (*on_ready)(void *), void *arg);
 void channel_detach(struct channel_reader *r); /* legal on a zeroed struct */
 
@@ -87,5 +88,7 @@ void channel_detach(struct channel_reader *r); /* legal on a zeroed struct */
  * one GAP entry is delivered first: data = {"from":seq,"to":seq} as its JSON fragment. */
 bool channel_peek(struct channel_reader *r, struct channel_entry *ret_entry);
 void channel_advance(struct channel_reader *r);
+/* The reader still makes progress with what it took: its time to be cut starts anew. */
+void channel_touch(struct channel_reader *r);
 /* Everything was read and the log is closed. */
 bool channel_at_end(const struct channel_reader *r);

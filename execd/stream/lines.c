@@ -2,10 +2,26 @@
 
 #include <string.h>
 
+/* Runs are looked at in parts of this size, which bounds the carry. */
+#define RUN_MAX (256 * 1024)
+#define IDLE_KEEP 1024 /* carry memory that an idle stream may hold on to */
+
+/* Where output bytes are looked for lines. `lf` is the first "\n" not before `at`, or `end`: found once, however many
+ * "\r" stand before it, so that progress bars cost no more than lines. */
+struct scan {
+    const char *at, *end, *lf;
+};
+
+struct out {
+    struct lines *lines;
+    lines_emit_fn emit;
+    void *arg;
+};
+
 void lines_init(struct lines *l, bool strip)
 {
-    l->strip = strip;
-    strbuf_init(&l->carry, LINE_STRIP_MAX + 4 * LINE_KEEP_MAX);
+    *l = (struct lines){.strip = strip};
+    strbuf_init(&l->carry, LINE_STRIP_MAX + 2 * RUN_MAX);
 }
 
 void lines_done(struct lines *l)
@@ -13,9 +29,15 @@ void lines_done(struct lines *l)
     strbuf_done(&l->carry);
 }
 
-bool lines_pending(const struct lines *l)
+size_t lines_pending(const struct lines *l)
 {
-    return l->carry.len > 0;
+    return l->carry.len;
+}
+
+void lines_trim(struct lines *l)
+{
+    if (l->carry.len == 0 && l->carry.cap > IDLE_KEEP)
+        strbuf_done(&l->carry);
 }
 
 static size_t limit(const struct lines *l)
@@ -23,15 +45,21 @@ static size_t limit(const struct lines *l)
     return l->strip ? LINE_STRIP_MAX : LINE_KEEP_MAX;
 }
 
-/* One whole line with its terminator of term bytes. */
-static void emit_line(const struct lines *l, const char *p, size_t len, size_t term, lines_emit_fn emit, void *arg)
+static void put(const struct out *o, const char *p, size_t len, size_t taken)
 {
-    if (!l->strip)
-        emit(arg, p, len);
+    o->lines->n_pieces++;
+    o->emit(o->arg, p, len, taken);
+}
+
+/* One whole line with its terminator of term bytes. */
+static void put_line(const struct out *o, const char *p, size_t len, size_t term)
+{
+    if (!o->lines->strip)
+        put(o, p, len, len);
     else if (len == term)
-        emit(arg, "\n", 1);
+        put(o, "\n", 1, len);
     else
-        emit(arg, p, len - term);
+        put(o, p, len - term, len);
 }
 
 /* Bytes at the end that may be the beginning of a longer UTF-8 sequence. */
@@ -46,108 +74,169 @@ static size_t incomplete_tail(const char *p, size_t len)
     return 0;
 }
 
-/* Offset behind the next terminator in p[0..n), 0 if there is none; *ret_term is its length. `held` says that more
- * may come behind p, so that a "\r" at the end is undecided. */
-static size_t find_line(const char *p, size_t n, size_t *ret_term)
+static struct scan scan_begin(const char *p, size_t n)
 {
-    const char *lf = memchr(p, '\n', n);
-    size_t reach = lf != NULL ? (size_t)(lf - p) : n;
-    const char *cr = memchr(p, '\r', reach);
-
-    if (cr != NULL) {
-        size_t at = (size_t)(cr - p);
-        if (at + 1 == n)
-            return 0;
-        *ret_term = p[at + 1] == '\n' ? 2 : 1;
-        return at + *ret_term;
-    }
-    *ret_term = 1;
-    return lf != NULL ? reach + 1 : 0;
+    return (struct scan){.at = p, .end = p + n, .lf = p};
 }
 
-/* Emits every whole line of p[0..n); returns how many bytes that were. */
-static size_t emit_lines(const struct lines *l, const char *p, size_t n, lines_emit_fn emit, void *arg)
+/* Length of the next line with its terminator, 0 when none ends. Keep: a "\r" at the very end is undecided. */
+static size_t next_line(struct scan *s, bool strip, size_t *ret_term)
 {
-    size_t used = 0, term, end;
-
-    while (used < n && (end = find_line(p + used, n - used, &term)) > 0) {
-        emit_line(l, p + used, end, term, emit, arg);
-        used += end;
+    if (s->lf == s->end) {
+        /* no "\n" is left */
+    } else if (s->lf <= s->at) {
+        const char *lf = memchr(s->at, '\n', (size_t)(s->end - s->at));
+        s->lf = lf != NULL ? lf : s->end;
     }
-    return used;
+    const char *cr = memchr(s->at, '\r', (size_t)(s->lf - s->at));
+    if (cr == NULL) {
+        *ret_term = 1;
+        return s->lf < s->end ? (size_t)(s->lf - s->at) + 1 : 0;
+    }
+    if (cr + 1 == s->end && !strip)
+        return 0;
+    *ret_term = cr + 1 < s->end && cr[1] == '\n' ? 2 : 1;
+    return (size_t)(cr - s->at) + *ret_term;
 }
 
-/* Completes the carried line from p; returns how many bytes of p that took. */
-static size_t finish_carry(struct lines *l, const char *p, size_t n, lines_emit_fn emit, void *arg)
+static void put_lines(const struct out *o, struct scan *s)
 {
-    const char *carry = l->carry.data;
+    size_t len, term;
+
+    while (s->at < s->end && (len = next_line(s, o->lines->strip, &term)) > 0) {
+        put_line(o, s->at, len, term);
+        s->at += len;
+    }
+}
+
+/* A flood in keep mode: everything up to the last line end that is decided. */
+static void put_block(const struct out *o, struct scan *s)
+{
+    size_t n = (size_t)(s->end - s->at);
+
+    if (o->lines->strip || n < LINE_FLOOD)
+        return;
+    const char *lf = memrchr(s->at, '\n', n);
+    const char *after = lf != NULL ? lf + 1 : s->at;
+    const char *cr = memrchr(after, '\r', (size_t)(s->end - after));
+    if (cr != NULL && cr + 1 == s->end)
+        cr = cr > after ? memrchr(after, '\r', (size_t)(cr - after)) : NULL;
+    if (cr != NULL)
+        after = cr + 1;
+    if (after > s->at)
+        put(o, s->at, (size_t)(after - s->at), (size_t)(after - s->at));
+    s->at = after;
+}
+
+/* Emits the carried bytes but for the last `keep`. */
+static void put_carry(const struct out *o, size_t keep)
+{
+    struct strbuf *carry = &o->lines->carry;
+    size_t len = carry->len - keep;
+
+    if (len == 0)
+        return;
+    put(o, carry->data, len, len);
+    memmove(carry->data, carry->data + len, keep);
+    carry->len = keep;
+    carry->data[keep] = '\0';
+}
+
+/* Without memory the carried bytes leave early: nothing is lost, a line is cut in two. */
+static bool carry_add(const struct out *o, const char *p, size_t n)
+{
+    strbuf_add(&o->lines->carry, p, n);
+    if (strbuf_check(&o->lines->carry) == 0)
+        return true;
+    put_carry(o, 0);
+    strbuf_reset(&o->lines->carry);
+    return false;
+}
+
+/* The carried line ends in s, if it does. */
+static void finish_carry(const struct out *o, struct scan *s)
+{
+    struct strbuf *carry = &o->lines->carry;
     size_t term, taken;
 
-    if (carry[l->carry.len - 1] == '\r') { /* decided by the first byte of p */
-        taken = p[0] == '\n' ? 1 : 0;
+    if (carry->data[carry->len - 1] == '\r') { /* keep: decided by the next byte */
+        taken = *s->at == '\n' ? 1 : 0;
         term = taken + 1;
     } else {
-        size_t end = find_line(p, n, &term);
-        if (end == 0)
-            return 0;
-        taken = end;
+        taken = next_line(s, o->lines->strip, &term);
+        if (taken == 0)
+            return;
     }
-    strbuf_add(&l->carry, p, taken);
-    emit_line(l, l->carry.data, l->carry.len, term, emit, arg);
-    strbuf_reset(&l->carry);
-    return taken;
+    if (!carry_add(o, s->at, taken))
+        return;
+    s->at += taken;
+    put_line(o, carry->data, carry->len, term);
+    strbuf_reset(carry);
 }
 
-static void carry_rest(struct lines *l, const char *p, size_t n, lines_emit_fn emit, void *arg)
+static size_t undecided(const char *p, size_t len)
 {
-    while (n > 0) {
-        size_t room = limit(l) > l->carry.len ? limit(l) - l->carry.len : 0;
-        size_t part = MIN(n, room);
-        strbuf_add(&l->carry, p, part);
-        p += part;
-        n -= part;
-        if (n > 0 || l->carry.len >= limit(l))
-            lines_flush(l, false, emit, arg);
+    return p[len - 1] == '\r' ? 1 : incomplete_tail(p, len);
+}
+
+/* What is left has no line end. Long lines leave in parts, without a detour where they come in large runs. */
+static void carry_rest(const struct out *o, struct scan *s)
+{
+    struct strbuf *carry = &o->lines->carry;
+    size_t max = limit(o->lines);
+
+    while (s->at < s->end) {
+        size_t n = (size_t)(s->end - s->at);
+        if (carry->len == 0 && n >= max) {
+            size_t part = max - undecided(s->at, max);
+            put(o, s->at, part, part);
+            s->at += part;
+            continue;
+        }
+        size_t part = MIN(n, max - carry->len);
+        if (!carry_add(o, s->at, part))
+            put(o, s->at, part, part);
+        s->at += part;
+        if (carry->len == max)
+            put_carry(o, undecided(carry->data, carry->len));
     }
+}
+
+static void feed_run(const struct out *o, const char *p, size_t n)
+{
+    struct scan s = scan_begin(p, n);
+
+    if (o->lines->after_cr && *s.at == '\n')
+        s.at++;
+    o->lines->after_cr = o->lines->strip && p[n - 1] == '\r';
+    if (s.at < s.end && o->lines->carry.len > 0)
+        finish_carry(o, &s);
+    if (o->lines->carry.len == 0) {
+        put_block(o, &s);
+        put_lines(o, &s);
+    }
+    carry_rest(o, &s);
 }
 
 void lines_feed(struct lines *l, const char *p, size_t n, lines_emit_fn emit, void *arg)
 {
-    if (n > 0 && l->carry.len > 0) {
-        size_t taken = finish_carry(l, p, n, emit, arg);
-        p += taken;
-        n -= taken;
-    }
-    if (l->carry.len > 0) { /* still unfinished: no line ends in p */
-        carry_rest(l, p, n, emit, arg);
-        return;
-    }
-    const char *last = !l->strip && n >= LINE_FLOOD ? memrchr(p, '\n', n) : NULL;
-    size_t used = last != NULL ? (size_t)(last - p) + 1 : 0;
-    if (used > 0)
-        emit(arg, p, used);
-    used += emit_lines(l, p + used, n - used, emit, arg);
-    carry_rest(l, p + used, n - used, emit, arg);
+    const struct out o = {l, emit, arg};
+
+    for (size_t at = 0; at < n; at += RUN_MAX)
+        feed_run(&o, p + at, MIN(n - at, (size_t)RUN_MAX));
 }
 
 void lines_flush(struct lines *l, bool last, lines_emit_fn emit, void *arg)
 {
-    struct strbuf *c = &l->carry;
-    char kept[4];
-    size_t keep = 0;
+    const struct out o = {l, emit, arg};
+    struct strbuf *carry = &l->carry;
 
-    if (c->len == 0)
+    if (carry->len == 0)
         return;
-    if (last && c->data[c->len - 1] == '\r') {
-        emit_line(l, c->data, c->len, 1, emit, arg);
-        strbuf_reset(c);
+    if (carry->data[carry->len - 1] == '\r') { /* keep: strip never carries one */
+        put_line(&o, carry->data, carry->len, 1);
+        strbuf_reset(carry);
         return;
     }
-    if (!last)
-        keep = c->data[c->len - 1] == '\r' ? 1 : incomplete_tail(c->data, c->len);
-    memcpy(kept, c->data + c->len - keep, keep);
-    if (c->len > keep)
-        emit(arg, c->data, c->len - keep);
-    strbuf_reset(c);
-    strbuf_add(c, kept, keep);
+    put_carry(&o, last ? 0 : incomplete_tail(carry->data, carry->len));
 }

@@ -1,6 +1,5 @@
 #include "execd/stream/sink_sse.h"
 
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -14,128 +13,99 @@
 #include "proto/base/mem.h"
 
 #define PING_MS 3000
-#define FLUSH_MS 100
+#define FLUSH_MS 50
 /* Text of one event; a control byte becomes six, and a fragment is bounded by its writer. */
 #define EVENT_MAX (128 * 1024 * 1024)
 /* Above this the scratch memory of a large event is given back. */
 #define SCRATCH_KEEP (1024 * 1024)
+#define NO_LINE UINT64_MAX
 
 struct sink {
-    struct http_req *req;   /* valid until producer_stop */
+    struct http_req *req; /* valid until producer_stop */
     struct channel_reader reader;
     struct sink_options options;
-    struct lines lines[2];  /* stdout, stderr */
-    struct strbuf json;     /* scratch: one event */
-    struct evbuffer *out;   /* owned scratch: frames of one entry */
-    struct event *ping;     /* owned */
-    struct event *flush;    /* owned: an unfinished line has waited long enough */
-    struct channel_entry entry; /* the one being written */
-    enum event_type piece;  /* STDOUT or STDERR, for emit_piece */
-    bool complete;          /* the terminal event was written */
-    bool oversized;         /* an event did not fit: the stream is cut, never silently short */
+    struct lines lines[2];      /* stdout, stderr */
+    uint64_t sent[2];           /* bytes of each that the client was given */
+    uint64_t waiting[2];        /* the unfinished line that the flush timer found, by n_pieces; or NO_LINE */
+    struct evbuffer *out;       /* owned scratch: frames of one entry */
+    struct event *ping;         /* owned */
+    struct event *flush;        /* owned: runs while a line is unfinished */
+    struct channel_entry entry; /* the one being written, or the last */
+    int piece;                  /* 0 stdout, 1 stderr: for emit_piece */
+    size_t unsent;              /* of the connection at the last ping */
+    bool complete;              /* the terminal event was written */
+    bool oversized;             /* an event did not fit: the stream is cut, never silently short */
 };
 
 static const enum event_type line_types[2] = {EVENT_STDOUT, EVENT_STDERR};
 
-int line_endings_parse(const char *text, enum line_endings *ret_mode)
-{
-    static const char *const names[] = {[LINES_AUTO] = "auto", [LINES_KEEP] = "keep", [LINES_STRIP] = "strip"};
-
-    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
-        if (str_eq_nocase(text, names[i])) {
-            *ret_mode = (enum line_endings)i;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
-
-/* Clients that want lines without terminators, by the product in their User-Agent (contracts/v1.1.md 1.2). For the
- * Python SDK that ended with 1.1.0. */
-enum line_endings line_endings_choose(enum line_endings configured, const char *user_agent)
-{
-    static const char *const stripping[] = {"OpenSandbox-Go-SDK/", "OpenSandbox-JS-SDK/", "OpenSandbox-Kotlin-SDK/",
-                                            "OpenSandbox-CSharp-SDK/"};
-    static const char python[] = "OpenSandbox-Python-SDK/";
-    unsigned major = 0, minor = 0, patch = 0;
-
-    if (configured != LINES_AUTO)
-        return configured;
-    if (user_agent == NULL)
-        return LINES_KEEP;
-    for (size_t i = 0; i < ARRAY_LEN(stripping); i++) {
-        if (strstr(user_agent, stripping[i]) != NULL)
-            return LINES_STRIP;
-    }
-    const char *p = strstr(user_agent, python);
-    if (p == NULL || sscanf(p + sizeof(python) - 1, "%u.%u.%u", &major, &minor, &patch) < 2)
-        return LINES_KEEP;
-    bool old = major < 1 || (major == 1 && (minor < 1 || (minor == 1 && patch < 1)));
-    return old ? LINES_STRIP : LINES_KEEP;
-}
+/* One event's JSON, for all sinks: it is filled and copied without a break. */
+static struct strbuf json = {.max = EVENT_MAX};
 
 /* --- frames --- */
 
-/* The id names the entry whose bytes are all out with this frame; a frame that leaves some behind has none, so that
- * a client never skips what it has not seen. */
-static void put_frame(struct sink *s, enum event_type type, bool whole)
+static void put_frame(struct sink *s, enum event_type type)
 {
-    char id[24];
+    char id[64] = "";
 
-    if (strbuf_check(&s->json) < 0) {
+    if (strbuf_check(&json) < 0) {
         s->oversized = true;
         return;
     }
-    snprintf(id, sizeof(id), "%llu", (unsigned long long)s->entry.seq);
-    sse_frame(s->out, s->options.framing, whole ? id : NULL, event_rows[type].wire, s->json.data, s->json.len);
+    if (s->options.framing == SSE_STANDARD)
+        snprintf(id, sizeof(id), "%llu.%llu.%llu", (unsigned long long)s->entry.seq, (unsigned long long)s->sent[0],
+                 (unsigned long long)s->sent[1]);
+    sse_frame(s->out, s->options.framing, id, event_rows[type].wire, json.data, json.len);
 }
 
-static void put_text(struct sink *s, enum event_type type, const char *text, size_t len, bool whole)
+static void put_text(struct sink *s, enum event_type type, const char *text, size_t len)
 {
-    strbuf_reset(&s->json);
-    event_encode_text(&s->json, type, s->entry.wall_ms, text, len);
-    put_frame(s, type, whole);
+    strbuf_reset(&json);
+    event_encode_text(&json, type, s->entry.wall_ms, text, len);
+    put_frame(s, type);
 }
 
 static void put_fragment(struct sink *s)
 {
-    strbuf_reset(&s->json);
-    event_encode_fragment(&s->json, s->entry.type, s->entry.wall_ms, s->entry.data, s->entry.len);
-    put_frame(s, s->entry.type, true);
+    strbuf_reset(&json);
+    event_encode_fragment(&json, s->entry.type, s->entry.wall_ms, s->entry.data, s->entry.len);
+    put_frame(s, s->entry.type);
 }
 
-static void emit_piece(void *arg, const char *text, size_t len)
+static void emit_piece(void *arg, const char *text, size_t len, size_t taken)
 {
     struct sink *s = arg;
 
-    put_text(s, s->piece, text, len, false);
+    s->sent[s->piece] += taken;
+    put_text(s, line_types[s->piece], text, len);
 }
 
 static void put_output(struct sink *s)
 {
-    s->piece = s->entry.type;
+    int i = s->entry.type == EVENT_STDERR;
+
     if (s->options.lines == LINES_VERBATIM) {
-        put_text(s, s->piece, s->entry.data, s->entry.len, true);
+        s->sent[i] = s->entry.at + s->entry.len;
+        put_text(s, s->entry.type, s->entry.data, s->entry.len);
         return;
     }
-    struct lines *l = &s->lines[s->entry.type == EVENT_STDERR];
-    lines_feed(l, s->entry.data, s->entry.len, emit_piece, s);
+    s->piece = i;
+    s->sent[i] = s->entry.at - lines_pending(&s->lines[i]); /* also behind a gap */
+    lines_feed(&s->lines[i], s->entry.data, s->entry.len, emit_piece, s);
 }
 
 static void flush_lines(struct sink *s, bool last)
 {
-    for (int i = 0; i < 2; i++) {
-        s->piece = line_types[i];
-        lines_flush(&s->lines[i], last, emit_piece, s);
-    }
+    for (s->piece = 0; s->piece < 2; s->piece++)
+        lines_flush(&s->lines[s->piece], last, emit_piece, s);
 }
 
 static void put_ping(struct sink *s)
 {
-    strbuf_reset(&s->json);
-    event_encode_text(&s->json, EVENT_PING, clock_wall_ms(), "pong", 4);
-    if (strbuf_check(&s->json) == 0)
-        sse_frame(s->out, s->options.framing, NULL, event_rows[EVENT_PING].wire, s->json.data, s->json.len);
+    strbuf_reset(&json);
+    event_encode_text(&json, EVENT_PING, clock_wall_ms(), "pong", 4);
+    if (strbuf_check(&json) == 0)
+        sse_frame(s->out, s->options.framing, NULL, event_rows[EVENT_PING].wire, json.data, json.len);
 }
 
 static void put_entry(struct sink *s)
@@ -146,10 +116,9 @@ static void put_entry(struct sink *s)
         put_output(s);
         return;
     }
-    if (row->terminal) {
+    if (row->terminal || s->entry.type == EVENT_GAP)
         flush_lines(s, true);
-        s->complete = true;
-    }
+    s->complete = row->terminal;
     put_fragment(s);
     if (s->entry.type == EVENT_INIT)
         put_ping(s);
@@ -157,22 +126,55 @@ static void put_entry(struct sink *s)
 
 static void trim_scratch(struct sink *s)
 {
-    if (s->json.cap > SCRATCH_KEEP)
-        strbuf_done(&s->json);
+    if (json.cap > SCRATCH_KEEP)
+        strbuf_done(&json);
+    lines_trim(&s->lines[0]);
+    lines_trim(&s->lines[1]);
 }
 
-/* --- the producer --- */
+/* --- unfinished lines --- */
+
+/* Which unfinished line is there: its number, until something more of the stream was sent. */
+static uint64_t unfinished(const struct sink *s, int i)
+{
+    return lines_pending(&s->lines[i]) > 0 ? s->lines[i].n_pieces : NO_LINE;
+}
 
 static void arm_flush(struct sink *s)
 {
-    const struct timeval tv = {.tv_usec = FLUSH_MS * 1000};
-    bool pending = s->options.lines == LINES_KEEP && (lines_pending(&s->lines[0]) || lines_pending(&s->lines[1]));
+    static const struct timeval tv = {.tv_usec = FLUSH_MS * 1000};
 
-    if (pending && event_add(s->flush, &tv) < 0)
+    if (event_add(s->flush, &tv) < 0)
         return; /* the text comes with the next output or at the end */
-    if (!pending)
-        (void)event_del(s->flush);
+    for (int i = 0; i < 2; i++)
+        s->waiting[i] = unfinished(s, i);
 }
+
+/* A line that was unfinished at the last turn of the timer and still is goes out as it is. In a flood it is another
+ * line every time, and none is cut. */
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+    struct sink *s = arg;
+    bool more = false;
+
+    (void)fd;
+    (void)what;
+    s->entry.wall_ms = clock_wall_ms();
+    for (s->piece = 0; s->piece < 2; s->piece++) {
+        uint64_t now = unfinished(s, s->piece);
+        if (now == NO_LINE)
+            continue;
+        if (now == s->waiting[s->piece]) /* a cut character that stays behind waits for its rest, not for us */
+            lines_flush(&s->lines[s->piece], false, emit_piece, s);
+        else
+            more = true;
+    }
+    if (more)
+        arm_flush(s);
+    http_resp_write_buffer(s->req, s->out);
+}
+
+/* --- the producer --- */
 
 static void proceed(void *arg)
 {
@@ -186,15 +188,14 @@ static void proceed(void *arg)
         put_entry(s);
         channel_advance(&s->reader);
         http_resp_write_buffer(s->req, s->out);
-        trim_scratch(s);
     }
-    if (s->oversized) {
+    trim_scratch(s);
+    if (s->oversized)
         http_resp_abort(s->req);
-        return;
-    }
-    if (s->complete)
+    else if (s->complete)
         http_resp_end(s->req);
-    else
+    else if (s->options.lines == LINES_KEEP && !event_pending(s->flush, EV_TIMEOUT, NULL) &&
+             (lines_pending(&s->lines[0]) > 0 || lines_pending(&s->lines[1]) > 0))
         arm_flush(s);
 }
 
@@ -208,7 +209,6 @@ static void stop(void *arg)
     channel_detach(&s->reader);
     lines_done(&s->lines[0]);
     lines_done(&s->lines[1]);
-    strbuf_done(&s->json);
     if (s->out != NULL)
         evbuffer_free(s->out);
     if (s->ping != NULL)
@@ -226,29 +226,25 @@ static void on_ready(void *arg)
 {
     struct sink *s = arg;
 
-    http_resp_wake(s->req);
+    if (s->reader.cut) /* too slow for too long, so nobody asks for more: the client must see that it is not whole */
+        http_resp_abort(s->req);
+    else
+        http_resp_wake(s->req);
 }
 
 static void on_ping(evutil_socket_t fd, short what, void *arg)
 {
     struct sink *s = arg;
+    size_t unsent = http_resp_pending(s->req);
 
     (void)fd;
     (void)what;
+    if (unsent != s->unsent) /* a slow client still reads what was given to it */
+        channel_touch(&s->reader);
+    s->unsent = unsent;
     if (s->complete || !http_resp_wants_more(s->req))
         return; /* a client that is behind is not silent */
     put_ping(s);
-    http_resp_write_buffer(s->req, s->out);
-}
-
-static void on_flush(evutil_socket_t fd, short what, void *arg)
-{
-    struct sink *s = arg;
-
-    (void)fd;
-    (void)what;
-    s->entry.wall_ms = clock_wall_ms();
-    flush_lines(s, false);
     http_resp_write_buffer(s->req, s->out);
 }
 
@@ -273,7 +269,6 @@ enum http_result sink_sse_start(struct http_req *req, struct channel *ch, const 
     s->options.on_end = NULL;
     lines_init(&s->lines[0], strip);
     lines_init(&s->lines[1], strip);
-    strbuf_init(&s->json, EVENT_MAX);
     if (!make_resources(s, http_req_base(req))) {
         stop(s);
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for another stream");

@@ -1,26 +1,28 @@
 /*
  * A sink: follows a channel and writes it as server-sent events into one HTTP response.
  *
- * Splits output into lines, repairs UTF-8, encodes JSON, adds pings (right after INIT, then every ping_ms of
- * silence), ends the response after the terminal event, at once. A reader that is cut off or whose peer is gone
- * ends without touching the channel's writer. One sink per request; frees itself when the response is over.
+ * Splits output into lines, repairs UTF-8, encodes JSON, adds pings (right after INIT, then every ping_ms), ends
+ * the response after the terminal event, at once. A reader that is cut off or whose peer is gone ends without
+ * touching the channel's writer. One sink per request; frees itself when the response is over.
  *
- * Lines (contracts/v1.1.md 1.2): KEEP sends text with its terminators, an unfinished line after 100 ms of
- * silence, and whole blocks of lines as one event when the process outruns the stream; STRIP sends one event per
+ * Lines (contracts/v1.1.md 1.2): KEEP sends text with its terminators, an unfinished line when it is 50 to 100 ms
+ * old, and whole blocks of lines as one event when the process outruns the stream; STRIP sends one event per
  * line without terminator, "\n" for an empty one, and holds an unfinished line until it ends (1 MiB at most).
- * VERBATIM sends entries as they are (kernel output). Thread rule: loop thread only.
+ * VERBATIM sends entries as they are (kernel output).
+ *
+ * Ids of the standard framing: `id: SEQ.OUT.ERR`. The stream has looked at all entries up to number SEQ and has
+ * given the client OUT bytes of stdout and ERR bytes of stderr, counted since the process began, raw and not as
+ * text. What a client that comes back with this id still has to get is therefore exact, even where an id stands in
+ * the middle of an entry or one stream's unfinished line was overtaken by the other: entries after SEQ, and of those
+ * before it the output bytes beyond OUT and ERR (channel_entry.at). Pings have no id.
+ * Thread rule: loop thread only.
  */
 #pragma once
 
 #include "execd/stream/channel.h"
+#include "execd/stream/line_endings.h"
 #include "proto/http/resp.h"
 #include "proto/http/sse.h"
-
-enum line_endings { LINES_AUTO, LINES_KEEP, LINES_STRIP, LINES_VERBATIM };
-
-int line_endings_parse(const char *text, enum line_endings *ret_mode) must_check;
-/* AUTO decided by User-Agent (contracts/v1.1.md 1.2, last row). */
-enum line_endings line_endings_choose(enum line_endings configured, const char *user_agent);
 
 struct sink_options {
     enum line_endings lines; /* not AUTO */

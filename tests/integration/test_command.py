@@ -55,7 +55,7 @@ def test_framing_byte_for_byte(execd):
 
 def test_standard_framing_on_request(execd):
     response = execd.client.post("/command?sse=standard", json={"command": "echo hi"})
-    assert "event: stdout\n" in response.text and "data: {" in response.text and "id: 1\n" in response.text
+    assert "event: stdout\n" in response.text and "data: {" in response.text and "id: 1.0.0\n" in response.text and "id: 2.3.0\n" in response.text
     assert output_of(sse_events(response.text)) == "hi\n"
 
 

@@ -11,10 +11,11 @@
 #include "execd/stream/lines.h"
 
 /* Pieces are joined with '|', so that their edges show. */
-static void join(void *arg, const char *text, size_t len)
+static void join(void *arg, const char *text, size_t len, size_t taken)
 {
     struct strbuf *out = arg;
 
+    (void)taken;
     strbuf_add(out, text, len);
     strbuf_addc(out, '|');
 }
@@ -71,17 +72,19 @@ static void test_C05_flush_spares_unfinished_characters(void **state)
     lines_flush(&l, false, join, &out);
     assert_string_equal(out.data, "a|\xe2\x82\xac!|");
     lines_feed(&l, "b\r", 2, join, &out);
-    lines_flush(&l, false, join, &out); /* a lone CR waits: LF may come */
+    assert_string_equal(out.data, "a|\xe2\x82\xac!|"); /* CR waits: LF may come */
+    lines_flush(&l, false, join, &out);                  /* but not for ever */
     lines_feed(&l, "\n", 1, join, &out);
-    assert_string_equal(out.data, "a|\xe2\x82\xac!|b|\r\n|");
+    assert_string_equal(out.data, "a|\xe2\x82\xac!|b\r|\n|");
     lines_done(&l);
     strbuf_done(&out);
 }
 
-static void total(void *arg, const char *text, size_t len)
+static void total(void *arg, const char *text, size_t len, size_t taken)
 {
     (void)text;
-    *(size_t *)arg += len;
+    (void)len;
+    *(size_t *)arg += taken;
 }
 
 static void test_C04_long_line_is_bounded_and_whole(void **state)
@@ -144,6 +147,77 @@ static void test_C05_events_are_valid_json_for_any_bytes(void **state)
     strbuf_done(&out);
 }
 
+/* Whatever the cuts: keep repeats the bytes, strip the lines, and every byte is accounted for. */
+struct record {
+    struct strbuf text;
+    size_t taken;
+};
+
+static void record(void *arg, const char *text, size_t len, size_t taken)
+{
+    struct record *r = arg;
+
+    assert_true(len > 0 && taken > 0);
+    strbuf_add(&r->text, text, len);
+    r->taken += taken;
+}
+
+static void test_random_cuts_change_nothing(void **state)
+{
+    static const char alphabet[] = {'a', 'b', '\n', '\r', '\xc3', '\xa9', '\0', 'z'};
+    char input[4000];
+
+    (void)state;
+    srand(3);
+    for (int round = 0; round < 300; round++) {
+        size_t n = (size_t)rand() % sizeof(input), swallowed = 0;
+        for (size_t i = 0; i < n; i++)
+            input[i] = alphabet[(size_t)rand() % sizeof(alphabet)];
+        for (int strip = 0; strip < 2; strip++) {
+            struct lines l;
+            struct record r = {.taken = 0};
+            strbuf_init(&r.text, 0);
+            lines_init(&l, strip == 1);
+            for (size_t at = 0, step; at < n; at += step) {
+                size_t random = 1 + (size_t)rand() % 300;
+                step = MIN(random, n - at);
+                if (strip == 1 && at > 0 && input[at] == '\n' && input[at - 1] == '\r')
+                    swallowed++;
+                lines_feed(&l, input + at, step, record, &r);
+                if (rand() % 4 == 0)
+                    lines_trim(&l);
+            }
+            assert_int_equal(r.taken + lines_pending(&l) + swallowed * (size_t)strip, n);
+            lines_flush(&l, true, record, &r);
+            assert_int_equal(lines_pending(&l), 0);
+            if (strip == 0) {
+                assert_int_equal(r.text.len, n);
+                assert_true(n == 0 || memcmp(r.text.data, input, n) == 0);
+            }
+            lines_done(&l);
+            strbuf_done(&r.text);
+        }
+    }
+}
+
+static void test_C06_redraws_cost_no_more_than_lines(void **state)
+{
+    static char block[256 * 1024];
+    struct lines l;
+    size_t sum = 0;
+
+    (void)state;
+    memset(block, '\r', sizeof(block));
+    for (int strip = 0; strip < 2; strip++) {
+        lines_init(&l, strip == 1);
+        for (int i = 0; i < 20; i++) /* with a search to the end for each line this would take minutes */
+            lines_feed(&l, block, sizeof(block), total, &sum);
+        lines_flush(&l, true, total, &sum);
+        lines_done(&l);
+    }
+    assert_int_equal(sum, 2 * 20 * sizeof(block));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +226,8 @@ int main(void)
         cmocka_unit_test(test_C05_flush_spares_unfinished_characters),
         cmocka_unit_test(test_C04_long_line_is_bounded_and_whole),
         cmocka_unit_test(test_flood_goes_out_in_blocks),
+        cmocka_unit_test(test_random_cuts_change_nothing),
+        cmocka_unit_test(test_C06_redraws_cost_no_more_than_lines),
         cmocka_unit_test(test_C05_events_are_valid_json_for_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
