@@ -218,7 +218,7 @@ int native_runtime_new(struct event_base *base, const struct native_config *conf
     n->config.execd_path = xstrdup(config->execd_path);
     n->config.cgroup_parent = xstrdup(config->cgroup_parent);
     n->config.owner = xstrdup(config->owner);
-    n->sandboxes_fd = n->trees.userns = n->trees.execd = -1;
+    n->sandboxes_fd = n->trees.userns = -1;
     for (int i = 0; i < TREE_MAX; i++)
         n->trees.device[i] = -1;
     cgroup_dirs_init(&n->groups.parent);

@@ -109,16 +109,16 @@ static int open_devices(struct trees *t, struct err *err)
     return 0;
 }
 
-static int open_execd(struct trees *t, const char *path, struct err *err)
+static int open_execd(const char *path, struct err *err)
 {
+    cleanup_fd int fd = open(path, O_PATH | O_CLOEXEC);
     struct stat st;
 
-    t->execd = open(path, O_PATH | O_CLOEXEC);
-    if (t->execd < 0)
-        return err_sys(err, 0, errno, "the execd binary '%.150s'", path);
-    if (fstat(t->execd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 0111) == 0)
-        return err_set(err, 0, EACCES, "the execd binary '%.150s' is not an executable file", path);
-    return 0;
+    if (fd < 0)
+        return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "the execd binary '%.150s'", path);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 0111) == 0)
+        return err_set(err, ERR_SANDBOX_START_FAILED, EACCES, "the execd binary '%.150s' is not an executable file", path);
+    return take_fd(&fd);
 }
 
 void trees_done(struct trees *t)
@@ -128,22 +128,22 @@ void trees_done(struct trees *t)
             close(t->device[i]);
         t->device[i] = -1;
     }
-    int *fds[] = {&t->userns, &t->execd};
-    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
-        if (*fds[i] >= 0)
-            close(*fds[i]);
-        *fds[i] = -1;
-    }
+    if (t->userns >= 0)
+        close(t->userns);
+    t->userns = -1;
+    free(t->execd_path);
+    t->execd_path = NULL;
 }
 
 int trees_open(const char *execd_path, uint32_t uid_base, uint32_t uid_count, struct trees *ret_trees, struct err *err)
 {
-    struct trees t = {.userns = -1, .execd = -1};
+    struct trees t = {.userns = -1, .execd_path = xstrdup(execd_path)};
 
     for (int i = 0; i < TREE_MAX; i++)
         t.device[i] = -1;
-    int rc = open_execd(&t, execd_path, err);
-    if (rc == 0)
+    cleanup_fd int execd = -1;
+    int rc = execd = open_execd(execd_path, err); /* tells now what every start would run into */
+    if (rc >= 0)
         rc = open_devices(&t, err);
     if (rc == 0) {
         t.userns = open_userns(uid_base, uid_count, err);
@@ -214,7 +214,10 @@ int trees_prepare(const struct trees *t, const char *rootfs, int fs_fd, struct p
                       "the image as an idmapped layer (its file system must support that)", err);
     if (rc == 0)
         rc = put_tree(plan, TREE_FS, clone_tree(fs_fd, "", &own), "the sandbox's folder", err);
+    cleanup_fd int execd = rc == 0 ? open_execd(t->execd_path, err) : -1;
+    if (rc == 0 && execd < 0)
+        return -err->errnum;
     if (rc == 0)
-        rc = put_tree(plan, TREE_EXECD, clone_tree(t->execd, "", &binary), "the execd binary", err);
+        rc = put_tree(plan, TREE_EXECD, clone_tree(execd, "", &binary), "the execd binary", err);
     return rc < 0 ? rc : prepare_devices(t, plan, err);
 }

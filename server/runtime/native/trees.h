@@ -13,7 +13,7 @@
 struct trees {
     int userns;            /* owned; a user namespace with the map of every sandbox, for idmapped clones */
     int device[TREE_MAX];  /* owned O_PATH descriptors of the host's nodes; -1 for the rest */
-    int execd;             /* owned O_PATH descriptor of the binary */
+    char *execd_path;      /* owned; opened for each sandbox, so that an upgrade replaces the file */
 };
 
 /* Opens and checks everything that all sandboxes share. -errno with a text that says what this host lacks. */
