@@ -5,7 +5,8 @@
  *   images/sha256-<hex>/config.json   Env, Entrypoint, Cmd, WorkingDir, User (OCI image configuration names)
  *   images/sha256-<hex>/manifest.txt  what is inside
  *   images/refs/<name>[:<tag>]        a file that holds the digest ('/' is written as '%2F')
- * The digest is the SHA-256 of the deterministic rootfs.tar. Importing is atomic (unpack beside, rename).
+ * The digest is the SHA-256 of the deterministic rootfs.tar. Importing is atomic (unpack beside, rename). Importing
+ * a tree that is there already unpacks nothing and takes over its new config.json, for all names of that tree.
  * Thread rule: any thread (paths and values), imports in a process of their own or the CLI.
  */
 #pragma once

@@ -76,8 +76,10 @@ static int copy_file(const char *dir, const char *name, int to, bool needed, str
         return 0;
     if (rc < 0)
         return err_sys(err, 0, -rc, "'%.150s'", path);
-    cleanup_fd int fd = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    cleanup_fd int fd = openat(to, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     rc = fd < 0 ? -errno : fd_write_all(fd, data, len);
+    if (rc == 0 && (fsync(fd) < 0 || renameat(to, ".new", to, name) < 0))
+        rc = -errno;
     return rc < 0 ? err_sys(err, 0, -rc, "copy '%s'", name) : 0;
 }
 
@@ -165,6 +167,8 @@ int images_import(const char *store_dir, const char *name, const char *dir, stru
     if (known < 0) {
         dprintf(STDERR_FILENO, "image %s: unpacking %.1f MB\n", name, (double)size / 1e6);
         rc = unpack_new(store, store_dir, digest, dir, size, err);
+    } else {
+        rc = copy_file(dir, "config.json", known, true, err);
     }
     if (rc == 0)
         rc = set_ref(store, name, digest, err);
