@@ -50,6 +50,7 @@ EXTRA = {
     "execd/stream/sink_ws": ["proto/http"],
     # A runtime names the address at which the relay reaches a sandbox.
     "server/runtime/runtime.h": ["proto/http/relay.h"],
+    # A start is over when execd answers its first /ping.
     "server/runtime/native/start.c": ["proto/http/client.h"],
 }
 

@@ -77,8 +77,9 @@ static void namespaces(void)
     static const struct {
         const char *name;
         unsigned long flag;
-    } flags[] = {{"user", CLONE_NEWUSER}, {"pid", CLONE_NEWPID}, {"mount", CLONE_NEWNS}, {"net", CLONE_NEWNET},
-                 {"ipc", CLONE_NEWIPC},   {"uts", CLONE_NEWUTS}, {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME}};
+    } flags[] = {{"user", CLONE_NEWUSER},     {"pid", CLONE_NEWPID},  {"mount", CLONE_NEWNS},
+                 {"net", CLONE_NEWNET},       {"ipc", CLONE_NEWIPC},  {"uts", CLONE_NEWUTS},
+                 {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME}};
     char name[64];
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -104,14 +105,22 @@ static void sockets(void)
         const char *name;
         long family, type, protocol;
     } tries[] = {
-        {"socket_unix", AF_UNIX, SOCK_STREAM, 0},          {"socket_inet", AF_INET, SOCK_STREAM, 0},
-        {"socket_inet6", AF_INET6, SOCK_DGRAM, 0},         {"socket_route", AF_NETLINK, SOCK_RAW, 0},
-        {"socket_netfilter", AF_NETLINK, SOCK_RAW, 12},    {"socket_audit", AF_NETLINK, SOCK_RAW, 9},
-        {"socket_uevent", AF_NETLINK, SOCK_RAW, 15},       {"socket_packet", AF_PACKET, SOCK_RAW, 0},
-        {"socket_raw", AF_INET, SOCK_RAW, 1},              {"socket_alg", AF_ALG, SOCK_SEQPACKET, 0},
-        {"socket_vsock", AF_VSOCK, SOCK_STREAM, 0},        {"socket_xdp", 44, SOCK_RAW, 0},
-        {"socket_tipc", AF_TIPC, SOCK_STREAM, 0},          {"socket_key", AF_KEY, SOCK_RAW, 2},
-        {"socket_bluetooth", AF_BLUETOOTH, SOCK_RAW, 0},   {"socket_alg_high", AF_ALG | 1L << 32, SOCK_SEQPACKET, 0},
+        {"socket_unix", AF_UNIX, SOCK_STREAM, 0},
+        {"socket_inet", AF_INET, SOCK_STREAM, 0},
+        {"socket_inet6", AF_INET6, SOCK_DGRAM, 0},
+        {"socket_route", AF_NETLINK, SOCK_RAW, 0},
+        {"socket_netfilter", AF_NETLINK, SOCK_RAW, 12},
+        {"socket_audit", AF_NETLINK, SOCK_RAW, 9},
+        {"socket_uevent", AF_NETLINK, SOCK_RAW, 15},
+        {"socket_packet", AF_PACKET, SOCK_RAW, 0},
+        {"socket_raw", AF_INET, SOCK_RAW, 1},
+        {"socket_alg", AF_ALG, SOCK_SEQPACKET, 0},
+        {"socket_vsock", AF_VSOCK, SOCK_STREAM, 0},
+        {"socket_xdp", 44, SOCK_RAW, 0},
+        {"socket_tipc", AF_TIPC, SOCK_STREAM, 0},
+        {"socket_key", AF_KEY, SOCK_RAW, 2},
+        {"socket_bluetooth", AF_BLUETOOTH, SOCK_RAW, 0},
+        {"socket_alg_high", AF_ALG | 1L << 32, SOCK_SEQPACKET, 0},
         {"socket_vsock_high", AF_VSOCK | 1L << 40, SOCK_STREAM, 0},
         {"socket_netlink_high", AF_NETLINK | 1L << 32, SOCK_RAW, 9},
     };
@@ -148,13 +157,14 @@ static void devices(void)
         const char *name;
         mode_t type;
         unsigned major_number, minor_number;
-    } nodes[] = {{"disk", S_IFBLK, 254, 0}, {"mem", S_IFCHR, 1, 1},  {"kmsg", S_IFCHR, 1, 11},
+    } nodes[] = {{"disk", S_IFBLK, 254, 0},  {"mem", S_IFCHR, 1, 1},    {"kmsg", S_IFCHR, 1, 11},
                  {"fuse", S_IFCHR, 10, 229}, {"kvm", S_IFCHR, 10, 232}, {"tun", S_IFCHR, 10, 200}};
     char name[64];
 
     for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
         snprintf(name, sizeof(name), "/tmp/node-%s", nodes[i].name);
-        long rc = mknod(name, nodes[i].type | 0600, makedev(nodes[i].major_number, nodes[i].minor_number));
+        long rc = mknod(name, nodes[i].type | 0600,
+                        makedev(nodes[i].major_number, nodes[i].minor_number));
         snprintf(name, sizeof(name), "mknod_%s", nodes[i].name);
         say(name, rc);
     }

@@ -65,10 +65,11 @@ static void learn_exit(struct box *box)
 
     box->dead = true;
     box->exit = (struct runtime_exit){.known = false};
-    if (box->is_child && waitid((idtype_t)P_PIDFD, (id_t)box->pidfd, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0)
-        box->exit = (struct runtime_exit){.known = true,
-                                          .signalled = info.si_code != CLD_EXITED,
-                                          .code = info.si_status};
+    if (box->is_child &&
+        waitid((idtype_t)P_PIDFD, (id_t)box->pidfd, &info, WEXITED | WNOHANG) == 0 &&
+        info.si_pid != 0)
+        box->exit = (struct runtime_exit){
+            .known = true, .signalled = info.si_code != CLD_EXITED, .code = info.si_status};
     /* PID 1 of a sandbox is only ever killed from outside: by us, by an operator, or for want of memory. */
     if (!box->exit.known || box->exit.signalled)
         box->exit.oom = group_had_oom(&box->groups);
@@ -115,16 +116,19 @@ static int open_process(const struct folder_state *state)
     return -ESRCH;
 }
 
-static int read_state(struct box *box, const char *data, struct folder_state *ret_state, struct err *err)
+static int read_state(struct box *box, const char *data, struct folder_state *ret_state,
+                      struct err *err)
 {
     struct native *n = box->native;
 
-    if (data != NULL && data[0] != '\0' && folder_state_parse(data, &box->arena, ret_state, NULL) == 0)
+    if (data != NULL && data[0] != '\0' &&
+        folder_state_parse(data, &box->arena, ret_state, NULL) == 0)
         return 0;
     return folder_read_state(n->sandboxes_fd, box->id, &box->arena, ret_state, err);
 }
 
-int box_restore(struct native *n, const char *id, const char *data, struct box **ret_box, struct err *err)
+int box_restore(struct native *n, const char *id, const char *data, struct box **ret_box,
+                struct err *err)
 {
     struct folder_state state = {0};
     struct box *box = box_new(n, id);
@@ -135,7 +139,8 @@ int box_restore(struct native *n, const char *id, const char *data, struct box *
         char name[80];
         native_group_name(n, id, name, sizeof(name));
         box->dead = true;
-        (void)!groups_paths(&n->groups, name, &box->arena, &box->groups); /* without them the folder still goes */
+        (void)!groups_paths(&n->groups, name, &box->arena,
+                            &box->groups); /* without them the folder still goes */
         return -ESRCH;
     }
     box->groups = state.groups;

@@ -9,8 +9,9 @@
 #define CAP_LIMIT 64 /* the kernel refuses numbers beyond its last one */
 
 const uint8_t caps_kept[] = {
-    CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID, CAP_KILL,       CAP_SETGID,
-    CAP_SETUID, CAP_SETPCAP,      CAP_SETFCAP, CAP_SYS_CHROOT, CAP_NET_BIND_SERVICE,
+    CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_FOWNER,           CAP_FSETID,
+    CAP_KILL,    CAP_SETGID,       CAP_SETUID,           CAP_SETPCAP,
+    CAP_SETFCAP, CAP_SYS_CHROOT,   CAP_NET_BIND_SERVICE,
 };
 const size_t caps_n_kept = ARRAY_LEN(caps_kept);
 

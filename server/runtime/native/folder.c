@@ -29,7 +29,8 @@ static int make_dirs(int dir, struct err *err)
 
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
         if (mkdirat(dir, dirs[i].name, dirs[i].mode) < 0)
-            return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "make '%s' of the sandbox", dirs[i].name);
+            return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "make '%s' of the sandbox",
+                           dirs[i].name);
     }
     return 0;
 }
@@ -41,14 +42,17 @@ static int give_layers(int dir, const char *rootfs, uint32_t uid_base, struct er
 
     if (stat(rootfs, &st) < 0)
         return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "the image's tree '%.150s'", rootfs);
-    if (fchownat(dir, "fs/upper", uid_base + st.st_uid, uid_base + st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+    if (fchownat(dir, "fs/upper", uid_base + st.st_uid, uid_base + st.st_gid, AT_SYMLINK_NOFOLLOW) <
+            0 ||
         fchmodat(dir, "fs/upper", st.st_mode & 07777, 0) < 0 ||
-        fchownat(dir, "fs/work", uid_base, uid_base, AT_SYMLINK_NOFOLLOW) < 0 || fchownat(dir, "fs", uid_base, uid_base, AT_SYMLINK_NOFOLLOW) < 0)
+        fchownat(dir, "fs/work", uid_base, uid_base, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchownat(dir, "fs", uid_base, uid_base, AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "give the layers to uid %u", uid_base);
     return 0;
 }
 
-int folder_make(int sandboxes_fd, const char *id, const char *rootfs, uint32_t uid_base, int *ret_fs_fd, struct err *err)
+int folder_make(int sandboxes_fd, const char *id, const char *rootfs, uint32_t uid_base,
+                int *ret_fs_fd, struct err *err)
 {
     if (mkdirat(sandboxes_fd, id, 0700) < 0)
         return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "make the folder of sandbox %s", id);
@@ -81,7 +85,8 @@ int folder_open_log(int sandboxes_fd, const char *id)
     int rc = name_of(id, FOLDER_LOG, name);
     if (rc < 0)
         return rc;
-    int fd = openat(sandboxes_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd =
+        openat(sandboxes_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     return fd < 0 ? -errno : fd;
 }
 
@@ -116,7 +121,8 @@ struct state_json {
 };
 static const struct jfield state_fields[] = {
     JFIELD(struct state_json, pid, JFIELD_I64, .flags = JFIELD_REQUIRED, .min = 0, .max = INT_MAX),
-    JFIELD(struct state_json, start_time, JFIELD_I64, .flags = JFIELD_REQUIRED, .min = 0, .max = INT64_MAX),
+    JFIELD(struct state_json, start_time, JFIELD_I64, .flags = JFIELD_REQUIRED, .min = 0,
+           .max = INT64_MAX),
     JFIELD(struct state_json, boot_id, JFIELD_STRING, .flags = JFIELD_REQUIRED),
     JFIELD(struct state_json, groups, JFIELD_STRINGS),
 };
@@ -134,16 +140,19 @@ const char *folder_state_text(const struct folder_state *state, struct arena *ar
     return text != NULL ? arena_strndup(arena, text, len) : NULL;
 }
 
-int folder_state_parse(const char *text, struct arena *arena, struct folder_state *ret_state, struct err *err)
+int folder_state_parse(const char *text, struct arena *arena, struct folder_state *ret_state,
+                       struct err *err)
 {
     struct state_json raw;
 
-    int rc = jfield_decode_text(state_fields, ARRAY_LEN(state_fields), text, strlen(text), false, &raw, arena, 0, NULL, err);
+    int rc = jfield_decode_text(state_fields, ARRAY_LEN(state_fields), text, strlen(text), false,
+                                &raw, arena, 0, NULL, err);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < raw.groups.n; i++) {
         if (raw.groups.items[i][0] != '/')
-            return err_set(err, 0, EINVAL, "group path '%.100s' is not absolute", raw.groups.items[i]);
+            return err_set(err, 0, EINVAL, "group path '%.100s' is not absolute",
+                           raw.groups.items[i]);
     }
     *ret_state = (struct folder_state){.pid = (pid_t)raw.pid,
                                        .start_time = (uint64_t)raw.start_time,
@@ -161,7 +170,8 @@ int folder_write_state(int sandboxes_fd, const char *id, const char *text)
         rc = name_of(id, "state.json.new", draft);
     if (rc < 0)
         return rc;
-    cleanup_fd int fd = openat(sandboxes_fd, draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    cleanup_fd int fd =
+        openat(sandboxes_fd, draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
     rc = fd_write_all(fd, text, strlen(text));
@@ -170,8 +180,8 @@ int folder_write_state(int sandboxes_fd, const char *id, const char *text)
     return rc;
 }
 
-int folder_read_state(int sandboxes_fd, const char *id, struct arena *arena, struct folder_state *ret_state,
-                      struct err *err)
+int folder_read_state(int sandboxes_fd, const char *id, struct arena *arena,
+                      struct folder_state *ret_state, struct err *err)
 {
     char name[PATH_MAX];
     cleanup_free char *text = NULL;
@@ -192,8 +202,8 @@ void folder_trim_log(int sandboxes_fd, const char *id, uint64_t max)
     struct stat st;
     char name[PATH_MAX];
 
-    if (name_of(id, FOLDER_LOG, name) < 0 || fstatat(sandboxes_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        (uint64_t)st.st_size <= max)
+    if (name_of(id, FOLDER_LOG, name) < 0 ||
+        fstatat(sandboxes_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (uint64_t)st.st_size <= max)
         return;
     cleanup_fd int fd = openat(sandboxes_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0)

@@ -23,7 +23,8 @@ struct folder_state {
 
 /* Makes the folder with all but state.json; the root of the upper layer takes mode and, shifted, owner of the image's.
  * *ret_fs_fd holds fs/. -EEXIST when the id is taken. */
-int folder_make(int sandboxes_fd, const char *id, const char *rootfs, uint32_t uid_base, int *ret_fs_fd, struct err *err) must_check;
+int folder_make(int sandboxes_fd, const char *id, const char *rootfs, uint32_t uid_base,
+                int *ret_fs_fd, struct err *err) must_check;
 int folder_open_log(int sandboxes_fd, const char *id) must_check; /* append-only, or -errno */
 /* A listening, non-blocking Unix socket at io/execd.sock; path is sandboxes_fd's short name for it. */
 int folder_listen(int sandboxes_fd, const char *id, struct err *err) must_check;
@@ -32,9 +33,11 @@ int folder_socket_path(int sandboxes_fd, const char *id, char *out, size_t size)
 
 /* The JSON text that is both state.json and the runtime's data in the store. In the arena; NULL = no memory. */
 const char *folder_state_text(const struct folder_state *state, struct arena *arena);
-int folder_state_parse(const char *text, struct arena *arena, struct folder_state *ret_state, struct err *err) must_check;
+int folder_state_parse(const char *text, struct arena *arena, struct folder_state *ret_state,
+                       struct err *err) must_check;
 int folder_write_state(int sandboxes_fd, const char *id, const char *text) must_check; /* atomic */
-int folder_read_state(int sandboxes_fd, const char *id, struct arena *arena, struct folder_state *ret_state, struct err *err) must_check;
+int folder_read_state(int sandboxes_fd, const char *id, struct arena *arena,
+                      struct folder_state *ret_state, struct err *err) must_check;
 
 /* Removes the folder and everything in it, whatever its owner made of it. 0 when it is not there. */
 int folder_delete(int sandboxes_fd, const char *id) must_check;

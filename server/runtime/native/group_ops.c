@@ -116,7 +116,8 @@ bool group_is_settled(const struct jstrings *paths, bool frozen)
     if (fd < 0)
         return false;
     if (v2)
-        return cgroup_read_keyed(fd, "cgroup.events", "frozen", &value) == 0 && (value != 0) == frozen;
+        return cgroup_read_keyed(fd, "cgroup.events", "frozen", &value) == 0 &&
+               (value != 0) == frozen;
     return fd_slurp_at(fd, "freezer.state", text, sizeof(text)) > 0 &&
            strcmp(text, frozen ? "FROZEN\n" : "THAWED\n") == 0;
 }

@@ -17,13 +17,15 @@
 #define MEMORY_MIN (16 << 20) /* below this execd itself does not fit */
 #define PIDS_MIN 16
 
-static const enum cgroup_controller every[] = {CGROUP_CPU, CGROUP_CPUACCT, CGROUP_MEMORY,  CGROUP_PIDS,
-                                               CGROUP_IO,  CGROUP_FREEZER, CGROUP_DEVICES, CGROUP_UNIFIED};
+static const enum cgroup_controller every[] = {CGROUP_CPU,     CGROUP_CPUACCT, CGROUP_MEMORY,
+                                               CGROUP_PIDS,    CGROUP_IO,      CGROUP_FREEZER,
+                                               CGROUP_DEVICES, CGROUP_UNIFIED};
 
 /* What a sandbox may open under the v1 devices controller: null zero full random urandom tty ptmx and its pts.
  * In the user namespace no node can be made anyhow; this is the second belt (hardening L10). */
 static const char *const devices_allowed[] = {
-    "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm",
+    "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm",
+    "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm",
 };
 
 static const char *label(enum cgroup_controller c)
@@ -45,10 +47,12 @@ static void enable_controllers(int own)
         (mkdirat(own, LEAF, 0755) == 0 || errno == EEXIST)) {
         cleanup_fd int leaf = openat(own, LEAF, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (leaf >= 0)
-            (void)!cgroup_write(leaf, "cgroup.procs", "0"); /* what then cannot be enabled is reported per limit */
+            (void)!cgroup_write(leaf, "cgroup.procs",
+                                "0"); /* what then cannot be enabled is reported per limit */
     }
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
-        (void)!cgroup_write(own, "cgroup.subtree_control", wanted[i]); /* one by one: some may be missing */
+        (void)!cgroup_write(own, "cgroup.subtree_control",
+                            wanted[i]); /* one by one: some may be missing */
 }
 
 static char *path_of(int fd)
@@ -67,7 +71,8 @@ static char *path_of(int fd)
  * leaf they would make it an inner group, which takes no process, and no server could be started there again. */
 static int step_up(struct cgroup_dirs *own)
 {
-    cleanup_free char *path = own->fd[CGROUP_UNIFIED] >= 0 ? path_of(own->fd[CGROUP_UNIFIED]) : NULL;
+    cleanup_free char *path =
+        own->fd[CGROUP_UNIFIED] >= 0 ? path_of(own->fd[CGROUP_UNIFIED]) : NULL;
 
     if (path == NULL || !str_ends(path, "/" LEAF))
         return 0;
@@ -83,7 +88,8 @@ static int step_up(struct cgroup_dirs *own)
     return 0;
 }
 
-static int open_one(struct groups *g, const struct cgroup_dirs *own, enum cgroup_controller c, const char *name)
+static int open_one(struct groups *g, const struct cgroup_dirs *own, enum cgroup_controller c,
+                    const char *name)
 {
     if (own->fd[c] < 0) {
         g->why[c] = xasprintf("this host has no %s controller that the server can see", label(c));
@@ -92,7 +98,8 @@ static int open_one(struct groups *g, const struct cgroup_dirs *own, enum cgroup
     if (mkdirat(own->fd[c], name, 0755) == 0 || errno == EEXIST)
         g->parent.fd[c] = openat(own->fd[c], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (g->parent.fd[c] < 0) {
-        g->why[c] = xasprintf("the %s group '%s' cannot be made: %s", label(c), name, strerror(errno));
+        g->why[c] =
+            xasprintf("the %s group '%s' cannot be made: %s", label(c), name, strerror(errno));
         return 0;
     }
     g->parent.v2[c] = own->v2[c];
@@ -103,8 +110,10 @@ static int open_one(struct groups *g, const struct cgroup_dirs *own, enum cgroup
 /* The controllers of the own cgroup2 group may not have reached the parent (another process sits beside us). */
 static void check_v2(struct groups *g, enum cgroup_controller c)
 {
-    static const char *const probe[CGROUP_CONTROLLER_MAX] = {
-        [CGROUP_CPU] = "cpu.max", [CGROUP_MEMORY] = "memory.max", [CGROUP_PIDS] = "pids.max", [CGROUP_IO] = "io.stat"};
+    static const char *const probe[CGROUP_CONTROLLER_MAX] = {[CGROUP_CPU] = "cpu.max",
+                                                             [CGROUP_MEMORY] = "memory.max",
+                                                             [CGROUP_PIDS] = "pids.max",
+                                                             [CGROUP_IO] = "io.stat"};
 
     if (g->parent.fd[c] < 0 || !g->parent.v2[c] || probe[c] == NULL ||
         faccessat(g->parent.fd[c], probe[c], F_OK, 0) == 0)
@@ -154,16 +163,18 @@ void groups_done(struct groups *g)
 
 /* --- limits --- */
 
-static int check_one(const struct groups *g, enum cgroup_controller c, const char *what, uint64_t value,
-                     uint64_t min, struct err *err)
+static int check_one(const struct groups *g, enum cgroup_controller c, const char *what,
+                     uint64_t value, uint64_t min, struct err *err)
 {
     if (value == 0)
         return 0;
     if (g->parent.fd[c] < 0)
-        return err_set(err, ERR_LIMIT_UNAVAILABLE, EOPNOTSUPP, "the %s limit cannot be applied: %s", what, g->why[c]);
+        return err_set(err, ERR_LIMIT_UNAVAILABLE, EOPNOTSUPP, "the %s limit cannot be applied: %s",
+                       what, g->why[c]);
     if (value < min)
-        return err_set(err, ERR_INVALID_PARAMETER, EINVAL, "the %s limit %llu is below the least that works, %llu",
-                       what, (unsigned long long)value, (unsigned long long)min);
+        return err_set(err, ERR_INVALID_PARAMETER, EINVAL,
+                       "the %s limit %llu is below the least that works, %llu", what,
+                       (unsigned long long)value, (unsigned long long)min);
     return 0;
 }
 
@@ -172,7 +183,8 @@ int groups_check(const struct groups *g, const struct group_limits *l, struct er
     int rc = check_one(g, CGROUP_MEMORY, "memory", l->memory_bytes, MEMORY_MIN, err);
 
     if (rc == 0)
-        rc = check_one(g, CGROUP_CPU, "cpu", l->millicpu, CPU_QUOTA_MIN_US * 1000 / CPU_PERIOD_US, err);
+        rc = check_one(g, CGROUP_CPU, "cpu", l->millicpu, CPU_QUOTA_MIN_US * 1000 / CPU_PERIOD_US,
+                       err);
     if (rc == 0)
         rc = check_one(g, CGROUP_PIDS, "pids", l->pids, PIDS_MIN, err);
     return rc;
@@ -244,13 +256,15 @@ static int apply(const struct cgroup_dirs *d, const struct group_limits *l, stru
 /* The directory and the lists that move processes; never the limits. */
 static int give(const struct cgroup_dirs *d, uid_t uid, struct err *err)
 {
-    static const char *const files[] = {"cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control"};
+    static const char *const files[] = {"cgroup.procs", "tasks", "cgroup.threads",
+                                        "cgroup.subtree_control"};
 
     for (size_t c = 0; c < CGROUP_CONTROLLER_MAX; c++) {
         if (d->fd[c] < 0)
             continue;
         if (fchown(d->fd[c], uid, uid) < 0)
-            return err_sys(err, 0, errno, "give the %s group to uid %u", label((enum cgroup_controller)c), uid);
+            return err_sys(err, 0, errno, "give the %s group to uid %u",
+                           label((enum cgroup_controller)c), uid);
         for (size_t i = 0; i < ARRAY_LEN(files); i++) {
             if (fchownat(d->fd[c], files[i], uid, uid, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
                 return err_sys(err, 0, errno, "give '%s' to uid %u", files[i], uid);
@@ -259,8 +273,8 @@ static int give(const struct cgroup_dirs *d, uid_t uid, struct err *err)
     return 0;
 }
 
-int groups_make(const struct groups *g, const char *name, const struct group_limits *limits, uid_t uid,
-                struct cgroup_dirs *ret_dirs, struct err *err)
+int groups_make(const struct groups *g, const char *name, const struct group_limits *limits,
+                uid_t uid, struct cgroup_dirs *ret_dirs, struct err *err)
 {
     struct cgroup_dirs dirs;
 
@@ -272,16 +286,19 @@ int groups_make(const struct groups *g, const char *name, const struct group_lim
         rc = give(&dirs, uid, err);
     if (rc < 0) {
         cgroup_dirs_done(&dirs);
-        (void)!cgroup_dirs_remove_child(&g->parent, name); /* empty and ours; the first failure is what counts */
+        (void)!cgroup_dirs_remove_child(
+            &g->parent, name); /* empty and ours; the first failure is what counts */
         return rc;
     }
     *ret_dirs = dirs;
     return 0;
 }
 
-int groups_paths(const struct groups *g, const char *name, struct arena *arena, struct jstrings *ret_paths)
+int groups_paths(const struct groups *g, const char *name, struct arena *arena,
+                 struct jstrings *ret_paths)
 {
-    struct jstrings paths = {.items = arena_alloc(arena, (CGROUP_CONTROLLER_MAX + 1) * sizeof(char *))};
+    struct jstrings paths = {.items =
+                                 arena_alloc(arena, (CGROUP_CONTROLLER_MAX + 1) * sizeof(char *))};
 
     if (paths.items == NULL)
         return -ENOMEM;

@@ -14,32 +14,37 @@
 #include "server/model/sandbox.h"
 
 struct groups {
-    struct cgroup_dirs parent;        /* owned; -1 where this host gives us nothing */
+    struct cgroup_dirs parent;         /* owned; -1 where this host gives us nothing */
     char *path[CGROUP_CONTROLLER_MAX]; /* owned; absolute path of the parent group */
     char *why[CGROUP_CONTROLLER_MAX];  /* owned; the reason where there is no parent */
 };
 
 /* Makes the parent group `name` wherever that is possible; where it is not, `why` says so. 0 even if nowhere. */
 int groups_open(const char *name, struct groups *ret_groups, struct err *err) must_check;
-void groups_done(struct groups *groups); /* closes; the parent groups stay while they hold sandboxes */
+void groups_done(
+    struct groups *groups); /* closes; the parent groups stay while they hold sandboxes */
 
 struct group_limits {
     uint64_t memory_bytes, millicpu, pids; /* 0 = none */
 };
 /* -EOPNOTSUPP with the reason for a limit that cannot be applied here, -EINVAL for one that makes no sense. */
-int groups_check(const struct groups *groups, const struct group_limits *limits, struct err *err) must_check;
+int groups_check(const struct groups *groups, const struct group_limits *limits,
+                 struct err *err) must_check;
 
 /* Makes the group `name` with its limits, given to uid. -errno with nothing left behind. */
-int groups_make(const struct groups *groups, const char *name, const struct group_limits *limits, uid_t uid,
-                struct cgroup_dirs *ret_dirs, struct err *err) must_check;
+int groups_make(const struct groups *groups, const char *name, const struct group_limits *limits,
+                uid_t uid, struct cgroup_dirs *ret_dirs, struct err *err) must_check;
 
 /* Absolute paths of group `name`, each directory once. In the arena. */
-int groups_paths(const struct groups *groups, const char *name, struct arena *arena, struct jstrings *ret_paths) must_check;
+int groups_paths(const struct groups *groups, const char *name, struct arena *arena,
+                 struct jstrings *ret_paths) must_check;
 
 /* --- a group by its paths --- */
-int group_kill(const struct jstrings *paths) must_check;   /* SIGKILL to every member; -errno */
-int group_remove(const struct jstrings *paths) must_check; /* deepest first; -EBUSY while processes are left */
-int group_freeze(const struct jstrings *paths, bool frozen) must_check; /* -EOPNOTSUPP without a freezer */
+int group_kill(const struct jstrings *paths) must_check; /* SIGKILL to every member; -errno */
+int group_remove(const struct jstrings *paths)
+    must_check; /* deepest first; -EBUSY while processes are left */
+int group_freeze(const struct jstrings *paths,
+                 bool frozen) must_check; /* -EOPNOTSUPP without a freezer */
 /* Has the freezer reached the state that was asked for? */
 bool group_is_settled(const struct jstrings *paths, bool frozen);
 bool group_had_oom(const struct jstrings *paths); /* was a member killed for want of memory? */

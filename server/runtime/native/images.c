@@ -19,9 +19,13 @@
 
 static const struct jfield config_fields[] = {
     {.name = "Env", .kind = JFIELD_STRINGS, .offset = offsetof(struct image_config, env)},
-    {.name = "Entrypoint", .kind = JFIELD_STRINGS, .offset = offsetof(struct image_config, entrypoint)},
+    {.name = "Entrypoint",
+     .kind = JFIELD_STRINGS,
+     .offset = offsetof(struct image_config, entrypoint)},
     {.name = "Cmd", .kind = JFIELD_STRINGS, .offset = offsetof(struct image_config, cmd)},
-    {.name = "WorkingDir", .kind = JFIELD_STRING, .offset = offsetof(struct image_config, working_dir)},
+    {.name = "WorkingDir",
+     .kind = JFIELD_STRING,
+     .offset = offsetof(struct image_config, working_dir)},
     {.name = "User", .kind = JFIELD_STRING, .offset = offsetof(struct image_config, user)},
 };
 
@@ -33,8 +37,8 @@ int images_ref_file(const char *name, char out[NAME_MAX + 1])
 
     for (const char *p = name; *p != '\0'; p++) {
         /* The characters of references (registry host, path, tag); a leading dot would hide the file. */
-        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-                     strchr("-_.:@", *p) != NULL;
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || strchr("-_.:@", *p) != NULL;
         if (n + 4 > NAME_MAX || (!plain && *p != '/') || (n == 0 && *p == '.'))
             return -EINVAL;
         if (plain) {
@@ -103,7 +107,8 @@ static int resolve(int store, const char *ref, char digest[IMAGES_DIGEST_MAX])
     if (rc != -ENOENT)
         return rc;
     if (str_ends(ref, ":latest"))
-        snprintf(other, sizeof(other), "%.*s", (int)MIN(strlen(ref) - strlen(":latest"), (size_t)NAME_MAX), ref);
+        snprintf(other, sizeof(other), "%.*s",
+                 (int)MIN(strlen(ref) - strlen(":latest"), (size_t)NAME_MAX), ref);
     else if (!has_tag(ref))
         snprintf(other, sizeof(other), "%.200s:latest", ref);
     else
@@ -113,7 +118,8 @@ static int resolve(int store, const char *ref, char digest[IMAGES_DIGEST_MAX])
 
 /* --- one image --- */
 
-static int read_config(int dir, struct arena *arena, struct image_config *ret_config, struct err *err)
+static int read_config(int dir, struct arena *arena, struct image_config *ret_config,
+                       struct err *err)
 {
     cleanup_free char *text = NULL;
     size_t len;
@@ -121,7 +127,8 @@ static int read_config(int dir, struct arena *arena, struct image_config *ret_co
     int rc = fd_slurp_alloc(dir, "config.json", CONFIG_MAX, &text, &len);
     if (rc < 0)
         return err_sys(err, 0, -rc, "read config.json");
-    return jfield_decode_text(config_fields, ARRAY_LEN(config_fields), text, len, true, ret_config, arena, 0, NULL, err);
+    return jfield_decode_text(config_fields, ARRAY_LEN(config_fields), text, len, true, ret_config,
+                              arena, 0, NULL, err);
 }
 
 static uint64_t read_size(int dir)
@@ -144,18 +151,19 @@ int images_open(int store, const char *digest)
     return fd < 0 ? -errno : fd;
 }
 
-int images_load(const char *store_dir, int store, const char *name, const char *digest, struct arena *arena,
-                struct image *ret_image, struct err *err)
+int images_load(const char *store_dir, int store, const char *name, const char *digest,
+                struct arena *arena, struct image *ret_image, struct err *err)
 {
     struct image image = {.name = arena_strndup(arena, name, strlen(name)),
                           .digest = arena_strndup(arena, digest, strlen(digest)),
-                          .rootfs = arena_printf(arena, "%s/sha256-%s/rootfs", store_dir, digest + strlen("sha256:"))};
+                          .rootfs = arena_printf(arena, "%s/sha256-%s/rootfs", store_dir,
+                                                 digest + strlen("sha256:"))};
     cleanup_fd int dir = images_open(store, digest);
     struct stat st;
 
     if (dir < 0 || fstatat(dir, "rootfs", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
-        return err_set(err, ERR_IMAGE_NOT_FOUND, ENOENT, "image '%.100s' (%.19s) has no root file system in the store",
-                       name, digest);
+        return err_set(err, ERR_IMAGE_NOT_FOUND, ENOENT,
+                       "image '%.100s' (%.19s) has no root file system in the store", name, digest);
     if (image.name == NULL || image.digest == NULL || image.rootfs == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for an image");
     int rc = read_config(dir, arena, &image.config, err);
@@ -188,8 +196,8 @@ static int add_name(void *arg, const char *name)
     size_t need = strlen(name) + 2;
 
     if (list->len + need < sizeof(list->text))
-        list->len += (size_t)snprintf(list->text + list->len, sizeof(list->text) - list->len, "%s%s",
-                                      list->len > 0 ? ", " : "", name);
+        list->len += (size_t)snprintf(list->text + list->len, sizeof(list->text) - list->len,
+                                      "%s%s", list->len > 0 ? ", " : "", name);
     return 0;
 }
 
@@ -220,12 +228,16 @@ static int not_found(int store, const char *ref, struct err *err)
 
     if (images_each_name(store, add_name, &list) < 0 || list.len == 0)
         return err_set(err, ERR_IMAGE_NOT_FOUND, ENOENT,
-                       "no image '%.60s': the store is empty; build one with `execd-server image build DIR NAME`", ref);
+                       "no image '%.60s': the store is empty; build one with `execd-server image "
+                       "build DIR NAME`",
+                       ref);
     return err_set(err, ERR_IMAGE_NOT_FOUND, ENOENT,
-                   "no image '%.40s'; there is: %.110s (more: `execd-server image build DIR NAME`)", ref, list.text);
+                   "no image '%.40s'; there is: %.110s (more: `execd-server image build DIR NAME`)",
+                   ref, list.text);
 }
 
-int images_find(const char *store_dir, const char *ref, struct arena *arena, struct image *ret_image, struct err *err)
+int images_find(const char *store_dir, const char *ref, struct arena *arena,
+                struct image *ret_image, struct err *err)
 {
     char digest[IMAGES_DIGEST_MAX];
     int fd = images_store(store_dir, err);
@@ -237,7 +249,8 @@ int images_find(const char *store_dir, const char *ref, struct arena *arena, str
     if (rc == -ENOENT)
         return not_found(store, ref, err);
     if (rc == -EINVAL)
-        return err_set(err, ERR_IMAGE_NOT_FOUND, EINVAL, "'%.100s' cannot be the name of an image", ref);
+        return err_set(err, ERR_IMAGE_NOT_FOUND, EINVAL, "'%.100s' cannot be the name of an image",
+                       ref);
     if (rc < 0)
         return err_sys(err, 0, -rc, "the reference of image '%.100s'", ref);
     return images_load(store_dir, store, ref, digest, arena, ret_image, err);
@@ -264,12 +277,13 @@ static int load_and_call(void *arg, const char *name)
     return rc < 0 ? rc : e->fn(e->arg, &image);
 }
 
-int images_each(const char *store_dir, struct arena *arena, int (*fn)(void *arg, const struct image *image), void *arg,
-                struct err *err)
+int images_each(const char *store_dir, struct arena *arena,
+                int (*fn)(void *arg, const struct image *image), void *arg, struct err *err)
 {
     int fd = images_store(store_dir, err);
     cleanup_fd int store = fd;
-    struct each each = {.store_dir = store_dir, .store = store, .arena = arena, .fn = fn, .arg = arg, .err = err};
+    struct each each = {
+        .store_dir = store_dir, .store = store, .arena = arena, .fn = fn, .arg = arg, .err = err};
 
     return store < 0 ? fd : images_each_name(store, load_and_call, &each);
 }

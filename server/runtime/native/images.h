@@ -27,10 +27,13 @@ struct image {
 };
 
 /* Name, name:tag, or digest. -ENOENT with the list of what there is and how to build one. */
-int images_find(const char *store_dir, const char *ref, struct arena *arena, struct image *ret_image, struct err *err) must_check;
-int images_each(const char *store_dir, struct arena *arena, int (*fn)(void *arg, const struct image *image), void *arg,
+int images_find(const char *store_dir, const char *ref, struct arena *arena,
+                struct image *ret_image, struct err *err) must_check;
+int images_each(const char *store_dir, struct arena *arena,
+                int (*fn)(void *arg, const struct image *image), void *arg,
                 struct err *err) must_check;
 /* dir holds rootfs.tar, config.json, manifest.txt (images/README.md). Progress lines go to stderr. */
-int images_import(const char *store_dir, const char *name, const char *dir, struct arena *arena, struct image *ret_image,
-                  struct err *err) must_check;
-int images_remove(const char *store_dir, const char *ref, struct err *err) must_check; /* tree goes with its last name */
+int images_import(const char *store_dir, const char *name, const char *dir, struct arena *arena,
+                  struct image *ret_image, struct err *err) must_check;
+int images_remove(const char *store_dir, const char *ref,
+                  struct err *err) must_check; /* tree goes with its last name */

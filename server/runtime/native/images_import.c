@@ -16,7 +16,8 @@
 
 #define CHUNK (1 << 20)
 
-static int hash_file(const char *path, char digest[IMAGES_DIGEST_MAX], uint64_t *ret_size, struct err *err)
+static int hash_file(const char *path, char digest[IMAGES_DIGEST_MAX], uint64_t *ret_size,
+                     struct err *err)
 {
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     cleanup_free uint8_t *chunk = malloc(CHUNK);
@@ -48,8 +49,8 @@ static int unpack(const char *tar, const char *dir, struct err *err)
     pid_t pid = fork();
 
     if (pid == 0) {
-        execlp("tar", "tar", "-xpf", tar, "--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=security.capability",
-               "-C", dir, (char *)NULL);
+        execlp("tar", "tar", "-xpf", tar, "--numeric-owner", "--same-owner", "--xattrs",
+               "--xattrs-include=security.capability", "-C", dir, (char *)NULL);
         dprintf(STDERR_FILENO, "run tar: %s\n", strerror(errno));
         _exit(127);
     }
@@ -76,7 +77,8 @@ static int copy_file(const char *dir, const char *name, int to, bool needed, str
         return 0;
     if (rc < 0)
         return err_sys(err, 0, -rc, "'%.150s'", path);
-    cleanup_fd int fd = openat(to, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    cleanup_fd int fd =
+        openat(to, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     rc = fd < 0 ? -errno : fd_write_all(fd, data, len);
     if (rc == 0 && (fsync(fd) < 0 || renameat(to, ".new", to, name) < 0))
         rc = -errno;
@@ -85,14 +87,16 @@ static int copy_file(const char *dir, const char *name, int to, bool needed, str
 
 static int write_text(int dir, const char *path, const char *text)
 {
-    cleanup_fd int fd = openat(dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    cleanup_fd int fd =
+        openat(dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     int rc = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
 
     return rc == 0 && fsync(fd) < 0 ? -errno : rc;
 }
 
 /* Everything below `draft`, complete and on disk, before it gets its name. */
-static int fill_draft(int store, const char *store_dir, const char *draft, const char *from, uint64_t size, struct err *err)
+static int fill_draft(int store, const char *store_dir, const char *draft, const char *from,
+                      uint64_t size, struct err *err)
 {
     char path[PATH_MAX], tar[PATH_MAX], text[32];
 
@@ -117,7 +121,8 @@ static int fill_draft(int store, const char *store_dir, const char *draft, const
     return rc < 0 ? err_sys(err, 0, -rc, "finish the image") : 0;
 }
 
-static int unpack_new(int store, const char *store_dir, const char *digest, const char *from, uint64_t size, struct err *err)
+static int unpack_new(int store, const char *store_dir, const char *digest, const char *from,
+                      uint64_t size, struct err *err)
 {
     char draft[64], folder[IMAGES_DIGEST_MAX], id[ID_HEX_LEN + 1];
 
@@ -125,7 +130,8 @@ static int unpack_new(int store, const char *store_dir, const char *digest, cons
     snprintf(draft, sizeof(draft), ".import-%s", id);
     snprintf(folder, sizeof(folder), "sha256-%s", digest + strlen("sha256:"));
     int rc = fill_draft(store, store_dir, draft, from, size, err);
-    if (rc == 0 && renameat(store, draft, store, folder) < 0 && errno != EEXIST && errno != ENOTEMPTY)
+    if (rc == 0 && renameat(store, draft, store, folder) < 0 && errno != EEXIST &&
+        errno != ENOTEMPTY)
         rc = err_sys(err, 0, errno, "name the image");
     int deleted = folder_delete(store, draft); /* gone already after a rename */
     return rc < 0 ? rc : deleted < 0 ? err_sys(err, 0, -deleted, "remove '%s'", draft) : 0;
@@ -136,7 +142,8 @@ static int set_ref(int store, const char *name, const char *digest, struct err *
     char file[NAME_MAX + 1], path[NAME_MAX + 8], text[IMAGES_DIGEST_MAX + 1];
 
     if (images_ref_file(name, file) < 0 || images_is_digest(name))
-        return err_set(err, ERR_INVALID_PARAMETER, EINVAL, "'%.100s' cannot be the name of an image", name);
+        return err_set(err, ERR_INVALID_PARAMETER, EINVAL,
+                       "'%.100s' cannot be the name of an image", name);
     if (mkdirat(store, "refs", 0700) < 0 && errno != EEXIST)
         return err_sys(err, 0, errno, "make the names of the image store");
     snprintf(path, sizeof(path), "refs/%s", file);
@@ -147,8 +154,8 @@ static int set_ref(int store, const char *name, const char *digest, struct err *
     return rc < 0 ? err_sys(err, 0, -rc, "name the image '%.100s'", name) : 0;
 }
 
-int images_import(const char *store_dir, const char *name, const char *dir, struct arena *arena, struct image *ret_image,
-                  struct err *err)
+int images_import(const char *store_dir, const char *name, const char *dir, struct arena *arena,
+                  struct image *ret_image, struct err *err)
 {
     char tar[PATH_MAX], digest[IMAGES_DIGEST_MAX], file[NAME_MAX + 1];
     uint64_t size;
@@ -158,7 +165,8 @@ int images_import(const char *store_dir, const char *name, const char *dir, stru
     if (store < 0)
         return fd;
     if (images_ref_file(name, file) < 0)
-        return err_set(err, ERR_INVALID_PARAMETER, EINVAL, "'%.100s' cannot be the name of an image", name);
+        return err_set(err, ERR_INVALID_PARAMETER, EINVAL,
+                       "'%.100s' cannot be the name of an image", name);
     snprintf(tar, sizeof(tar), "%s/rootfs.tar", dir);
     int rc = hash_file(tar, digest, &size, err);
     if (rc < 0)
@@ -191,7 +199,8 @@ static int count_use(void *arg, const char *name)
     if (images_ref_file(name, file) < 0)
         return 0;
     snprintf(path, sizeof(path), "refs/%s", file);
-    if (fd_slurp_at(u->store, path, text, sizeof(text)) > 0 && strncmp(text, u->digest, strlen(u->digest)) == 0)
+    if (fd_slurp_at(u->store, path, text, sizeof(text)) > 0 &&
+        strncmp(text, u->digest, strlen(u->digest)) == 0)
         u->n++;
     return 0;
 }

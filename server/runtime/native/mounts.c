@@ -9,11 +9,24 @@
 #define SAFE (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 #define DATA (SAFE | MOUNT_ATTR_NOEXEC)
 
-#define DEVICE(name, tree_) {.kind = MOUNT_TREE, .base = BASE_DEV, .target = name, .tree = (tree_)}
-#define LINK(name, text) {.kind = MOUNT_LINK, .base = BASE_DEV, .target = name, .source = text}
-#define MASK(base_, name) {.kind = MOUNT_MASK, .base = (base_), .target = name}
-#define RDONLY(name) {.kind = MOUNT_RDONLY, .base = BASE_PROC, .target = name}
+#define DEVICE(name, tree_)                                                                        \
+    {                                                                                              \
+        .kind = MOUNT_TREE, .base = BASE_DEV, .target = name, .tree = (tree_)                      \
+    }
+#define LINK(name, text)                                                                           \
+    {                                                                                              \
+        .kind = MOUNT_LINK, .base = BASE_DEV, .target = name, .source = text                       \
+    }
+#define MASK(base_, name)                                                                          \
+    {                                                                                              \
+        .kind = MOUNT_MASK, .base = (base_), .target = name                                        \
+    }
+#define RDONLY(name)                                                                               \
+    {                                                                                              \
+        .kind = MOUNT_RDONLY, .base = BASE_PROC, .target = name                                    \
+    }
 
+// clang-format off
 const struct mount_row mounts_table[] = {
     /* hidepid: execd is not dumpable, so PID 1 is invisible to everybody inside (hardening M9). */
     {.kind = MOUNT_FS, .target = "proc", .source = "proc", .options = "hidepid=ptraceable", .attr = DATA, .opens = BASE_PROC},
@@ -79,4 +92,5 @@ const struct mount_row mounts_table[] = {
 
     {.kind = MOUNT_TREE, .target = "opt/opensandbox/execd", .tree = TREE_EXECD},
 };
+// clang-format on
 const size_t mounts_n = ARRAY_LEN(mounts_table);

@@ -24,12 +24,14 @@ static struct native *of(struct runtime *rt)
 
 /* --- operations --- */
 
-static void op_start(struct runtime *rt, const struct runtime_start *req, runtime_done_fn done, void *arg)
+static void op_start(struct runtime *rt, const struct runtime_start *req, runtime_done_fn done,
+                     void *arg)
 {
     start_begin(of(rt), req, done, arg);
 }
 
-static void op_remove(struct runtime *rt, const char *id, const char *data, runtime_done_fn done, void *arg)
+static void op_remove(struct runtime *rt, const char *id, const char *data, runtime_done_fn done,
+                      void *arg)
 {
     struct native *n = of(rt);
     struct box *box = box_find(n, id);
@@ -41,7 +43,8 @@ static void op_remove(struct runtime *rt, const char *id, const char *data, runt
     removal_begin(box, done, arg);
 }
 
-static int op_adopt(struct runtime *rt, const struct sandbox *sb, struct runtime_exit *ret_exit, struct err *err)
+static int op_adopt(struct runtime *rt, const struct sandbox *sb, struct runtime_exit *ret_exit,
+                    struct err *err)
 {
     struct box *box;
 
@@ -51,8 +54,8 @@ static int op_adopt(struct runtime *rt, const struct sandbox *sb, struct runtime
     return rc;
 }
 
-static int op_execd_target(struct runtime *rt, const struct sandbox *sb, struct relay_target *ret_target,
-                           struct arena *arena)
+static int op_execd_target(struct runtime *rt, const struct sandbox *sb,
+                           struct relay_target *ret_target, struct arena *arena)
 {
     char path[128];
 
@@ -66,8 +69,8 @@ static int op_execd_target(struct runtime *rt, const struct sandbox *sb, struct 
     return 0;
 }
 
-static int op_each(struct runtime *rt, int (*fn)(void *arg, const struct runtime_found *found), void *arg,
-                   struct err *err)
+static int op_each(struct runtime *rt, int (*fn)(void *arg, const struct runtime_found *found),
+                   void *arg, struct err *err)
 {
     struct native *n = of(rt);
     int fd = openat(n->sandboxes_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -93,13 +96,14 @@ static int op_each(struct runtime *rt, int (*fn)(void *arg, const struct runtime
 
 static int op_check_limits(struct runtime *rt, const struct sandbox_spec *spec, struct err *err)
 {
-    struct group_limits limits = {.memory_bytes = spec->memory_bytes, .millicpu = spec->millicpu, .pids = spec->pids};
+    struct group_limits limits = {
+        .memory_bytes = spec->memory_bytes, .millicpu = spec->millicpu, .pids = spec->pids};
 
     return groups_check(&of(rt)->groups, &limits, err);
 }
 
-static int op_resolve_image(struct runtime *rt, const char *image, struct arena *arena, const char **ret_digest,
-                            struct err *err)
+static int op_resolve_image(struct runtime *rt, const char *image, struct arena *arena,
+                            const char **ret_digest, struct err *err)
 {
     struct image found;
 
@@ -114,7 +118,8 @@ static void op_free(struct runtime *rt)
     struct native *n = of(rt);
     struct box *box, *tmp;
 
-    HASH_ITER (hh, n->boxes, box, tmp) {
+    HASH_ITER(hh, n->boxes, box, tmp)
+    {
         if (box->start != NULL)
             start_abort(box);
         if (box->removal != NULL)
@@ -131,7 +136,8 @@ static void op_free(struct runtime *rt)
     if (n->sandboxes_fd >= 0)
         close(n->sandboxes_fd);
     free(n->images_dir);
-    const char *const *texts[] = {&n->config.state_dir, &n->config.execd_path, &n->config.cgroup_parent, &n->config.owner};
+    const char *const *texts[] = {&n->config.state_dir, &n->config.execd_path,
+                                  &n->config.cgroup_parent, &n->config.owner};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free((char *)(uintptr_t)*texts[i]);
     free(n);
@@ -160,8 +166,8 @@ static void on_upkeep(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    HASH_ITER (hh, n->boxes, box, tmp)
-        folder_trim_log(n->sandboxes_fd, box->id, LOG_MAX);
+    HASH_ITER(hh, n->boxes, box, tmp)
+    folder_trim_log(n->sandboxes_fd, box->id, LOG_MAX);
 }
 
 static int open_folders(struct native *n, struct err *err)
@@ -188,14 +194,16 @@ static int open_all(struct native *n, struct err *err)
         return err_set(err, 0, EPERM, "the native runtime must be started by root");
     int rc = open_folders(n, err);
     if (rc == 0)
-        rc = trees_open(n->config.execd_path, n->config.uid_base, n->config.uid_count, &n->trees, err);
+        rc = trees_open(n->config.execd_path, n->config.uid_base, n->config.uid_count, &n->trees,
+                        err);
     if (rc == 0)
         rc = groups_open(n->config.cgroup_parent, &n->groups, err);
     if (rc == 0)
         rc = seccomp_compile(&n->seccomp, err);
     if (rc < 0)
         return rc;
-    if (fd_slurp_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", n->boot_id, sizeof(n->boot_id)) < 0)
+    if (fd_slurp_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", n->boot_id, sizeof(n->boot_id)) <
+        0)
         return err_set(err, 0, EIO, "read the boot id");
     n->boot_id[strcspn(n->boot_id, "\n")] = '\0';
     rc = work_pool_new(n->rt.base, WORKERS, QUEUE_MAX, &n->pool);
@@ -207,8 +215,8 @@ static int open_all(struct native *n, struct err *err)
     return 0;
 }
 
-int native_runtime_new(struct event_base *base, const struct native_config *config, struct runtime **ret_runtime,
-                       struct err *err)
+int native_runtime_new(struct event_base *base, const struct native_config *config,
+                       struct runtime **ret_runtime, struct err *err)
 {
     struct native *n = xnew(struct native);
 

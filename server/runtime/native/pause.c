@@ -6,15 +6,16 @@
 #include "proto/base/clock.h"
 #include "server/runtime/native/native_priv.h"
 
-#define SETTLE_MS 2000 /* a freezer waits for processes in system calls that cannot be interrupted */
-#define POLL_US 500    /* v1 has no event for "frozen" */
+#define SETTLE_MS                                                                                  \
+    2000            /* a freezer waits for processes in system calls that cannot be interrupted */
+#define POLL_US 500 /* v1 has no event for "frozen" */
 
 struct freeze {
     struct native *native; /* borrowed */
     char id[ID_UUID_LEN + 1];
-    bool frozen;           /* what is wanted */
+    bool frozen; /* what is wanted */
     int64_t deadline_ms;
-    struct event *timer;   /* owned */
+    struct event *timer; /* owned */
     runtime_done_fn done;
     void *arg;
     struct err err;
@@ -51,8 +52,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     } else if (clock_monotonic_ms() >= f->deadline_ms) {
         /* Half frozen is worse than running. */
         (void)!group_freeze(&box->groups, false);
-        (void)err_set(&f->err, 0, ETIMEDOUT, "sandbox %s does not %s: a process sits in the kernel", f->id,
-                      f->frozen ? "freeze" : "thaw");
+        (void)err_set(&f->err, 0, ETIMEDOUT, "sandbox %s does not %s: a process sits in the kernel",
+                      f->id, f->frozen ? "freeze" : "thaw");
         finish(f, &f->err);
     } else {
         (void)event_add(f->timer, &soon); /* fails only for want of a few words of memory */
@@ -66,12 +67,16 @@ static void begin(struct runtime *rt, const char *id, bool frozen, runtime_done_
     struct freeze *f = xnew(struct freeze);
     const struct box *box = box_find(n, id);
 
-    *f = (struct freeze){.native = n, .frozen = frozen, .done = done, .arg = arg,
+    *f = (struct freeze){.native = n,
+                         .frozen = frozen,
+                         .done = done,
+                         .arg = arg,
                          .deadline_ms = clock_monotonic_ms() + SETTLE_MS};
     snprintf(f->id, sizeof(f->id), "%s", id);
     int rc = box == NULL || box->dead ? -ESRCH : group_freeze(&box->groups, frozen);
     if (rc == -EOPNOTSUPP)
-        (void)err_set(&f->err, ERR_API_NOT_SUPPORTED, EOPNOTSUPP, "this host has no freezer: sandboxes cannot be paused");
+        (void)err_set(&f->err, ERR_API_NOT_SUPPORTED, EOPNOTSUPP,
+                      "this host has no freezer: sandboxes cannot be paused");
     else if (rc < 0)
         (void)err_sys(&f->err, 0, -rc, "%s sandbox %s", frozen ? "freeze" : "thaw", id);
     f->timer = evtimer_new(n->rt.base, on_timer, f);
@@ -79,13 +84,15 @@ static void begin(struct runtime *rt, const char *id, bool frozen, runtime_done_
         abort(); /* no memory for a few words */
 }
 
-void native_pause(struct runtime *rt, const char *id, const char *data, runtime_done_fn done, void *arg)
+void native_pause(struct runtime *rt, const char *id, const char *data, runtime_done_fn done,
+                  void *arg)
 {
     (void)data;
     begin(rt, id, true, done, arg);
 }
 
-void native_resume(struct runtime *rt, const char *id, const char *data, runtime_done_fn done, void *arg)
+void native_resume(struct runtime *rt, const char *id, const char *data, runtime_done_fn done,
+                   void *arg)
 {
     (void)data;
     begin(rt, id, false, done, arg);

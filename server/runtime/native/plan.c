@@ -13,8 +13,9 @@
 
 #define NOFILE_SOFT 65536
 #define NOFILE_HARD 1048576
-#define ENV_MAX 4096               /* variables of one sandbox */
-#define ENV_BYTES_MAX (1024 * 1024) /* the kernel takes about 2 MiB of arguments and environment together */
+#define ENV_MAX 4096 /* variables of one sandbox */
+#define ENV_BYTES_MAX                                                                              \
+    (1024 * 1024) /* the kernel takes about 2 MiB of arguments and environment together */
 #define CPUS_MAX 1024
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define INNER_ADDRESS "127.0.0.1:44772" /* programs inside find execd there, token needed */
@@ -107,7 +108,8 @@ static int env_from_request(struct env *env, const struct jmap *map, struct err 
     for (size_t i = 0; i < map->n; i++) {
         const char *name = map->items[i].key;
         if (name[0] == '\0' || strchr(name, '=') != NULL)
-            return err_set(err, ERR_INVALID_PARAMETER, EINVAL, "env: '%.80s' cannot be the name of a variable", name);
+            return err_set(err, ERR_INVALID_PARAMETER, EINVAL,
+                           "env: '%.80s' cannot be the name of a variable", name);
         if (is_ours(name))
             continue;
         int rc = env_set(env, name, map->items[i].value);
@@ -117,7 +119,8 @@ static int env_from_request(struct env *env, const struct jmap *map, struct err 
     return 0;
 }
 
-static int build_env(struct plan *plan, const struct plan_input *in, struct arena *arena, struct err *err)
+static int build_env(struct plan *plan, const struct plan_input *in, struct arena *arena,
+                     struct err *err)
 {
     struct env env = {.items = arena_alloc(arena, (ENV_MAX + 1) * sizeof(char *)), .arena = arena};
 
@@ -137,8 +140,8 @@ static int build_env(struct plan *plan, const struct plan_input *in, struct aren
     if (rc == 0 && in->cgroup_fds != NULL)
         rc = env_set(&env, "EXECD_CGROUP_FDS", in->cgroup_fds);
     if (rc == -E2BIG)
-        return err_set(err, ERR_INVALID_PARAMETER, E2BIG, "env: more than %d variables or %d bytes", ENV_MAX,
-                       ENV_BYTES_MAX);
+        return err_set(err, ERR_INVALID_PARAMETER, E2BIG, "env: more than %d variables or %d bytes",
+                       ENV_MAX, ENV_BYTES_MAX);
     if (rc == -ENOMEM)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the environment");
     plan->envp = env.items;
@@ -148,7 +151,8 @@ static int build_env(struct plan *plan, const struct plan_input *in, struct aren
 /* --- arguments --- */
 
 /* The request's entrypoint, else the image's entrypoint and command; with neither, execd serves alone. */
-static int build_argv(struct plan *plan, const struct plan_input *in, struct arena *arena, struct err *err)
+static int build_argv(struct plan *plan, const struct plan_input *in, struct arena *arena,
+                      struct err *err)
 {
     const struct image_config *config = &in->image->config;
     bool asked = in->spec->entrypoint.n > 0;
@@ -204,20 +208,23 @@ static const char *fill_options(const char *options, uint64_t tmp_bytes, struct 
 
     if (at == NULL)
         return options;
-    return arena_printf(arena, "%.*s%llu%s", (int)(at - options), options, (unsigned long long)tmp_bytes,
-                        at + strlen("@tmp"));
+    return arena_printf(arena, "%.*s%llu%s", (int)(at - options), options,
+                        (unsigned long long)tmp_bytes, at + strlen("@tmp"));
 }
 
 static const char *hosts_text(const char *hostname, struct arena *arena)
 {
-    return arena_printf(arena, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
-                        hostname);
+    return arena_printf(
+        arena, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
+        hostname);
 }
 
-static int build_mounts(struct plan *plan, const struct plan_input *in, struct arena *arena, struct err *err)
+static int build_mounts(struct plan *plan, const struct plan_input *in, struct arena *arena,
+                        struct err *err)
 {
     size_t cpus = thermal_cpus();
-    struct rows rows = {.items = arena_alloc(arena, (mounts_n + cpus + 8) * sizeof(struct mount_row))};
+    struct rows rows = {.items =
+                            arena_alloc(arena, (mounts_n + cpus + 8) * sizeof(struct mount_row))};
     bool ok = rows.items != NULL;
 
     for (size_t i = 0; i < mounts_n && ok; i++) {
@@ -227,15 +234,24 @@ static int build_mounts(struct plan *plan, const struct plan_input *in, struct a
         ok = add_row(&rows, row) && (mounts_table[i].options == NULL || row.options != NULL);
     }
     for (size_t i = 0; i < cpus && ok; i++)
-        ok = add_row(&rows, (struct mount_row){.kind = MOUNT_MASK, .base = BASE_SYS,
-                                               .target = arena_printf(arena, "devices/system/cpu/cpu%zu/thermal_throttle", i)});
-    ok = ok && add_row(&rows, (struct mount_row){.kind = MOUNT_DIR, .target = "etc", .mode = 0755}) &&
-         add_row(&rows, (struct mount_row){.kind = MOUNT_TEXT, .target = "etc/hosts", .mode = 0644,
+        ok = add_row(
+            &rows, (struct mount_row){.kind = MOUNT_MASK,
+                                      .base = BASE_SYS,
+                                      .target = arena_printf(
+                                          arena, "devices/system/cpu/cpu%zu/thermal_throttle", i)});
+    ok = ok &&
+         add_row(&rows, (struct mount_row){.kind = MOUNT_DIR, .target = "etc", .mode = 0755}) &&
+         add_row(&rows, (struct mount_row){.kind = MOUNT_TEXT,
+                                           .target = "etc/hosts",
+                                           .mode = 0644,
                                            .source = hosts_text(plan->hostname, arena)}) &&
-         add_row(&rows, (struct mount_row){.kind = MOUNT_TEXT, .target = "etc/hostname", .mode = 0644,
+         add_row(&rows, (struct mount_row){.kind = MOUNT_TEXT,
+                                           .target = "etc/hostname",
+                                           .mode = 0644,
                                            .source = arena_printf(arena, "%s\n", plan->hostname)});
     if (ok && plan->cwd[1] != '\0')
-        ok = add_row(&rows, (struct mount_row){.kind = MOUNT_DIR, .target = plan->cwd + 1, .mode = 0755});
+        ok = add_row(&rows,
+                     (struct mount_row){.kind = MOUNT_DIR, .target = plan->cwd + 1, .mode = 0755});
     if (!ok)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the mount plan");
     plan->mounts = rows.items;
@@ -269,7 +285,8 @@ static bool is_below(const char *target)
         return false;
     for (const char *part = target;; part++) {
         size_t len = strcspn(part, "/");
-        if (len == 0 || (len == 1 && part[0] == '.') || (len == 2 && part[0] == '.' && part[1] == '.'))
+        if (len == 0 || (len == 1 && part[0] == '.') ||
+            (len == 2 && part[0] == '.' && part[1] == '.'))
             return false;
         part += len;
         if (*part == '\0')
@@ -283,7 +300,8 @@ static const char *row_fault(const struct plan *plan, const struct mount_row *ro
         return "its base is not mounted yet";
     if (!is_below(row->target))
         return "its target is not a clean relative path";
-    if ((row->kind == MOUNT_FS || row->kind == MOUNT_LINK || row->kind == MOUNT_TEXT) && row->source == NULL)
+    if ((row->kind == MOUNT_FS || row->kind == MOUNT_LINK || row->kind == MOUNT_TEXT) &&
+        row->source == NULL)
         return "it has no source";
     if (row->kind == MOUNT_TREE && (row->tree >= TREE_MAX || plan->tree[row->tree] < 0))
         return "its tree was not prepared";
@@ -300,7 +318,8 @@ static int check_mounts(const struct plan *plan, struct err *err)
         const struct mount_row *row = &plan->mounts[i];
         const char *fault = row_fault(plan, row, opened);
         if (fault != NULL)
-            return err_set(err, 0, EINVAL, "mount %zu ('%.100s'): %s", i, row->target != NULL ? row->target : "", fault);
+            return err_set(err, 0, EINVAL, "mount %zu ('%.100s'): %s", i,
+                           row->target != NULL ? row->target : "", fault);
         if (row->kind == MOUNT_FS && row->opens != BASE_ROOT)
             opened |= 1U << row->opens;
     }
@@ -316,11 +335,12 @@ int plan_validate(const struct plan *plan, struct err *err)
     if (plan->argv == NULL || plan->argv[0] == NULL || plan->argv[0][0] != '/')
         return err_set(err, 0, EINVAL, "the program to start has no absolute path");
     if (plan->cwd[0] != '/' || (plan->cwd[1] != '\0' && !is_below(plan->cwd + 1)))
-        return err_set(err, ERR_SANDBOX_START_FAILED, EINVAL, "the image's WorkingDir '%.150s' is not a clean absolute path",
-                       plan->cwd);
+        return err_set(err, ERR_SANDBOX_START_FAILED, EINVAL,
+                       "the image's WorkingDir '%.150s' is not a clean absolute path", plan->cwd);
     if (plan->tree[TREE_LOWER] < 0 || plan->tree[TREE_FS] < 0 || plan->log_fd < 0)
         return err_set(err, 0, EINVAL, "the root file system was not prepared");
-    if (plan->seccomp == NULL || plan->n_rlimits == 0 || (caps_mask() & UINT64_C(1) << 21) != 0) /* CAP_SYS_ADMIN */
+    if (plan->seccomp == NULL || plan->n_rlimits == 0 ||
+        (caps_mask() & UINT64_C(1) << 21) != 0) /* CAP_SYS_ADMIN */
         return err_set(err, 0, EINVAL, "the confinement is incomplete");
     return check_mounts(plan, err);
 }

@@ -37,19 +37,19 @@ enum plan_tree {
 };
 
 enum mount_kind {
-    MOUNT_FS,      /* a new file system of type `source` with `options`; becomes base `opens` when that is set */
-    MOUNT_TREE,    /* a prepared tree onto a file, which is made */
-    MOUNT_LINK,    /* symbolic link with the text `source` */
-    MOUNT_DIR,     /* a directory with mode `mode`, where missing */
-    MOUNT_TEXT,    /* a fresh file with the text `source`, replacing what was there */
-    MOUNT_MASK,    /* hides a file behind /dev/null, a directory behind an empty one; skipped where missing */
-    MOUNT_RDONLY,  /* makes a part of its file system read-only; skipped where missing */
+    MOUNT_FS, /* a new file system of type `source` with `options`; becomes base `opens` when that is set */
+    MOUNT_TREE, /* a prepared tree onto a file, which is made */
+    MOUNT_LINK, /* symbolic link with the text `source` */
+    MOUNT_DIR,  /* a directory with mode `mode`, where missing */
+    MOUNT_TEXT, /* a fresh file with the text `source`, replacing what was there */
+    MOUNT_MASK, /* hides a file behind /dev/null, a directory behind an empty one; skipped where missing */
+    MOUNT_RDONLY, /* makes a part of its file system read-only; skipped where missing */
 };
 
 struct mount_row {
     enum mount_kind kind;
     enum plan_base base;
-    const char *target;  /* relative, without ".." */
+    const char *target; /* relative, without ".." */
     const char *source;
     const char *options; /* "key=value,flag" */
     uint64_t attr;       /* MOUNT_ATTR_* */
@@ -69,12 +69,12 @@ struct plan {
     const char *const *envp;
     const struct mount_row *mounts;
     size_t n_mounts;
-    int tree[TREE_MAX];             /* owned; -1 = none */
-    int joins[PLAN_JOINS_MAX];      /* owned; "tasks" or "cgroup.procs" files, opened by the server */
+    int tree[TREE_MAX];        /* owned; -1 = none */
+    int joins[PLAN_JOINS_MAX]; /* owned; "tasks" or "cgroup.procs" files, opened by the server */
     size_t n_joins;
-    int keep[PLAN_KEEP_MAX];        /* owned; stay open over exec under these numbers */
+    int keep[PLAN_KEEP_MAX]; /* owned; stay open over exec under these numbers */
     size_t n_keep;
-    int log_fd;                     /* owned; standard output and error of execd */
+    int log_fd; /* owned; standard output and error of execd */
     const struct plan_rlimit *rlimits;
     size_t n_rlimits;
     const struct seccomp_filter *seccomp; /* borrowed */
@@ -94,7 +94,8 @@ void plan_init(struct plan *plan); /* every descriptor -1 */
 void plan_done(struct plan *plan); /* closes them */
 
 /* Fills all but the descriptors; memory in the arena, which must outlive the plan. */
-int plan_build(struct plan *plan, const struct plan_input *input, struct arena *arena, struct err *err) must_check;
+int plan_build(struct plan *plan, const struct plan_input *input, struct arena *arena,
+               struct err *err) must_check;
 /* -EINVAL with the row that is wrong. */
 int plan_validate(const struct plan *plan, struct err *err) must_check;
 

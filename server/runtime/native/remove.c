@@ -31,11 +31,11 @@ struct waiter {
 };
 
 struct removal {
-    struct box *box;        /* borrowed; NULL when the runtime went away while the worker was busy */
+    struct box *box; /* borrowed; NULL when the runtime went away while the worker was busy */
     enum removal_state state;
-    int sandboxes_fd;       /* owned copy: the worker may outlive the runtime */
+    int sandboxes_fd; /* owned copy: the worker may outlive the runtime */
     char id[ID_UUID_LEN + 1];
-    int deleted;            /* the worker's result */
+    int deleted; /* the worker's result */
     int64_t deadline_ms;
     int retry_ms;
     struct event *timer;    /* owned */
@@ -126,7 +126,8 @@ static void kill_first(struct removal *r)
 
     (void)!group_freeze(&box->groups, false); /* there may be no freezer, or no group */
     if (box->pidfd >= 0)
-        (void)syscall(SYS_pidfd_send_signal, box->pidfd, SIGKILL, NULL, 0); /* ESRCH: gone already */
+        (void)syscall(SYS_pidfd_send_signal, box->pidfd, SIGKILL, NULL,
+                      0); /* ESRCH: gone already */
 }
 
 static void tick_groups(struct removal *r)

@@ -15,7 +15,8 @@
 #define PROGRAM_MAX (4096 * sizeof(struct sock_filter)) /* the kernel's limit: BPF_MAXINSNS */
 
 /* libseccomp does not know calls that are newer than itself: unnamed they answer ENOSYS anyway. */
-static int add_plain(scmp_filter_ctx ctx, const char *const *names, size_t n, uint32_t action, struct err *err)
+static int add_plain(scmp_filter_ctx ctx, const char *const *names, size_t n, uint32_t action,
+                     struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         int number = seccomp_syscall_resolve_name(names[i]);
@@ -45,7 +46,8 @@ static int add_rules(scmp_filter_ctx ctx, bool deny, struct err *err)
         int number = seccomp_syscall_resolve_name(rule->name);
         int rc = number == __NR_SCMP_ERROR
                      ? -EINVAL
-                     : seccomp_rule_add_array(ctx, deny ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW, number, n, cmp);
+                     : seccomp_rule_add_array(ctx, deny ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW,
+                                              number, n, cmp);
         if (rc < 0)
             return err_sys(err, 0, -rc, "seccomp rule %zu for '%s'", i, rule->name);
     }
@@ -67,7 +69,8 @@ static int export_bpf(scmp_filter_ctx ctx, struct sock_fprog *program, struct er
     if (size == 0 || size > PROGRAM_MAX || size % sizeof(struct sock_filter) != 0)
         return err_set(err, 0, EINVAL, "the seccomp program has an odd size of %zu bytes", size);
     cleanup_free struct sock_filter *filter = malloc(size);
-    if (filter == NULL || lseek(fd, 0, SEEK_SET) < 0 || fd_read_full(fd, filter, size) != (ssize_t)size)
+    if (filter == NULL || lseek(fd, 0, SEEK_SET) < 0 ||
+        fd_read_full(fd, filter, size) != (ssize_t)size)
         return err_sys(err, 0, EIO, "read the seccomp program");
     program->len = (unsigned short)(size / sizeof(struct sock_filter));
     program->filter = take_ptr(&filter);

@@ -8,6 +8,7 @@
 
 /* Docker's list of 2026 without: tracing and reading other processes, handles by name. clone3 is in no list on
  * purpose: its flags are behind a pointer that a filter cannot read; ENOSYS makes libc fall back to clone. */
+// clang-format off
 const char *const seccomp_allowed[] = {
     "accept", "accept4", "access", "adjtimex", "alarm", "arch_prctl", "bind", "brk",
     "cachestat", "capget", "capset", "chdir", "chmod", "chown", "chroot", "clock_adjtime",
@@ -56,8 +57,10 @@ const char *const seccomp_allowed[] = {
     "clone", "ioctl", "ioprio_set", "prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam",
     "sched_setscheduler", "setpriority", "socket", "socketpair",
 };
+// clang-format on
 const size_t seccomp_n_allowed = ARRAY_LEN(seccomp_allowed);
 
+// clang-format off
 const char *const seccomp_denied[] = {
     "_sysctl", "acct", "add_key", "afs_syscall", "bpf", "clock_settime", "create_module",
     "delete_module", "epoll_ctl_old", "epoll_wait_old", "fanotify_init", "file_getattr",
@@ -74,22 +77,45 @@ const char *const seccomp_denied[] = {
     "swapoff", "swapon", "sysfs", "syslog", "tuxcall", "umount2", "unshare", "uselib",
     "userfaultfd", "ustat", "vhangup", "vserver",
 };
+// clang-format on
 const size_t seccomp_n_denied = ARRAY_LEN(seccomp_denied);
 
 /* The kernel reads these arguments as 32 bits: the upper half must not make them look different. */
 #define LOW UINT64_C(0xffffffff)
-#define LOW_IS(arg_, value) {.arg = (arg_), .op = SCMP_CMP_MASKED_EQ, .a = LOW, .b = (uint64_t)(value)}
-#define IS(arg_, value) {.arg = (arg_), .op = SCMP_CMP_EQ, .a = (uint64_t)(value)}
-#define IS_NOT(arg_, value) {.arg = (arg_), .op = SCMP_CMP_NE, .a = (uint64_t)(value)}
-#define ABOVE(arg_, value) {.arg = (arg_), .op = SCMP_CMP_GT, .a = (uint64_t)(value)}
-#define HAS_FLAG(arg_, flag) {.arg = (arg_), .op = SCMP_CMP_MASKED_EQ, .a = (uint64_t)(flag), .b = (uint64_t)(flag)}
+#define LOW_IS(arg_, value)                                                                        \
+    {                                                                                              \
+        .arg = (arg_), .op = SCMP_CMP_MASKED_EQ, .a = LOW, .b = (uint64_t)(value)                  \
+    }
+#define IS(arg_, value)                                                                            \
+    {                                                                                              \
+        .arg = (arg_), .op = SCMP_CMP_EQ, .a = (uint64_t)(value)                                   \
+    }
+#define IS_NOT(arg_, value)                                                                        \
+    {                                                                                              \
+        .arg = (arg_), .op = SCMP_CMP_NE, .a = (uint64_t)(value)                                   \
+    }
+#define ABOVE(arg_, value)                                                                         \
+    {                                                                                              \
+        .arg = (arg_), .op = SCMP_CMP_GT, .a = (uint64_t)(value)                                   \
+    }
+#define HAS_FLAG(arg_, flag)                                                                       \
+    {                                                                                              \
+        .arg = (arg_), .op = SCMP_CMP_MASKED_EQ, .a = (uint64_t)(flag), .b = (uint64_t)(flag)      \
+    }
 
-#define DENY(call, ...) {.name = call, .deny = true, .cmp = {__VA_ARGS__}}
-#define ALLOW(call, ...) {.name = call, .cmp = {__VA_ARGS__}}
+#define DENY(call, ...)                                                                            \
+    {                                                                                              \
+        .name = call, .deny = true, .cmp = { __VA_ARGS__ }                                         \
+    }
+#define ALLOW(call, ...)                                                                           \
+    {                                                                                              \
+        .name = call, .cmp = { __VA_ARGS__ }                                                       \
+    }
 #define IOPRIO_WHO_PROCESS 1
 #define IOPRIO_WHO_PGRP 2
 #define IOPRIO_WHO_USER 3
 
+// clang-format off
 const struct seccomp_rule seccomp_rules[] = {
     /* New namespaces. */
     DENY("clone", HAS_FLAG(0, CLONE_NEWNS)),
@@ -143,4 +169,5 @@ const struct seccomp_rule seccomp_rules[] = {
     ALLOW("personality", IS(0, 0x20008)),
     ALLOW("personality", IS(0, 0xffffffff)),
 };
+// clang-format on
 const size_t seccomp_n_rules = ARRAY_LEN(seccomp_rules);

@@ -7,7 +7,7 @@
 
 extern const char *const seccomp_allowed[]; /* whatever their arguments */
 extern const size_t seccomp_n_allowed;
-extern const char *const seccomp_denied[];  /* EPERM, whatever their arguments */
+extern const char *const seccomp_denied[]; /* EPERM, whatever their arguments */
 extern const size_t seccomp_n_denied;
 
 /* One comparison of libseccomp: op is its enum scmp_compare, 0 = no comparison. */

@@ -13,7 +13,8 @@
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
 
-#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+#define NAMESPACES                                                                                 \
+    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 
 static const char *const step_names[STEP_MAX] = {
     [STEP_WAIT] = "wait for the server",
@@ -92,11 +93,13 @@ static pid_t clone_into(struct setup_process *p, const struct setup_maps *maps)
 
 static int clone_fault(int errnum, struct err *err)
 {
-    const char *hint = errnum == EPERM    ? " (are user namespaces disabled by sysctl or by a container around us?)"
-                       : errnum == ENOSPC ? " (the limit of namespaces in /proc/sys/user is reached)"
-                                          : "";
+    const char *hint =
+        errnum == EPERM ? " (are user namespaces disabled by sysctl or by a container around us?)"
+        : errnum == ENOSPC ? " (the limit of namespaces in /proc/sys/user is reached)"
+                           : "";
 
-    return err_set(err, ERR_SANDBOX_START_FAILED, errnum, "clone into new namespaces: %s%s", strerror(errnum), hint);
+    return err_set(err, ERR_SANDBOX_START_FAILED, errnum, "clone into new namespaces: %s%s",
+                   strerror(errnum), hint);
 }
 
 /* A child that cannot go on is killed and reaped here; nobody else knows it yet. */
@@ -108,8 +111,8 @@ static void abandon(struct setup_process *p)
     setup_process_done(p);
 }
 
-int setup_clone(const struct plan *plan, const struct setup_maps *maps, struct setup_process *ret_process,
-                struct err *err)
+int setup_clone(const struct plan *plan, const struct setup_maps *maps,
+                struct setup_process *ret_process, struct err *err)
 {
     struct setup_process p = {.pidfd = -1, .go_fd = -1, .report_fd = -1};
     int go[2] = {-1, -1}, report[2];
@@ -167,9 +170,11 @@ int setup_result(const struct setup_process *p, struct err *err)
     if (n == 0)
         return 1;
     if (n != (ssize_t)sizeof(report))
-        return err_set(err, ERR_SANDBOX_START_FAILED, EIO, "the set-up process sent %zd odd bytes", n);
+        return err_set(err, ERR_SANDBOX_START_FAILED, EIO, "the set-up process sent %zd odd bytes",
+                       n);
     report.what[sizeof(report.what) - 1] = '\0';
-    (void)err_set(err, ERR_SANDBOX_START_FAILED, report.errnum, "%s%s%s: %s", setup_step_name(report.step),
-                  report.what[0] != '\0' ? " " : "", report.what, strerror(report.errnum));
+    (void)err_set(err, ERR_SANDBOX_START_FAILED, report.errnum, "%s%s%s: %s",
+                  setup_step_name(report.step), report.what[0] != '\0' ? " " : "", report.what,
+                  strerror(report.errnum));
     return -report.errnum;
 }

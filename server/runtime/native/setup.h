@@ -23,8 +23,8 @@ struct setup_maps {
 };
 
 /* Clones and writes the id maps. -errno with nothing left behind. */
-int setup_clone(const struct plan *plan, const struct setup_maps *maps, struct setup_process *ret_process,
-                struct err *err) must_check;
+int setup_clone(const struct plan *plan, const struct setup_maps *maps,
+                struct setup_process *ret_process, struct err *err) must_check;
 int setup_go(struct setup_process *process) must_check; /* lets it run; closes go_fd */
 void setup_process_done(struct setup_process *process); /* closes what is left, kills nothing */
 
@@ -41,7 +41,22 @@ struct setup_report { /* one message, smaller than PIPE_BUF */
 const char *setup_step_name(int step);
 
 enum setup_step {
-    STEP_WAIT, STEP_CGROUP, STEP_CREDENTIALS, STEP_KEYRING, STEP_PRIVATE, STEP_ROOT, STEP_MOUNT, STEP_PIVOT,
-    STEP_HOSTNAME, STEP_LOOPBACK, STEP_RLIMIT, STEP_STDIO, STEP_DIRECTORY, STEP_FDS, STEP_CAPABILITIES, STEP_SECCOMP,
-    STEP_EXEC, STEP_MAX,
+    STEP_WAIT,
+    STEP_CGROUP,
+    STEP_CREDENTIALS,
+    STEP_KEYRING,
+    STEP_PRIVATE,
+    STEP_ROOT,
+    STEP_MOUNT,
+    STEP_PIVOT,
+    STEP_HOSTNAME,
+    STEP_LOOPBACK,
+    STEP_RLIMIT,
+    STEP_STDIO,
+    STEP_DIRECTORY,
+    STEP_FDS,
+    STEP_CAPABILITIES,
+    STEP_SECCOMP,
+    STEP_EXEC,
+    STEP_MAX,
 };

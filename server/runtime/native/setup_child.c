@@ -27,7 +27,8 @@ noreturn_fn static void fail(int step, int errnum, const char *what)
 
     if (what != NULL)
         memcpy(report.what, what, MIN(strlen(what), sizeof(report.what) - 1));
-    (void)!write(report_to, &report, sizeof(report)); /* nobody listens any more: we end all the same */
+    (void)!write(report_to, &report,
+                 sizeof(report)); /* nobody listens any more: we end all the same */
     _exit(1);
 }
 
@@ -159,7 +160,8 @@ static int become_execd(const struct plan *plan)
 {
     if (prctl(PR_SET_PDEATHSIG, 0) < 0)
         return -errno;
-    execve(plan->argv[0], (char *const *)(uintptr_t)plan->argv, (char *const *)(uintptr_t)plan->envp);
+    execve(plan->argv[0], (char *const *)(uintptr_t)plan->argv,
+           (char *const *)(uintptr_t)plan->envp);
     return -errno;
 }
 

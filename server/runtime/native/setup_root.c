@@ -21,7 +21,9 @@ static int attach(int tree, const char *point)
 
 static int attach_at(int tree, int target)
 {
-    return move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+    return move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
+               ? -errno
+               : 0;
 }
 
 /* "/proc/self/fd/<fd><rest>": how overlayfs is told of a directory that has no name here. */
@@ -59,7 +61,8 @@ static int overlay_options(int fs, const struct plan *plan, const char **ret_wha
     char lower[64], upper[64], work[64];
     struct {
         const char *key, *value;
-    } options[] = {{"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}, {"source", "overlay"}};
+    } options[] = {
+        {"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}, {"source", "overlay"}};
     int rc = 0;
 
     fd_path(plan->tree[TREE_LOWER], "", lower);
@@ -118,7 +121,8 @@ int root_mount(const struct plan *plan, struct setup_root *ret_root, const char 
 static int open_target(int base, const char *target, int flags)
 {
     struct open_how how = {.flags = (unsigned)(O_PATH | O_NOFOLLOW | O_CLOEXEC | flags),
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
+                           .resolve =
+                               RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
     long fd = syscall(SYS_openat2, base, target, &how, sizeof(how));
 
     return fd < 0 ? -errno : (int)fd;
@@ -200,7 +204,8 @@ static int mount_fs(struct setup_root *root, const struct mount_row *row)
     return rc;
 }
 
-static int mount_tree(const struct plan *plan, const struct setup_root *root, const struct mount_row *row)
+static int mount_tree(const struct plan *plan, const struct setup_root *root,
+                      const struct mount_row *row)
 {
     const char *name;
     int dir = open_parent(root->base[row->base], row->target, &name);
@@ -214,7 +219,8 @@ static int mount_tree(const struct plan *plan, const struct setup_root *root, co
     if (file < 0)
         return -errno;
     (void)close(file);
-    int rc = move_mount(plan->tree[row->tree], "", dir, name, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+    int rc =
+        move_mount(plan->tree[row->tree], "", dir, name, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
     (void)close(dir);
     return rc;
 }
@@ -248,7 +254,8 @@ static int make_dir(const struct setup_root *root, const struct mount_row *row)
     if (dir < 0)
         return dir;
     if (mkdirat(dir, name, row->mode & 0777) == 0)
-        rc = (row->mode & 07000) != 0 ? fchmodat(dir, name, row->mode, 0) : 0; /* mkdir drops the sticky bit by umask */
+        rc = (row->mode & 07000) != 0 ? fchmodat(dir, name, row->mode, 0)
+                                      : 0; /* mkdir drops the sticky bit by umask */
     else if (errno != EEXIST)
         rc = -1;
     rc = rc < 0 ? -errno : 0;
@@ -269,7 +276,8 @@ static int mask_tree(const struct setup_root *root, bool is_dir)
 static int rdonly_tree(int point)
 {
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    int tree = open_tree(point, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    int tree =
+        open_tree(point, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 
     if (tree < 0)
         return -errno;
@@ -289,7 +297,8 @@ static int cover(const struct setup_root *root, const struct mount_row *row)
         return point;
     if (fstat(point, &st) < 0)
         return -errno;
-    int tree = row->kind == MOUNT_RDONLY ? rdonly_tree(point) : mask_tree(root, S_ISDIR(st.st_mode));
+    int tree =
+        row->kind == MOUNT_RDONLY ? rdonly_tree(point) : mask_tree(root, S_ISDIR(st.st_mode));
     int rc = tree < 0 ? tree : attach_at(tree, point);
     if (tree >= 0)
         (void)close(tree);

@@ -13,6 +13,7 @@ struct setup_root {
 };
 
 /* All: 0, or -errno with *ret_what naming the row or option (borrowed from the plan, may stay NULL). */
-int root_mount(const struct plan *plan, struct setup_root *ret_root, const char **ret_what) must_check;
+int root_mount(const struct plan *plan, struct setup_root *ret_root,
+               const char **ret_what) must_check;
 int root_fill(const struct plan *plan, struct setup_root *root, const char **ret_what) must_check;
 int root_enter(const struct setup_root *root) must_check;

@@ -24,17 +24,17 @@
  *
  * The ping is sent at once: its connection waits in the listener's queue until execd accepts, so nothing is polled. */
 struct start {
-    struct box *box;              /* borrowed */
+    struct box *box; /* borrowed */
     runtime_done_fn done;
     void *arg;
     struct plan plan;
-    struct arena arena;           /* plan and image */
-    struct cgroup_dirs dirs;      /* owned until the clone */
+    struct arena arena;      /* plan and image */
+    struct cgroup_dirs dirs; /* owned until the clone */
     struct setup_process process;
-    struct event *report_event;   /* owned */
-    struct http_call *call;       /* owned */
+    struct event *report_event; /* owned */
+    struct http_call *call;     /* owned */
     const char *state_text;
-    struct err err;               /* the first failure */
+    struct err err; /* the first failure */
 };
 
 static void release(struct start *s)
@@ -70,7 +70,8 @@ static void on_cleaned(void *arg, const struct err *err, const char *data)
 
     (void)data;
     if (err != NULL) /* the next start of the server sees what is left */
-        log_event(LOG_LEVEL_DEBUG, "native", "a failed start left something behind", "error", err->text, NULL);
+        log_event(LOG_LEVEL_DEBUG, "native", "a failed start left something behind", "error",
+                  err->text, NULL);
     runtime_done_fn done = s->done;
     void *done_arg = s->arg;
     struct err first = s->err;
@@ -98,7 +99,8 @@ static void add_log_tail(struct start *s)
         tail[len - 1] = '\0';
     const char *line = strrchr(tail, '\n');
     size_t used = strlen(s->err.text);
-    snprintf(s->err.text + used, sizeof(s->err.text) - used, "; its last words: %s", line != NULL ? line + 1 : tail);
+    snprintf(s->err.text + used, sizeof(s->err.text) - used, "; its last words: %s",
+             line != NULL ? line + 1 : tail);
 }
 
 /* Everything made so far goes, then the caller hears s->err. */
@@ -120,12 +122,14 @@ static void fail_with_reason(struct start *s, const struct err *ping)
         s->err = report;
     } else if (s->box->dead) {
         const struct runtime_exit *exit = &s->box->exit;
-        (void)err_set(&s->err, ERR_SANDBOX_EXECD_START_FAILED, ECHILD, "execd ended while starting (%s %d%s)",
-                      exit->signalled ? "signal" : "exit code", exit->code, exit->oom ? ", out of memory" : "");
+        (void)err_set(&s->err, ERR_SANDBOX_EXECD_START_FAILED, ECHILD,
+                      "execd ended while starting (%s %d%s)",
+                      exit->signalled ? "signal" : "exit code", exit->code,
+                      exit->oom ? ", out of memory" : "");
         add_log_tail(s);
     } else {
-        (void)err_set(&s->err, ERR_SANDBOX_EXECD_START_FAILED, ETIMEDOUT, "execd does not answer: %s",
-                      ping != NULL ? ping->text : "no reason");
+        (void)err_set(&s->err, ERR_SANDBOX_EXECD_START_FAILED, ETIMEDOUT,
+                      "execd does not answer: %s", ping != NULL ? ping->text : "no reason");
         add_log_tail(s);
     }
     give_up(s);
@@ -186,14 +190,15 @@ static int watch(struct start *s)
     int rc = box_watch(s->box, &s->err);
     if (rc < 0)
         return rc;
-    s->report_event = event_new(n->rt.base, s->process.report_fd, EV_READ | EV_PERSIST, on_report, s);
+    s->report_event =
+        event_new(n->rt.base, s->process.report_fd, EV_READ | EV_PERSIST, on_report, s);
     if (s->report_event == NULL || event_add(s->report_event, NULL) < 0)
         return err_set(&s->err, 0, ENOMEM, "no memory to watch the set-up");
     rc = folder_socket_path(n->sandboxes_fd, s->box->id, path, sizeof(path));
     if (rc == 0) {
         struct relay_target target = {.unix_path = path};
-        rc = http_call_start(n->rt.base, &target, "GET", "/ping", NULL, (struct slice){0}, PING_BODY_MAX,
-                             n->config.start_ms, on_ping, s, &s->call);
+        rc = http_call_start(n->rt.base, &target, "GET", "/ping", NULL, (struct slice){0},
+                             PING_BODY_MAX, n->config.start_ms, on_ping, s, &s->call);
     }
     return rc < 0 ? err_sys(&s->err, 0, -rc, "ping execd") : 0;
 }
@@ -216,7 +221,8 @@ static bool is_same_dir(int a, int b)
 {
     struct stat one, two;
 
-    return fstat(a, &one) == 0 && fstat(b, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+    return fstat(a, &one) == 0 && fstat(b, &two) == 0 && one.st_dev == two.st_dev &&
+           one.st_ino == two.st_ino;
 }
 
 /* The descriptor that an earlier controller with the same directory got; -1 = none. */
@@ -255,8 +261,9 @@ static int hand_groups(struct start *s, struct strbuf *names, struct err *err)
                 rc = open_join(s, c);
         }
         strbuf_addf(names, "%s%s:%d%s", names->len > 0 ? "," : "",
-                    c == CGROUP_UNIFIED ? "unified" : cgroup_controller_name((enum cgroup_controller)c), handed[c],
-                    dirs->v2[c] ? "+v2" : "");
+                    c == CGROUP_UNIFIED ? "unified"
+                                        : cgroup_controller_name((enum cgroup_controller)c),
+                    handed[c], dirs->v2[c] ? "+v2" : "");
     }
     if (rc >= 0)
         rc = strbuf_check(names);
@@ -266,7 +273,8 @@ static int hand_groups(struct start *s, struct strbuf *names, struct err *err)
 static int prepare_groups(struct start *s, const struct sandbox_spec *spec, struct strbuf *names)
 {
     struct native *n = s->box->native;
-    struct group_limits limits = {.memory_bytes = spec->memory_bytes, .millicpu = spec->millicpu, .pids = spec->pids};
+    struct group_limits limits = {
+        .memory_bytes = spec->memory_bytes, .millicpu = spec->millicpu, .pids = spec->pids};
     char name[80];
 
     /* A default is not a promise: it is left out where pids cannot be counted. */
@@ -274,7 +282,8 @@ static int prepare_groups(struct start *s, const struct sandbox_spec *spec, stru
         limits.pids = n->config.default_pids;
     native_group_name(n, s->box->id, name, sizeof(name));
     if (groups_paths(&n->groups, name, &s->box->arena, &s->box->groups) < 0)
-        return err_set(&s->err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the names of the control groups");
+        return err_set(&s->err, ERR_OUT_OF_MEMORY, ENOMEM,
+                       "no memory for the names of the control groups");
     int rc = groups_make(&n->groups, name, &limits, n->config.uid_base, &s->dirs, &s->err);
     return rc < 0 ? rc : hand_groups(s, names, &s->err);
 }
@@ -284,13 +293,16 @@ static int prepare_folder(struct start *s, const struct image *image)
     struct native *n = s->box->native;
     cleanup_fd int fs = -1;
 
-    int rc = folder_make(n->sandboxes_fd, s->box->id, image->rootfs, n->config.uid_base, &fs, &s->err);
+    int rc =
+        folder_make(n->sandboxes_fd, s->box->id, image->rootfs, n->config.uid_base, &fs, &s->err);
     if (rc == 0)
         rc = trees_prepare(&n->trees, image->rootfs, fs, &s->plan, &s->err);
     if (rc < 0)
         return rc;
     s->plan.log_fd = folder_open_log(n->sandboxes_fd, s->box->id);
-    return s->plan.log_fd < 0 ? err_sys(&s->err, ERR_SANDBOX_START_FAILED, -s->plan.log_fd, "open the log") : 0;
+    return s->plan.log_fd < 0
+               ? err_sys(&s->err, ERR_SANDBOX_START_FAILED, -s->plan.log_fd, "open the log")
+               : 0;
 }
 
 static int prepare_plan(struct start *s, const struct runtime_start *req, const struct image *image)
@@ -341,7 +353,8 @@ static int launch(struct start *s)
         return err_set(&s->err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the state");
     rc = folder_write_state(n->sandboxes_fd, box->id, s->state_text);
     if (rc < 0)
-        return err_sys(&s->err, ERR_SANDBOX_START_FAILED, -rc, "write the state of sandbox %s", box->id);
+        return err_sys(&s->err, ERR_SANDBOX_START_FAILED, -rc, "write the state of sandbox %s",
+                       box->id);
     rc = watch(s);
     if (rc == 0 && (rc = setup_go(&s->process)) < 0)
         (void)err_sys(&s->err, ERR_SANDBOX_START_FAILED, -rc, "wake the set-up process");
@@ -355,8 +368,9 @@ static int prepare_and_launch(struct start *s, const struct runtime_start *req)
     struct native *n = s->box->native;
     struct image image;
 
-    int rc = images_find(n->images_dir, req->sandbox->image_digest != NULL ? req->sandbox->image_digest
-                                                                           : req->sandbox->spec.image,
+    int rc = images_find(n->images_dir,
+                         req->sandbox->image_digest != NULL ? req->sandbox->image_digest
+                                                            : req->sandbox->spec.image,
                          &s->arena, &image, &s->err);
     if (rc == 0)
         rc = prepare_folder(s, &image);

@@ -20,15 +20,17 @@ static const struct {
     const char *path;
     unsigned major_number, minor_number; /* Linux Documentation/admin-guide/devices.txt */
 } devices[] = {
-    {TREE_NULL, "/dev/null", 1, 3},     {TREE_ZERO, "/dev/zero", 1, 5},       {TREE_FULL, "/dev/full", 1, 7},
-    {TREE_RANDOM, "/dev/random", 1, 8}, {TREE_URANDOM, "/dev/urandom", 1, 9}, {TREE_TTY, "/dev/tty", 5, 0},
+    {TREE_NULL, "/dev/null", 1, 3},       {TREE_ZERO, "/dev/zero", 1, 5},
+    {TREE_FULL, "/dev/full", 1, 7},       {TREE_RANDOM, "/dev/random", 1, 8},
+    {TREE_URANDOM, "/dev/urandom", 1, 9}, {TREE_TTY, "/dev/tty", 5, 0},
 };
 
 bool trees_is_device(int fd, unsigned major_number, unsigned minor_number)
 {
     struct stat st;
 
-    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(major_number, minor_number);
+    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+           st.st_rdev == makedev(major_number, minor_number);
 }
 
 /* --- the map as a user namespace --- */
@@ -83,7 +85,8 @@ static int open_userns(uint32_t base, uint32_t count, struct err *err)
         return err_sys(err, 0, errno, "fork");
     if (read(guard, &errnum, 1) != 1 || errnum != 0)
         rc = err_sys(err, 0, errnum != 0 ? errnum : EIO,
-                     "user namespaces do not work here (see /proc/sys/user/max_user_namespaces and the container "
+                     "user namespaces do not work here (see /proc/sys/user/max_user_namespaces and "
+                     "the container "
                      "around us)");
     else
         rc = map_userns(pid, base, count, err);
@@ -103,8 +106,8 @@ static int open_devices(struct trees *t, struct err *err)
             return err_sys(err, 0, errno, "open %s", devices[i].path);
         t->device[devices[i].tree] = fd;
         if (!trees_is_device(fd, devices[i].major_number, devices[i].minor_number))
-            return err_set(err, 0, ENODEV, "%s of this host is not the character device %u:%u", devices[i].path,
-                           devices[i].major_number, devices[i].minor_number);
+            return err_set(err, 0, ENODEV, "%s of this host is not the character device %u:%u",
+                           devices[i].path, devices[i].major_number, devices[i].minor_number);
     }
     return 0;
 }
@@ -117,7 +120,8 @@ static int open_execd(const char *path, struct err *err)
     if (fd < 0)
         return err_sys(err, ERR_SANDBOX_START_FAILED, errno, "the execd binary '%.150s'", path);
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 0111) == 0)
-        return err_set(err, ERR_SANDBOX_START_FAILED, EACCES, "the execd binary '%.150s' is not an executable file", path);
+        return err_set(err, ERR_SANDBOX_START_FAILED, EACCES,
+                       "the execd binary '%.150s' is not an executable file", path);
     return take_fd(&fd);
 }
 
@@ -135,7 +139,8 @@ void trees_done(struct trees *t)
     t->execd_path = NULL;
 }
 
-int trees_open(const char *execd_path, uint32_t uid_base, uint32_t uid_count, struct trees *ret_trees, struct err *err)
+int trees_open(const char *execd_path, uint32_t uid_base, uint32_t uid_count,
+               struct trees *ret_trees, struct err *err)
 {
     struct trees t = {.userns = -1, .execd_path = xstrdup(execd_path)};
 
@@ -160,7 +165,8 @@ int trees_open(const char *execd_path, uint32_t uid_base, uint32_t uid_count, st
 
 static int clone_tree(int fd, const char *path, const struct mount_attr *attr)
 {
-    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (path[0] == '\0' ? (unsigned)AT_EMPTY_PATH : 0U);
+    unsigned flags =
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (path[0] == '\0' ? (unsigned)AT_EMPTY_PATH : 0U);
     cleanup_fd int tree = open_tree(fd, path, flags);
 
     if (tree < 0)
@@ -174,12 +180,14 @@ static int clone_tree(int fd, const char *path, const struct mount_attr *attr)
 
 int trees_clone_dir(int fd)
 {
-    static const struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+    static const struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                                       MOUNT_ATTR_NOEXEC};
 
     return clone_tree(fd, "", &attr);
 }
 
-static int put_tree(struct plan *plan, enum plan_tree which, int tree, const char *what, struct err *err)
+static int put_tree(struct plan *plan, enum plan_tree which, int tree, const char *what,
+                    struct err *err)
 {
     if (tree < 0)
         return err_sys(err, ERR_SANDBOX_START_FAILED, -tree, "prepare %s", what);
@@ -201,14 +209,16 @@ static int prepare_devices(const struct trees *t, struct plan *plan, struct err 
     return 0;
 }
 
-int trees_prepare(const struct trees *t, const char *rootfs, int fs_fd, struct plan *plan, struct err *err)
+int trees_prepare(const struct trees *t, const char *rootfs, int fs_fd, struct plan *plan,
+                  struct err *err)
 {
     const struct mount_attr lower = {
         .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_IDMAP,
         .userns_fd = (unsigned)t->userns,
     };
     static const struct mount_attr own = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
-    static const struct mount_attr binary = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+    static const struct mount_attr binary = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                                                         MOUNT_ATTR_NODEV};
 
     int rc = put_tree(plan, TREE_LOWER, clone_tree(AT_FDCWD, rootfs, &lower),
                       "the image as an idmapped layer (its file system must support that)", err);
