@@ -26,13 +26,31 @@ static void arm_timer(struct command *c, int64_t ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
-    (void)event_add(c->timer, &tv); /* cannot fail: the event exists and heap memory for it was reserved by event_new */
+    c->timer_due_ms = clock_monotonic_ms() + ms;
+    if (event_add(c->timer, &tv) < 0)
+        event_active(c->timer, EV_TIMEOUT, 0); /* no memory for a timer: better too early than never */
+}
+
+/* A timer that is due earlier stays: nothing makes a command live longer. */
+static void arm_timer_at_latest(struct command *c, int64_t ms)
+{
+    if (!event_pending(c->timer, EV_TIMEOUT, NULL) || clock_monotonic_ms() + ms < c->timer_due_ms)
+        arm_timer(c, ms);
+}
+
+static void free_leaf(struct command *c)
+{
+    leaf_free(take_ptr(&c->leaf));
 }
 
 static void kill_step(struct command *c)
 {
-    if (c->leaf != NULL && !leaf_kill(c->leaf))
+    if (c->leaf == NULL)
+        return;
+    if (!leaf_kill(c->leaf))
         arm_timer(c, KILL_AGAIN_MS);
+    else if (c->done)
+        free_leaf(c);
 }
 
 void command_kill(struct command *c, enum command_end reason)
@@ -45,14 +63,17 @@ void command_kill(struct command *c, enum command_end reason)
 
 void command_terminate(struct command *c, enum command_end reason, int grace_ms)
 {
+    if (c->killing)
+        return;
     if (c->end == COMMAND_END_NONE && !c->leader_gone)
         c->end = reason;
-    if (c->leaf != NULL)
+    if (!c->terminating && c->leaf != NULL)
         (void)leaf_signal(c->leaf, SIGTERM); /* nobody to signal is what we want in the end */
-    arm_timer(c, grace_ms);
+    c->terminating = true;
+    arm_timer_at_latest(c, grace_ms);
 }
 
-/* One timer, one purpose at a time: the timeout, else the grace after SIGTERM, else the next round of SIGKILL. */
+/* The timeout or the end of a grace: SIGKILL. Then the next round of it, until the tree is empty. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct command *c = arg;
@@ -83,11 +104,13 @@ static void on_notify(evutil_socket_t fd, short what, void *arg)
 
 /* --- the end --- */
 
+/* Killed, or a shell that reports that its last program was: then the leaf says whether the kernel did it. */
 static bool was_oom(const struct command *c)
 {
     struct leaf_usage usage = {0};
+    bool killed = c->status.signalled ? c->status.code == SIGKILL : c->status.code == 128 + SIGKILL;
 
-    if (c->end != COMMAND_END_NONE || !c->status.signalled || c->status.code != SIGKILL || c->leaf == NULL)
+    if (c->end != COMMAND_END_NONE || !killed || c->leaf == NULL)
         return false;
     leaf_read_usage(c->leaf, &usage);
     return usage.from_cgroup && usage.oom_kills > 0;
@@ -138,20 +161,28 @@ static void append_end(struct command *c)
     channel_append_error(c->channel, "CommandExecError", value, traceback);
 }
 
+/* What is left of the tree may outlive a leader that ended by itself; behind a timeout or an interrupt it may not:
+ * then the leaf and its timer stay until it is empty. */
+static void leave_tree(struct command *c)
+{
+    if (c->leaf != NULL && c->killing && !leaf_kill(c->leaf)) {
+        arm_timer(c, KILL_AGAIN_MS);
+        return;
+    }
+    if (c->leaf != NULL && c->terminating && !c->killing && !leaf_is_empty(c->leaf))
+        return; /* the grace goes on */
+    (void)event_del(c->timer);
+    free_leaf(c);
+}
+
 static void finish(struct command *c)
 {
     c->done = true;
     c->finished_us = clock_wall_us();
-    (void)event_del(c->timer);
-    if (!c->killing || leaf_kill(c->leaf)) {
-        leaf_free(c->leaf);
-        c->leaf = NULL;
-    } else {
-        arm_timer(c, KILL_AGAIN_MS); /* the rest of the tree dies behind the end; the leaf goes with the record */
-    }
+    leave_tree(c);
     pidref_done(&c->leader);
-    manager_on_done(c);
     event_active(c->notify, EV_TIMEOUT, 0);
+    manager_on_done(c);
 }
 
 static void check_done(struct command *c)
@@ -213,8 +244,7 @@ void command_free(struct command *c)
         reaper_forget(c->leader.pid);
     pidref_done(&c->leader);
     pump_free(c->pump);
-    if (c->leaf != NULL)
-        leaf_free(c->leaf);
+    free_leaf(c);
     if (c->timer != NULL)
         event_free(c->timer);
     if (c->notify != NULL)
@@ -280,6 +310,11 @@ int command_start(struct command_manager *m, const struct command_request *reque
         return rc;
     }
     struct command *c = command_new(m, request);
+    if (c->timer == NULL || c->notify == NULL) {
+        command_free(c);
+        arena_done(&arena);
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory to start the command");
+    }
     HASH_ADD_STR(m->by_id, id, c);
     DL_APPEND(m->running, c);
     m->n_running++;
@@ -294,7 +329,7 @@ int command_start(struct command_manager *m, const struct command_request *reque
         reaper_watch(c->leader.pid, command_on_exit, c);
     }
     arena_done(&arena);
-    if (request->background) {
+    if (request->background && c->end != COMMAND_END_SPAWN_FAILED) {
         channel_unref(channel);
         channel = background_ticket(c);
     }
@@ -325,8 +360,7 @@ int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg, 
     struct command_waiter *w = xnew(struct command_waiter);
     *w = (struct command_waiter){.on_gone = on_gone, .arg = arg, .next = c->waiters};
     c->waiters = w;
-    if (!c->killing)
-        command_terminate(c, COMMAND_END_INTERRUPTED, c->manager->config.interrupt_grace_ms);
+    command_terminate(c, COMMAND_END_INTERRUPTED, c->manager->config.interrupt_grace_ms);
     return 0;
 }
 

@@ -28,13 +28,15 @@ struct command {
     struct leaf *leaf;               /* owned; NULL before the start and when DONE */
     struct pidref leader;
     struct pump *pump;               /* owned; NULL when its pipes are through */
-    struct event *timer;             /* owned: timeout, then interrupt grace, then repeated kills */
+    struct event *timer;             /* owned: timeout or grace, whichever comes first, then repeated kills */
+    int64_t timer_due_ms;            /* monotonic */
     struct event *notify;            /* owned: posts the waiters' callbacks */
     struct command_waiter *waiters;  /* owned */
     int64_t timeout_ms;
     int64_t started_us, finished_us; /* wall clock */
     int64_t started_ns;              /* monotonic */
     bool leader_gone;
+    bool terminating;                /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
     bool killing;                    /* SIGKILL goes to the tree until it is empty */
     struct exit_status status;       /* once leader_gone */
     enum command_end end;            /* NONE while running, unless the reason is known before the end */

@@ -59,14 +59,15 @@ struct command *command_find(struct command_manager *m, const char *id)
     return c;
 }
 
-/* Oldest first. A record whose tree is still being killed, or whose end somebody waits for, stays. */
+/* Oldest first. A record whose tree is still being killed, or whose end somebody waits for, stays; so does the newest:
+ * its caller is not through with it. */
 static void forget_old(struct command_manager *m)
 {
     int64_t limit_us = clock_wall_us() - m->config.history_ms * 1000;
     struct command *c, *tmp;
 
     DL_FOREACH_SAFE (m->finished, c, tmp) {
-        if (m->n_finished <= m->config.history_max && c->finished_us >= limit_us)
+        if (c->next == NULL || (m->n_finished <= m->config.history_max && c->finished_us >= limit_us))
             return;
         if (c->leaf != NULL || c->waiters != NULL)
             continue;

@@ -248,6 +248,60 @@ def test_interrupt_of_one_that_ignores_it(start_execd):
     assert terminal(future.result(10))["error"]["traceback"] == ["signal: killed", "interrupted"]
 
 
+def test_B01_interrupt_ends_the_whole_tree(start_execd):
+    """The leader obeys at once; what ignores SIGTERM is killed when the grace is over."""
+    agent = start_execd()
+    stubborn = "trap '' TERM; echo ready; sleep 321098"
+    ident, future = start_in_thread(agent, command=f'setsid sh -c "{stubborn}" & wait')
+    eventually(lambda: len(alive("321098")) >= 2, 5)
+    started = time.monotonic()
+    assert agent.client.delete("/command", params={"id": ident}).status_code == 200
+    assert terminal(future.result(10))["error"]["traceback"][0] == "signal: terminated"
+    assert time.monotonic() - started < 2.5
+    eventually(lambda: not alive("321098"), 8, "a part of the tree outlives the interrupt")
+
+
+def test_repeated_interrupts_do_not_prolong_life(start_execd):
+    agent = start_execd()
+    ident, future = start_in_thread(agent, command="trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    started = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        def later(delay):
+            time.sleep(delay)
+            with agent.new_client() as client:
+                return client.delete("/command", params={"id": ident}).status_code
+        assert set(pool.map(later, (0, 1, 2, 2.8))) == {200}
+    assert time.monotonic() - started < 4.5
+    assert terminal(future.result(10))["error"]["traceback"] == ["signal: killed", "interrupted"]
+
+
+def test_an_interrupt_does_not_undo_the_timeout(start_execd):
+    agent = start_execd()
+    started = time.monotonic()
+    ident, future = start_in_thread(agent, command="trap '' TERM; while :; do sleep 0.1; done", timeout=600)
+    agent.client.delete("/command", params={"id": ident})
+    assert terminal(future.result(10))["error"]["traceback"][0] == "signal: killed"
+    assert time.monotonic() - started < 2.5
+
+
+def test_background_that_cannot_start_says_so(execd):
+    events = execd.command(argv=["no-such-program-here"], background=True)
+    assert [e["type"] for e in events] == ["init", "ping", "error"]
+    status = execd.client.get(f"/command/status/{events[0]['text']}").json()
+    assert status["running"] is False and status["exit_code"] == 255
+
+
+def test_background_survives_a_reset_after_its_ticket(execd, tmp_path):
+    """Clients close the connection at the first execution_complete."""
+    marker = tmp_path / "done"
+    body = {"command": f"sleep 0.3; touch {marker}", "background": True}
+    with execd.new_client() as client, client.stream("POST", "/command", json=body) as response:
+        for piece in response.iter_text():
+            if "execution_complete" in piece:
+                break
+    eventually(marker.exists, 5)
+
+
 def test_B20_two_interrupts_at_once(execd):
     ident, future = start_in_thread(execd, command="sleep 543210")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
