@@ -109,6 +109,19 @@ def test_L24_removal_of_a_deep_and_stubborn_tree(server):
     assert box.folder.exists() is False
 
 
+def test_L24_removal_of_a_frozen_group(server):
+    """execd freezes a leaf to kill it; killed itself in between, it leaves the leaf frozen."""
+    box = server.create("busybox")
+    box.run("sleep 1000 &")
+    frozen = [Path(path) / "work/entrypoint/freezer.state" for path in box.state["groups"]]
+    frozen = [path for path in frozen if path.exists()]
+    if not frozen:
+        pytest.skip("no v1 freezer on this host")
+    frozen[0].write_text("FROZEN")
+    box.delete()
+    assert server.leftovers() == []
+
+
 def test_an_exit_is_noticed(server):
     box = server.create("busybox")
     os.kill(box.pid, signal.SIGKILL)
@@ -137,7 +150,7 @@ def test_A13_a_memory_hog_does_not_take_execd_along(server):
 
 
 def test_A14_a_fork_bomb_stays_inside(server):
-    box = server.create("busybox", limits={})
+    box = server.create("busybox", limits={"pids": "300"})
     box.run("bomb() { bomb | bomb & }; bomb; sleep 1; true", timeout=3000)
     assert box.ping() == 200
     box.delete()

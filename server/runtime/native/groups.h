@@ -40,6 +40,9 @@ int groups_paths(const struct groups *groups, const char *name, struct arena *ar
                  struct jstrings *ret_paths) must_check;
 
 /* --- a group by its paths --- */
+/* Thaws the group and every group below, whoever froze them: execd may have been killed while it froze a leaf, and a
+ * frozen process does not die. */
+void group_thaw_all(const struct jstrings *paths);
 int group_kill(const struct jstrings *paths) must_check; /* SIGKILL to every member; -errno */
 int group_remove(const struct jstrings *paths)
     must_check; /* deepest first; -EBUSY while processes are left */

@@ -12,6 +12,7 @@
 #define GIVE_UP_MS 10000 /* for processes that do not die (uninterruptible) */
 #define RETRY_FIRST_MS 1
 #define RETRY_MAX_MS 50
+#define THAW_MS 100 /* between looks for frozen groups while the first process ends */
 
 /*
  * A removal under way:
@@ -119,15 +120,15 @@ static void on_deleted(void *arg)
     tick(r);
 }
 
-/* A frozen process does not die before it is thawed. */
+/* Killed first, so that execd freezes nothing any more; then thawed, because a frozen process does not die. */
 static void kill_first(struct removal *r)
 {
     struct box *box = r->box;
 
-    (void)!group_freeze(&box->groups, false); /* there may be no freezer, or no group */
     if (box->pidfd >= 0)
         (void)syscall(SYS_pidfd_send_signal, box->pidfd, SIGKILL, NULL,
                       0); /* ESRCH: gone already */
+    group_thaw_all(&box->groups);
 }
 
 static void tick_groups(struct removal *r)
@@ -135,6 +136,7 @@ static void tick_groups(struct removal *r)
     int rc = group_remove(&r->box->groups);
 
     if (rc == -EBUSY || rc == -ENOTEMPTY) {
+        group_thaw_all(&r->box->groups);
         (void)!group_kill(&r->box->groups); /* what is left is seen by the next attempt */
         if (clock_monotonic_ms() < r->deadline_ms)
             wait_a_little(r);
@@ -148,6 +150,13 @@ static void tick_groups(struct removal *r)
     }
     r->state = REMOVAL_FOLDER;
     tick(r);
+}
+
+/* Frozen itself when the signal came, execd may have frozen a leaf on its way out. */
+static void thaw_again(struct removal *r)
+{
+    group_thaw_all(&r->box->groups);
+    arm(r, THAW_MS);
 }
 
 static void tick_folder(struct removal *r)
@@ -169,7 +178,7 @@ static void tick(struct removal *r)
             if (clock_monotonic_ms() >= r->deadline_ms)
                 fail(r, EBUSY, "the first process does not end");
             else
-                arm(r, GIVE_UP_MS);
+                thaw_again(r);
             return;
         }
         r->state = REMOVAL_GROUPS;
