@@ -26,7 +26,7 @@ static inline void guard_fd(int *fd)
 
 /* Gives the pointer away and leaves NULL behind, so that the guard has nothing to free. */
 #define take_ptr(pp)                                                                               \
-    __extension__({                                                                                            \
+    __extension__({                                                                                \
         __typeof__(pp) take_pp = (pp);                                                             \
         __typeof__(*take_pp) take_p = *take_pp;                                                    \
         *take_pp = NULL;                                                                           \

@@ -14,7 +14,8 @@
 #define SHA256_HEX_LEN 64
 
 void codec_sha256(const void *p, size_t n, uint8_t out[SHA256_LEN]);
-void codec_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t out[SHA256_LEN]);
+void codec_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
+                       uint8_t out[SHA256_LEN]);
 
 /* Lower-case hex of n bytes; out has 2n+1 bytes. */
 void codec_hex(const void *p, size_t n, char *out);

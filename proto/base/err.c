@@ -5,56 +5,61 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *err_name(int errnum)
+/* The text is built aside, because an argument may point into the old text. */
+static void fill(struct err *err, int code, int errnum, const char *tail, const char *fmt,
+                 va_list ap)
 {
-    const char *name = strerrorname_np(errnum);
+    char text[ERR_TEXT_MAX];
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
+    size_t len = n < 0 ? 0 : MIN((size_t)n, sizeof(text) - 1);
 
-    return name != NULL ? name : "E?";
+    if (tail != NULL)
+        (void)snprintf(text + len, sizeof(text) - len, ": %s", tail); /* cut texts are fine */
+    err->code = code;
+    err->errnum = errnum;
+    memcpy(err->text, text, sizeof(text));
 }
 
 int err_set(struct err *err, int code, int errnum, const char *fmt, ...)
 {
-    va_list args;
-
     if (err != NULL) {
-        err->code = code;
-        err->errnum = errnum;
-        va_start(args, fmt);
-        vsnprintf(err->text, sizeof(err->text), fmt, args);
-        va_end(args);
+        va_list ap;
+        va_start(ap, fmt);
+        fill(err, code, errnum, NULL, fmt, ap);
+        va_end(ap);
     }
     return -errnum;
 }
 
+/* strerrordesc_np and strerrorname_np read constant tables: no locale, no static buffer. */
 int err_sys(struct err *err, int code, int errnum, const char *fmt, ...)
 {
-    va_list args;
-
     if (err != NULL) {
-        err->code = code;
-        err->errnum = errnum;
-        va_start(args, fmt);
-        vsnprintf(err->text, sizeof(err->text), fmt, args);
-        va_end(args);
-        size_t len = strlen(err->text);
-        const char *reason = strerrordesc_np(errnum);
-        snprintf(err->text + len, sizeof(err->text) - len, ": %s", reason != NULL ? reason : "unknown error");
+        const char *tail = strerrordesc_np(errnum);
+        va_list ap;
+        va_start(ap, fmt);
+        fill(err, code, errnum, tail != NULL ? tail : "unknown error", fmt, ap);
+        va_end(ap);
     }
     return -errnum;
 }
 
 int err_wrap(struct err *err, const char *fmt, ...)
 {
-    char old[ERR_TEXT_MAX];
-    va_list args;
-
     if (err == NULL)
         return -EIO;
-    memcpy(old, err->text, sizeof(old));
-    va_start(args, fmt);
-    vsnprintf(err->text, sizeof(err->text), fmt, args);
-    va_end(args);
-    size_t len = strlen(err->text);
-    snprintf(err->text + len, sizeof(err->text) - len, ": %.*s", (int)(sizeof(old) - 1), old);
-    return err->errnum != 0 ? -err->errnum : -EIO;
+
+    char tail[ERR_TEXT_MAX];
+    memcpy(tail, err->text, sizeof(tail));
+    va_list ap;
+    va_start(ap, fmt);
+    fill(err, err->code, err->errnum != 0 ? err->errnum : EIO, tail, fmt, ap);
+    va_end(ap);
+    return -err->errnum;
+}
+
+const char *err_name(int errnum)
+{
+    const char *name = strerrorname_np(errnum);
+    return name != NULL ? name : "E?";
 }

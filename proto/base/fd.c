@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 int fd_set_nonblock(int fd, bool on)
 {
@@ -128,8 +127,11 @@ static void close_listed(int first)
     DIR *dir = opendir("/proc/self/fd");
     const struct dirent *entry;
 
-    if (dir == NULL)
+    if (dir == NULL) { /* no /proc either: every number there may be */
+        for (long fd = first, end = sysconf(_SC_OPEN_MAX); fd < end; fd++)
+            close((int)fd);
         return;
+    }
     while ((entry = readdir(dir)) != NULL) {
         char *end;
         long fd = strtol(entry->d_name, &end, 10);
@@ -141,22 +143,27 @@ static void close_listed(int first)
 
 void fd_close_from(int first)
 {
-    if (syscall(SYS_close_range, (unsigned)first, ~0U, 0) < 0)
+    if (close_range((unsigned)first, ~0U, 0) < 0)
         close_listed(first);
 }
 
 int fd_fix_stdio(void)
 {
-    for (int fd = 0; fd <= 2; fd++) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) >= 0)
             continue;
         /* open(2) takes the lowest free number, which is this one. Not CLOEXEC: it is a standard stream. */
-        int opened = open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY); // NOLINT(android-cloexec-open)
+        int access = fd == STDIN_FILENO ? O_RDONLY : O_WRONLY;
+        int opened = open("/dev/null", access | O_NOCTTY); // NOLINT(android-cloexec-open)
+        /* An empty root has no /dev/null. The number must be taken all the same, or the next socket gets
+         * it: an O_PATH descriptor answers reads and writes with EBADF, as the closed number did. */
+        if (opened < 0)
+            opened = open("/", O_PATH | O_DIRECTORY); // NOLINT(android-cloexec-open)
+        if (opened < 0)
+            return -errno;
         if (opened != fd) {
-            int errnum = opened < 0 ? errno : EBADF;
-            if (opened >= 0)
-                close(opened);
-            return errnum == ENOENT ? 0 : -errnum; /* an empty root has no /dev/null: go on without */
+            close(opened);
+            return -EBADF;
         }
     }
     return 0;

@@ -21,7 +21,8 @@ ssize_t fd_read_full(int fd, void *p, size_t n) must_check;
  * Returns the length, -EFBIG when it does not fit in size-1, or -errno. */
 ssize_t fd_slurp_at(int dirfd, const char *path, char *buf, size_t size) must_check;
 /* Same into fresh memory of at most max bytes (caller frees). */
-int fd_slurp_alloc(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len) must_check;
+int fd_slurp_alloc(int dirfd, const char *path, size_t max, char **ret_data,
+                   size_t *ret_len) must_check;
 /* One write(2) of the whole text to an existing file below dirfd (cgroupfs and sysctl semantics). */
 int fd_spew_at(int dirfd, const char *path, const char *text) must_check;
 

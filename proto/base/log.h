@@ -3,7 +3,8 @@
  *
  * {"ts":"2026-11-21T10:00:00.123Z","level":"info","module":"reaper","msg":"...","key":"value",...}
  * Values are escaped, so no input can forge a line. Lines longer than 4 KiB are cut. Writing never
- * blocks longer than one write(2). No secrets, bodies or command lines above debug level.
+ * blocks longer than one write(2); a line that a full pipe refuses is dropped and counted, and the next one that
+ * gets through carries "lost_lines". No secrets, bodies or command lines above debug level.
  * Library modules (below api/ and app) do not log above debug.
  * Thread rule: any thread (one write per line).
  */
@@ -26,6 +27,9 @@ void log_event(enum log_level level, const char *module, const char *msg, ...) s
 
 /* The message is formatted; no keys. */
 void log_printf(enum log_level level, const char *module, const char *fmt, ...) printf_like(3, 4);
+
+/* Lines dropped since the last one that was written. */
+unsigned log_lost_lines(void);
 
 /* Routes libevent's own messages and its fatal path into this log. Call once before any base exists. */
 void log_capture_libevent(void);

@@ -24,7 +24,8 @@ struct arena {
     size_t used;              /* bytes handed out so far */
 };
 void arena_init(struct arena *a);
-void arena_done(struct arena *a);                        /* legal on a zeroed struct */
-void *arena_alloc(struct arena *a, size_t n);            /* zeroed, 16-byte aligned; NULL when out of memory */
-char *arena_strndup(struct arena *a, const char *s, size_t n); /* NUL-terminated copy; NULL when out of memory */
+void arena_done(struct arena *a);             /* legal on a zeroed struct */
+void *arena_alloc(struct arena *a, size_t n); /* zeroed, 16-byte aligned; NULL when out of memory */
+char *arena_strndup(struct arena *a, const char *s,
+                    size_t n); /* NUL-terminated copy; NULL when out of memory */
 char *arena_printf(struct arena *a, const char *fmt, ...) printf_like(2, 3);

@@ -12,11 +12,11 @@ enum metric_format { METRIC_PROMETHEUS, METRIC_OPENMETRICS };
 enum metric_kind { METRIC_GAUGE, METRIC_COUNTER, METRIC_HISTOGRAM, METRIC_INFO };
 
 /* Writes HELP/TYPE(/UNIT) once per family. Names are given without _total and _info: the rules of each format add them. */
-void metric_family(struct strbuf *out, enum metric_format format, const char *name, enum metric_kind kind,
-                   const char *unit, const char *help);
+void metric_family(struct strbuf *out, enum metric_format format, const char *name,
+                   enum metric_kind kind, const char *unit, const char *help);
 /* One sample; labels as name/value pairs closed by NULL. */
-void metric_sample(struct strbuf *out, enum metric_format format, const char *name, enum metric_kind kind,
-                   double value, ...) sentinel_null;
+void metric_sample(struct strbuf *out, enum metric_format format, const char *name,
+                   enum metric_kind kind, double value, ...) sentinel_null;
 void metric_end(struct strbuf *out, enum metric_format format); /* "# EOF" for OpenMetrics */
 /* What an Accept header asks for: -1 = JSON (contracts/execd.md 1.12 and design decision 14). */
 int metric_negotiate(const char *accept);

@@ -12,15 +12,16 @@
 enum option_kind { OPTION_FLAG, OPTION_STRING, OPTION_CALL };
 
 struct option_row {
-    const char *name;   /* long name without dashes */
-    char letter;        /* one-letter form, 0 = none */
+    const char *name; /* long name without dashes */
+    char letter;      /* one-letter form, 0 = none */
     enum option_kind kind;
-    const char *env;    /* environment variable of the same meaning, NULL = none */
-    const char *arg;    /* shown as --name ARG; NULL for flags */
-    const char *help;   /* one or more sentences, wrapped by the printer */
-    const char *group;  /* heading under which --help lists it; NULL = same as the row above */
-    size_t offset;      /* where in `target`: bool for FLAG, const char * for STRING (borrowed) */
-    int (*call)(void *target, const char *value, struct err *err); /* OPTION_CALL: repeatable rows */
+    const char *env;   /* environment variable of the same meaning, NULL = none */
+    const char *arg;   /* shown as --name ARG; NULL for flags */
+    const char *help;  /* one or more sentences, wrapped by the printer */
+    const char *group; /* heading under which --help lists it; NULL = same as the row above */
+    size_t offset;     /* where in `target`: bool for FLAG, const char * for STRING (borrowed) */
+    int (*call)(void *target, const char *value,
+                struct err *err); /* OPTION_CALL: repeatable rows */
 };
 
 /* Fills target; *ret_next is the index of the first positional. -EINVAL with a teaching text

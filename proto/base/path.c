@@ -11,7 +11,10 @@
 #include <sys/syscall.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/path_priv.h"
 #include "proto/base/str.h"
+
+#define OPEN_TRIES 64
 
 /* Removes the last component of out (length *len), never more than there is. */
 static void drop_last(char *out, size_t *len, size_t floor)
@@ -91,7 +94,23 @@ struct expansion {
     struct strbuf undefined;
 };
 
-static void expand_variable(struct expansion *x, const char *name, size_t len, path_lookup_fn lookup, void *arg)
+/* Is name one of the comma-separated names? */
+static bool is_listed(const struct strbuf *names, const char *name, size_t len)
+{
+    const char *at = names->data;
+
+    while (at != NULL && *at != '\0') {
+        size_t n = strcspn(at, ",");
+        if (n == len && memcmp(at, name, len) == 0)
+            return true;
+        at += n;
+        at += *at == ',' ? 1 : 0;
+    }
+    return false;
+}
+
+static void expand_variable(struct expansion *x, const char *name, size_t len,
+                            path_lookup_fn lookup, void *arg)
 {
     char key[256];
 
@@ -100,7 +119,7 @@ static void expand_variable(struct expansion *x, const char *name, size_t len, p
     const char *value = lookup(key, arg);
     if (value != NULL)
         strbuf_adds(&x->out, value);
-    else
+    else if (!is_listed(&x->undefined, key, len))
         strbuf_addf(&x->undefined, "%s%s", x->undefined.len > 0 ? "," : "", key);
 }
 
@@ -136,7 +155,8 @@ int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out, str
         }
     }
     if (rc == 0 && x.undefined.len > 0)
-        rc = err_set(err, 0, EINVAL, "path references undefined environment variables: %.180s", x.undefined.data);
+        rc = err_set(err, 0, EINVAL, "path references undefined environment variables: %.180s",
+                     x.undefined.data);
     else if (rc == 0 && strbuf_check(&x.out) < 0)
         rc = err_set(err, 0, ENAMETOOLONG, "path is longer than %d bytes", PATH_MAX - 1);
     if (rc == 0)
@@ -146,14 +166,65 @@ int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out, str
     return rc;
 }
 
+/* Without openat2 (kernels before 5.6, old seccomp profiles): component by component below the root, each with
+ * O_NOFOLLOW, so that nothing can lead out. Symbolic links are refused (-ELOOP) rather than resolved inside the root;
+ * that loses some legitimate paths, never safety. ".." is then the lexical parent. */
+int path_open_by_steps(int root_fd, const char *path, int flags, mode_t mode)
+{
+    char rooted[PATH_MAX], clean[PATH_MAX];
+    const char *next = clean + 1;
+    cleanup_fd int dir = -1;
+
+    if (*path == '\0')
+        return -ENOENT;
+    int n = snprintf(rooted, sizeof(rooted), "/%s", path);
+    int rc = n < 0 || (size_t)n >= sizeof(rooted) ? -ENAMETOOLONG : path_clean(rooted, clean);
+    if (rc < 0)
+        return rc;
+    if (path[strlen(path) - 1] == '/') {
+        if ((flags & O_CREAT) != 0)
+            return -EISDIR;
+        flags |= O_DIRECTORY;
+    }
+    for (;;) {
+        int at = dir >= 0 ? dir : root_fd;
+        char *slash = strchr(next, '/');
+        if (slash != NULL)
+            *slash = '\0';
+        /* O_PATH|O_NOFOLLOW would open a link itself; O_DIRECTORY makes that ENOTDIR. */
+        int step = slash != NULL ? O_PATH | O_DIRECTORY : flags;
+        int fd = openat(at, *next != '\0' ? next : ".", step | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (fd < 0 || slash == NULL)
+            return fd < 0 ? -errno : fd;
+        guard_fd(&dir);
+        dir = fd;
+        next = slash + 1;
+    }
+}
+
+static int open_by_kernel(int root_fd, const char *path, int flags, mode_t mode)
+{
+    bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+                           .mode = makes ? mode & 07777 : 0,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    long fd = -1;
+
+    /* EAGAIN: something was renamed or mounted during ".."; the kernel asks for another try. */
+    for (int tries = 0; fd < 0 && tries < OPEN_TRIES; tries++) {
+        fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+        if (fd < 0 && errno != EAGAIN && errno != EINTR)
+            break;
+    }
+    return fd < 0 ? -errno : (int)fd;
+}
+
+/* EPERM may be the file's or that of a seccomp profile which does not know the call: the steps find out. */
 int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode)
 {
-    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
-                           .mode = (flags & O_CREAT) != 0 ? mode : 0,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    long fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+    int fd = open_by_kernel(root_fd, path, flags, mode);
 
-    return fd < 0 ? -errno : (int)fd;
+    return fd == -ENOSYS || fd == -EPERM ? path_open_by_steps(root_fd, path, flags, mode) : fd;
 }
 
 /* AT_FDCWD names no root to stay in: ordinary resolution. */
@@ -183,11 +254,18 @@ int path_mkdirs_in_root(int root_fd, const char *path, mode_t mode)
         if (there < 0) {
             char parent[PATH_MAX];
             snprintf(parent, sizeof(parent), "%.*s", (int)at, clean);
-            cleanup_fd int dir = open_dir(root_fd, at == 0 ? (clean[0] == '/' ? "/" : ".") : parent);
+            cleanup_fd int dir =
+                open_dir(root_fd, at == 0 ? (clean[0] == '/' ? "/" : ".") : parent);
             if (dir < 0)
                 return dir;
-            if (mkdirat(dir, path_basename(part), mode) < 0 && errno != EEXIST)
-                return -errno;
+            if (mkdirat(dir, path_basename(part), mode) < 0) {
+                if (errno != EEXIST)
+                    return -errno;
+                there =
+                    open_dir(root_fd, part); /* made by another meanwhile, or a link to nowhere */
+                if (there < 0)
+                    return there;
+            }
         }
         at = end;
     }

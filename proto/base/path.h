@@ -18,10 +18,13 @@ typedef const char *(*path_lookup_fn)(const char *name, void *arg);
 
 /* Expands a leading ~ or ~/ by HOME and $NAME / ${NAME} by lookup (contracts/execd.md 3.6, v1.1 1.1).
  * A '$' that begins no name stays literal. -EINVAL with every undefined name in err. out has PATH_MAX bytes. */
-int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out, struct err *err) must_check;
+int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out,
+                struct err *err) must_check;
 
 /* Opens path below root_fd so that neither "..", absolute nor magic links leave it (openat2
- * RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS). Returns a CLOEXEC descriptor or -errno. */
+ * RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS). Returns a CLOEXEC descriptor or -errno.
+ * Where openat2 is missing or forbidden the path is walked by O_NOFOLLOW steps: symbolic links are then refused
+ * (-ELOOP, -ENOTDIR) instead of resolved inside the root. */
 int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode) must_check;
 
 /* mkdir -p below root_fd under the same rule; existing directories stay as they are. */

@@ -15,13 +15,15 @@ bool str_eq_nocase(const char *a, const char *b);
 int str_to_u64(const char *s, uint64_t *ret_value) must_check;
 int str_to_i64(const char *s, int64_t *ret_value) must_check;
 int str_to_u32(const char *s, uint32_t *ret_value) must_check;
-int str_to_bool(const char *s, bool *ret_value) must_check; /* 1/0 true/false yes/no on/off, any case */
+int str_to_bool(const char *s,
+                bool *ret_value) must_check; /* 1/0 true/false yes/no on/off, any case */
 
-/* A decimal count of seconds or a Go-like duration ("200ms", "1s", "1m30s", "1h"); result in ms. */
+/* A decimal count of seconds or a Go-like duration ("200ms", "1s", "1m30s", "1h", "500us");
+ * result in ms, exact or -EINVAL/-ERANGE. */
 int str_to_duration_ms(const char *s, int64_t *ret_ms) must_check;
 
 /* "512Mi", "1G", "1.5Gi", "200k", "1048576" → bytes, exact or -EINVAL/-ERANGE. Binary and decimal
- * suffixes k M G T (optional B / i / iB), any case; fractions only when the result is whole. */
+ * suffixes k M G T P (optional B / i / iB), any case; fractions only when the result is whole. */
 int str_to_bytes(const char *s, uint64_t *ret_bytes) must_check;
 
 /* "500m", "2", "0.5" → thousandths of a CPU (> 0). -EINVAL for nan, inf, exponents, negatives. */
@@ -35,7 +37,7 @@ bool utf8_is_valid(const char *p, size_t len);
 struct strbuf {
     char *data; /* owned; NULL while empty */
     size_t len, cap;
-    size_t max; /* ceiling in bytes; 0 = 1 MiB */
+    size_t max;  /* ceiling in bytes; 0 = 1 MiB */
     bool failed; /* ceiling hit or memory exhausted: later appends are ignored */
 };
 void strbuf_init(struct strbuf *b, size_t max);

@@ -15,6 +15,8 @@ struct work_pool;
 
 typedef void (*work_fn)(void *arg);
 
-int work_pool_new(struct event_base *base, int threads, int queue_max, struct work_pool **ret_pool) must_check;
-void work_pool_free(struct work_pool *pool); /* waits for running jobs; queued ones get done() without run() */
+int work_pool_new(struct event_base *base, int threads, int queue_max,
+                  struct work_pool **ret_pool) must_check;
+void work_pool_free(
+    struct work_pool *pool); /* waits for running jobs; queued ones get done() without run() */
 int work_post(struct work_pool *pool, work_fn run, work_fn done, void *arg) must_check;

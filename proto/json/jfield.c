@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/options.h"
 #include "proto/base/str.h"
 
 #define STRING_MAX (1024 * 1024)
 #define ELEMENTS_MAX 10000
 #define PATH_TEXT_MAX 128
+#define NAMES_MAX 64 /* keys considered for a suggestion */
 
 /* Where decoding is in the document, for error texts. */
 struct place {
@@ -56,8 +58,8 @@ static void limits(const struct jfield *f, int64_t lo, int64_t hi, int64_t *ret_
     *ret_hi = own ? f->max : hi;
 }
 
-static int copy_string(const struct decoder *d, const json_t *value, const struct place *at, size_t max,
-                       const char **ret)
+static int copy_string(const struct decoder *d, const json_t *value, const struct place *at,
+                       size_t max, const char **ret)
 {
     if (!json_is_string(value))
         return bad(d, at, "expected a string");
@@ -71,8 +73,8 @@ static int copy_string(const struct decoder *d, const json_t *value, const struc
     return 0;
 }
 
-static int decode_string(const struct decoder *d, const struct jfield *f, const json_t *value, const struct place *at,
-                         const char **ret)
+static int decode_string(const struct decoder *d, const struct jfield *f, const json_t *value,
+                         const struct place *at, const char **ret)
 {
     int64_t lo, hi;
 
@@ -83,25 +85,28 @@ static int decode_string(const struct decoder *d, const struct jfield *f, const 
     return rc;
 }
 
-static int decode_integer(const struct decoder *d, const struct jfield *f, const json_t *value, const struct place *at,
-                          int64_t *ret)
+static int decode_integer(const struct decoder *d, const struct jfield *f, const json_t *value,
+                          const struct place *at, int64_t *ret)
 {
     char text[96];
     int64_t lo, hi;
 
-    limits(f, f->kind == JFIELD_U32 ? 0 : INT64_MIN, f->kind == JFIELD_U32 ? UINT32_MAX : INT64_MAX, &lo, &hi);
+    limits(f, f->kind == JFIELD_U32 ? 0 : INT64_MIN, f->kind == JFIELD_U32 ? UINT32_MAX : INT64_MAX,
+           &lo, &hi);
     if (!json_is_integer(value))
         return bad(d, at, "expected an integer");
     int64_t n = json_integer_value(value);
     if (n < lo || n > hi) {
-        snprintf(text, sizeof(text), "%lld is outside %lld..%lld", (long long)n, (long long)lo, (long long)hi);
+        snprintf(text, sizeof(text), "%lld is outside %lld..%lld", (long long)n, (long long)lo,
+                 (long long)hi);
         return bad(d, at, text);
     }
     *ret = n;
     return 0;
 }
 
-static int check_count(const struct decoder *d, const struct jfield *f, size_t n, const struct place *at)
+static int check_count(const struct decoder *d, const struct jfield *f, size_t n,
+                       const struct place *at)
 {
     char text[64];
     int64_t lo, hi;
@@ -109,12 +114,13 @@ static int check_count(const struct decoder *d, const struct jfield *f, size_t n
     limits(f, 0, ELEMENTS_MAX, &lo, &hi);
     if ((int64_t)n >= lo && (int64_t)n <= hi)
         return 0;
-    snprintf(text, sizeof(text), "%zu elements; %lld..%lld are allowed", n, (long long)lo, (long long)hi);
+    snprintf(text, sizeof(text), "%zu elements; %lld..%lld are allowed", n, (long long)lo,
+             (long long)hi);
     return bad(d, at, text);
 }
 
-static int decode_strings(const struct decoder *d, const struct jfield *f, const json_t *value, const struct place *at,
-                          struct jstrings *ret)
+static int decode_strings(const struct decoder *d, const struct jfield *f, const json_t *value,
+                          const struct place *at, struct jstrings *ret)
 {
     if (!json_is_array(value))
         return bad(d, at, "expected an array of strings");
@@ -135,8 +141,8 @@ static int decode_strings(const struct decoder *d, const struct jfield *f, const
     return 0;
 }
 
-static int decode_map(const struct decoder *d, const struct jfield *f, json_t *value, const struct place *at,
-                      struct jmap *ret)
+static int decode_map(const struct decoder *d, const struct jfield *f, json_t *value,
+                      const struct place *at, struct jmap *ret)
 {
     const char *key;
     json_t *item;
@@ -150,7 +156,8 @@ static int decode_map(const struct decoder *d, const struct jfield *f, json_t *v
     struct jmap map = {.items = arena_alloc(d->arena, (n + 1) * sizeof(struct jpair))};
     if (map.items == NULL)
         return no_memory(d);
-    json_object_foreach (value, key, item) {
+    json_object_foreach(value, key, item)
+    {
         struct place entry = {.parent = at, .key = key};
         if (json_is_null(item))
             continue;
@@ -167,11 +174,11 @@ static int decode_map(const struct decoder *d, const struct jfield *f, json_t *v
     return 0;
 }
 
-static int decode_object(const struct decoder *d, const struct jfield *fields, size_t n_fields, json_t *object,
-                         const struct place *at, void *target);
+static int decode_object(const struct decoder *d, const struct jfield *fields, size_t n_fields,
+                         json_t *object, const struct place *at, void *target);
 
-static int decode_objects(const struct decoder *d, const struct jfield *f, json_t *value, const struct place *at,
-                          struct jobjects *ret)
+static int decode_objects(const struct decoder *d, const struct jfield *f, json_t *value,
+                          const struct place *at, struct jobjects *ret)
 {
     size_t bytes;
 
@@ -188,7 +195,8 @@ static int decode_objects(const struct decoder *d, const struct jfield *f, json_
         return no_memory(d);
     for (size_t i = 0; i < n; i++) {
         struct place element = {.parent = at, .index = i};
-        rc = decode_object(d, f->sub, f->n_sub, json_array_get(value, i), &element, items + i * f->sub_size);
+        rc = decode_object(d, f->sub, f->n_sub, json_array_get(value, i), &element,
+                           items + i * f->sub_size);
         if (rc < 0)
             return rc;
     }
@@ -196,8 +204,8 @@ static int decode_objects(const struct decoder *d, const struct jfield *f, json_
     return 0;
 }
 
-static int decode_value(const struct decoder *d, const struct jfield *f, json_t *value, const struct place *at,
-                        void *slot)
+static int decode_value(const struct decoder *d, const struct jfield *f, json_t *value,
+                        const struct place *at, void *slot)
 {
     int64_t n = 0;
     int rc = 0;
@@ -237,12 +245,50 @@ static int decode_value(const struct decoder *d, const struct jfield *f, json_t 
     return bad(d, at, "unknown field kind");
 }
 
-static int decode_object(const struct decoder *d, const struct jfield *fields, size_t n_fields, json_t *object,
-                         const struct place *at, void *target)
+static bool is_known(const struct jfield *fields, size_t n_fields, const char *key)
+{
+    for (size_t i = 0; i < n_fields; i++)
+        if (strcmp(fields[i].name, key) == 0 ||
+            (fields[i].alias != NULL && strcmp(fields[i].alias, key) == 0))
+            return true;
+    return false;
+}
+
+static int refuse_unknown(const struct decoder *d, const struct jfield *fields, size_t n_fields,
+                          json_t *object, const struct place *at)
+{
+    const char *names[NAMES_MAX], *key;
+    size_t n = MIN(n_fields, (size_t)NAMES_MAX);
+    char text[96];
+    json_t *value;
+
+    json_object_foreach(object, key, value)
+    {
+        if (is_known(fields, n_fields, key))
+            continue;
+        struct place here = {.parent = at, .key = key};
+        for (size_t i = 0; i < n; i++)
+            names[i] = fields[i].name;
+        const char *near = options_nearest(key, names, n);
+        if (near == NULL)
+            return bad(d, &here, "is not a known key");
+        snprintf(text, sizeof(text), "is not a known key (did you mean '%.48s'?)", near);
+        return bad(d, &here, text);
+    }
+    return 0;
+}
+
+static int decode_object(const struct decoder *d, const struct jfield *fields, size_t n_fields,
+                         json_t *object, const struct place *at, void *target)
 {
     if (!json_is_object(object))
         return at != NULL ? bad(d, at, "expected an object")
                           : err_set(d->err, d->err_code, EINVAL, "expected a JSON object");
+    if (n_fields > 0 && (fields[0].flags & JFIELD_STRICT) != 0) {
+        int rc = refuse_unknown(d, fields, n_fields, object, at);
+        if (rc < 0)
+            return rc;
+    }
     for (size_t i = 0; i < n_fields; i++) {
         const struct jfield *f = &fields[i];
         struct place here = {.parent = at, .key = f->name};
@@ -267,10 +313,10 @@ static int decode_object(const struct decoder *d, const struct jfield *fields, s
 static void clear_fields(const struct jfield *fields, size_t n_fields, void *target)
 {
     static const size_t sizes[] = {
-        [JFIELD_STRING] = sizeof(char *),          [JFIELD_BOOL] = sizeof(bool),
-        [JFIELD_I64] = sizeof(int64_t),            [JFIELD_U32] = sizeof(uint32_t),
-        [JFIELD_DOUBLE] = sizeof(double),          [JFIELD_STRINGS] = sizeof(struct jstrings),
-        [JFIELD_MAP] = sizeof(struct jmap),        [JFIELD_OBJECTS] = sizeof(struct jobjects),
+        [JFIELD_STRING] = sizeof(char *),   [JFIELD_BOOL] = sizeof(bool),
+        [JFIELD_I64] = sizeof(int64_t),     [JFIELD_U32] = sizeof(uint32_t),
+        [JFIELD_DOUBLE] = sizeof(double),   [JFIELD_STRINGS] = sizeof(struct jstrings),
+        [JFIELD_MAP] = sizeof(struct jmap), [JFIELD_OBJECTS] = sizeof(struct jobjects),
         [JFIELD_RAW] = sizeof(json_t *),
     };
     for (size_t i = 0; i < n_fields; i++) {
@@ -284,8 +330,8 @@ static void clear_fields(const struct jfield *fields, size_t n_fields, void *tar
     }
 }
 
-int jfield_decode(const struct jfield *fields, size_t n_fields, json_t *object, void *target, struct arena *arena,
-                  int err_code, struct err *err)
+int jfield_decode(const struct jfield *fields, size_t n_fields, json_t *object, void *target,
+                  struct arena *arena, int err_code, struct err *err)
 {
     struct decoder d = {.arena = arena, .err_code = err_code, .err = err};
 
@@ -324,17 +370,19 @@ int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, st
     if (len == 0)
         return err_set(err, err_code, EINVAL, "the body is empty, a JSON value is expected");
     if (too_deep(text, len))
-        return err_set(err, err_code, EINVAL, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+        return err_set(err, err_code, EINVAL, "the JSON is nested deeper than %d levels",
+                       JSON_DEPTH_MAX);
     json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &detail);
     if (json == NULL)
-        return err_set(err, err_code, EINVAL, "not valid JSON at line %d column %d: %.120s", detail.line, detail.column,
-                       detail.text);
+        return err_set(err, err_code, EINVAL, "not valid JSON at line %d column %d: %.120s",
+                       detail.line, detail.column, detail.text);
     *ret_json = json;
     return 0;
 }
 
-int jfield_decode_text(const struct jfield *fields, size_t n_fields, const char *text, size_t len, bool allow_empty,
-                       void *target, struct arena *arena, int err_code, json_t **ret_doc, struct err *err)
+int jfield_decode_text(const struct jfield *fields, size_t n_fields, const char *text, size_t len,
+                       bool allow_empty, void *target, struct arena *arena, int err_code,
+                       json_t **ret_doc, struct err *err)
 {
     cleanup_json json_t *doc = NULL;
     int rc = 0;
@@ -348,106 +396,4 @@ int jfield_decode_text(const struct jfield *fields, size_t n_fields, const char 
     if (rc == 0 && ret_doc != NULL)
         *ret_doc = take_ptr(&doc);
     return rc;
-}
-
-/* --- encode --- */
-
-static json_t *encode_value(const struct jfield *f, const void *slot);
-
-static json_t *encode_strings(const struct jstrings *s)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < s->n; i++)
-        json_array_append_new(array, json_string(s->items[i]));
-    return array;
-}
-
-static json_t *encode_map(const struct jmap *m)
-{
-    json_t *object = json_object();
-
-    for (size_t i = 0; i < m->n; i++)
-        json_object_set_new(object, m->items[i].key, json_string(m->items[i].value));
-    return object;
-}
-
-static json_t *encode_objects(const struct jfield *f, const struct jobjects *o)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < o->n; i++)
-        json_array_append_new(array, jfield_encode(f->sub, f->n_sub, (const char *)o->items + i * f->sub_size));
-    return array;
-}
-
-static json_t *encode_value(const struct jfield *f, const void *slot)
-{
-    const char *text;
-
-    switch (f->kind) {
-    case JFIELD_STRING:
-        text = *(const char *const *)slot;
-        return text != NULL ? json_string(text) : json_null();
-    case JFIELD_BOOL:
-        return json_boolean(*(const bool *)slot);
-    case JFIELD_I64:
-        return json_integer(*(const int64_t *)slot);
-    case JFIELD_U32:
-        return json_integer(*(const uint32_t *)slot);
-    case JFIELD_DOUBLE:
-        return json_real(*(const double *)slot);
-    case JFIELD_STRINGS:
-        return encode_strings(slot);
-    case JFIELD_MAP:
-        return encode_map(slot);
-    case JFIELD_OBJECT:
-        return jfield_encode(f->sub, f->n_sub, slot);
-    case JFIELD_OBJECTS:
-        return encode_objects(f, slot);
-    case JFIELD_RAW:
-        return *(json_t *const *)slot != NULL ? json_incref(*(json_t *const *)slot) : json_null();
-    }
-    return json_null();
-}
-
-static bool is_empty(const json_t *value)
-{
-    switch (json_typeof(value)) {
-    case JSON_NULL:
-    case JSON_FALSE:
-        return true;
-    case JSON_STRING:
-        return json_string_length(value) == 0;
-    case JSON_INTEGER:
-        return json_integer_value(value) == 0;
-    case JSON_REAL:
-        return json_real_value(value) == 0;
-    case JSON_ARRAY:
-        return json_array_size(value) == 0;
-    case JSON_OBJECT:
-        return json_object_size(value) == 0;
-    default:
-        return false;
-    }
-}
-
-json_t *jfield_encode(const struct jfield *fields, size_t n_fields, const void *source)
-{
-    json_t *object = json_object();
-
-    for (size_t i = 0; object != NULL && i < n_fields; i++) {
-        const struct jfield *f = &fields[i];
-        json_t *value = encode_value(f, (const char *)source + f->offset);
-        bool unset = f->has_offset != 0 && !*(const bool *)((const char *)source + f->has_offset);
-        bool omit = (f->flags & JFIELD_OMIT_EMPTY) != 0 && value != NULL &&
-                    (f->has_offset != 0 ? unset : is_empty(value));
-        if (omit)
-            json_decref(value);
-        else if (json_object_set_new(object, f->name, value) < 0) { /* no memory, or text that is not UTF-8 */
-            json_decref(object);
-            return NULL;
-        }
-    }
-    return object;
 }

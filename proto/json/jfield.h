@@ -22,20 +22,22 @@
 #define JSON_DEPTH_MAX 64
 
 enum jfield_kind {
-    JFIELD_STRING,   /* const char * ; size limits in min/max (bytes) */
-    JFIELD_BOOL,     /* bool */
-    JFIELD_I64,      /* int64_t; min..max inclusive */
-    JFIELD_U32,      /* uint32_t; 0..4294967295 unless narrowed */
-    JFIELD_DOUBLE,   /* double */
-    JFIELD_STRINGS,  /* struct jstrings: array of strings, min..max elements */
-    JFIELD_MAP,      /* struct jmap: object of strings (null values dropped), min..max entries */
-    JFIELD_OBJECT,   /* embedded struct described by .sub */
-    JFIELD_OBJECTS,  /* struct jobjects: array of structs described by .sub, .sub_size bytes each */
-    JFIELD_RAW,      /* json_t * : borrowed from the document, which the arena keeps alive */
+    JFIELD_STRING,  /* const char * ; size limits in min/max (bytes) */
+    JFIELD_BOOL,    /* bool */
+    JFIELD_I64,     /* int64_t; min..max inclusive */
+    JFIELD_U32,     /* uint32_t; 0..4294967295 unless narrowed */
+    JFIELD_DOUBLE,  /* double */
+    JFIELD_STRINGS, /* struct jstrings: array of strings, min..max elements */
+    JFIELD_MAP,     /* struct jmap: object of strings (null values dropped), min..max entries */
+    JFIELD_OBJECT,  /* embedded struct described by .sub */
+    JFIELD_OBJECTS, /* struct jobjects: array of structs described by .sub, .sub_size bytes each */
+    JFIELD_RAW,     /* json_t * : borrowed from the document, which the arena keeps alive */
 };
 
 enum jfield_flags {
     JFIELD_REQUIRED = 1 << 0,
+    JFIELD_STRICT =
+        1 << 2, /* on the table's first row: the object may have no keys but those of the table */
     JFIELD_OMIT_EMPTY = 1 << 1, /* encode: leave out when NULL, 0, false, empty or (has) unset */
 };
 
@@ -65,14 +67,17 @@ struct jfield {
     int64_t min, max;  /* both 0: the kind's own limits (strings ≤ 1 MiB, 10,000 elements) */
     const struct jfield *sub;
     size_t n_sub, sub_size;
-    const char *doc;   /* one sentence for documentation and error texts */
+    const char *doc; /* one sentence for documentation and error texts */
 };
 
 #define JFIELD(struct_type, member, kind_, ...)                                                    \
-    {.name = #member, .kind = (kind_), .offset = offsetof(struct_type, member), __VA_ARGS__}
+    {                                                                                              \
+        .name = #member, .kind = (kind_), .offset = offsetof(struct_type, member), __VA_ARGS__     \
+    }
 
 /* Parses text (not necessarily NUL-terminated) under the rules above. New reference. -EINVAL. */
-int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, struct err *err) must_check;
+int json_parse(const char *text, size_t len, json_t **ret_json, int err_code,
+               struct err *err) must_check;
 
 /* Fills *target (zeroed first) from an object. -EINVAL and err->code = err_code. */
 int jfield_decode(const struct jfield *fields, size_t n_fields, json_t *object, void *target,
@@ -85,11 +90,13 @@ int jfield_decode_text(const struct jfield *fields, size_t n_fields, const char 
                        bool allow_empty, void *target, struct arena *arena, int err_code,
                        json_t **ret_doc, struct err *err) must_check;
 
-/* Object from a struct; new reference; NULL only when memory is exhausted. Key order = table order. */
+/* Object from a struct; new reference; NULL only when memory is exhausted. Key order = table order. Bytes that are not
+ * UTF-8 (names of files, environments) become U+FFFD. */
 json_t *jfield_encode(const struct jfield *fields, size_t n_fields, const void *source);
 
 /* Compact text with '/' unescaped; control characters, U+0085, U+2028 and U+2029 escaped so that no
- * line splitter breaks it (contracts/execd.md rule 19). malloc'ed, caller frees; NULL = no memory. */
+ * line splitter breaks it (contracts/execd.md rule 19). Reals have the fewest digits that read back as the same
+ * double. malloc'ed, caller frees; NULL = no memory, or nested beyond twice JSON_DEPTH_MAX. */
 char *json_compact(const json_t *json, size_t *ret_len);
 
 /* Appends a JSON string literal of arbitrary bytes: invalid UTF-8 becomes U+FFFD, same escapes as above. */

@@ -1,9 +1,15 @@
+#include "proto/json/jfield.h"
+
 #include <endian.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/str.h"
-#include "proto/json/jfield.h"
+
+/* Parsed documents stop at JSON_DEPTH_MAX; ours wrap them in a few levels more. */
+#define WRITE_DEPTH_MAX (2 * JSON_DEPTH_MAX)
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
@@ -26,7 +32,7 @@ static const char *line_separator(const char *p, int len)
     return NULL;
 }
 
-#define PIECE 512      /* bytes of text escaped at a time */
+#define PIECE 512       /* bytes of text escaped at a time */
 #define EXPANSION_MAX 6 /* "\u001b" for one byte */
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
@@ -62,7 +68,7 @@ static char *put_plain(char *o, const char **p, const char *end)
 static char *put_ascii_escape(char *o, unsigned char c)
 {
     static const char digits[] = "0123456789abcdef";
-    static const char letters[128] = {['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+    static const char letters[128] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
                                       ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't'};
 
     *o++ = '\\';
@@ -92,7 +98,8 @@ static char *put_other(char *o, const char **p, const char *end)
 
 void json_escape(struct strbuf *out, const char *p, size_t len)
 {
-    char buf[(PIECE + 8) * EXPANSION_MAX]; /* a sequence or a word may reach beyond its piece */
+    /* A sequence or a word may reach beyond its piece. Not zeroed first: most strings are far shorter than this. */
+    __attribute__((uninitialized)) char buf[(PIECE + 8) * EXPANSION_MAX];
     const char *end = p + len;
 
     strbuf_addc(out, '"');
@@ -109,33 +116,100 @@ void json_escape(struct strbuf *out, const char *p, size_t len)
     strbuf_addc(out, '"');
 }
 
-/* jansson escapes controls; the line separators are valid UTF-8 to it and are replaced behind it. They can only
- * stand inside strings. */
+/* Own writer rather than json_dumps: one pass with our escapes, and reals as people write them. */
+static void write_value(struct strbuf *out, const json_t *json, int depth);
+
+/* The shortest of 15, 16 or 17 digits that reads back as the same double; jansson's parser has made sure that it is
+ * finite. ".0" keeps a whole real a real. */
+static void write_real(struct strbuf *out, double value)
+{
+    char text[40];
+
+    if (!isfinite(value)) { /* JSON has no word for it */
+        strbuf_adds(out, "null");
+        return;
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    strbuf_adds(out, text);
+    if (strpbrk(text, ".e") == NULL)
+        strbuf_adds(out, ".0");
+}
+
+static void write_object(struct strbuf *out, const json_t *json, int depth)
+{
+    const char *separator = "";
+
+    strbuf_addc(out, '{');
+    /* The iterator takes a mutable object but only reads. */
+    json_t *object = (json_t *)(uintptr_t)json;
+    for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
+        strbuf_adds(out, separator);
+        json_escape(out, json_object_iter_key(at), strlen(json_object_iter_key(at)));
+        strbuf_addc(out, ':');
+        write_value(out, json_object_iter_value(at), depth + 1);
+        separator = ",";
+    }
+    strbuf_addc(out, '}');
+}
+
+static void write_array(struct strbuf *out, const json_t *json, int depth)
+{
+    strbuf_addc(out, '[');
+    for (size_t i = 0; i < json_array_size(json); i++) {
+        if (i > 0)
+            strbuf_addc(out, ',');
+        write_value(out, json_array_get(json, i), depth + 1);
+    }
+    strbuf_addc(out, ']');
+}
+
+static void write_value(struct strbuf *out, const json_t *json, int depth)
+{
+    if (depth > WRITE_DEPTH_MAX) {
+        out->failed = true;
+        return;
+    }
+    switch (json_typeof(json)) {
+    case JSON_OBJECT:
+        write_object(out, json, depth);
+        break;
+    case JSON_ARRAY:
+        write_array(out, json, depth);
+        break;
+    case JSON_STRING:
+        json_escape(out, json_string_value(json), json_string_length(json));
+        break;
+    case JSON_INTEGER:
+        strbuf_addf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(json));
+        break;
+    case JSON_REAL:
+        write_real(out, json_real_value(json));
+        break;
+    case JSON_TRUE:
+        strbuf_adds(out, "true");
+        break;
+    case JSON_FALSE:
+        strbuf_adds(out, "false");
+        break;
+    case JSON_NULL:
+        strbuf_adds(out, "null");
+        break;
+    }
+}
+
 char *json_compact(const json_t *json, size_t *ret_len)
 {
-    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     struct strbuf out;
 
-    if (text == NULL)
-        return NULL;
-    size_t len = strlen(text);
-    if (memmem(text, len, "\xc2\x85", 2) == NULL && memmem(text, len, "\xe2\x80\xa8", 3) == NULL &&
-        memmem(text, len, "\xe2\x80\xa9", 3) == NULL) {
+    strbuf_init(&out, SIZE_MAX - 1); /* what could be parsed or built can be written */
+    write_value(&out, json, 0);
+    size_t len = out.len;
+    char *text = strbuf_take(&out);
+    if (text != NULL)
         *ret_len = len;
-        return text;
-    }
-    strbuf_init(&out, len * 3 + 1);
-    for (const char *p = text; *p != '\0';) {
-        int n = utf8_sequence(p, (size_t)(text + len - p));
-        size_t step = n > 0 ? (size_t)n : 1;
-        const char *separator = line_separator(p, n);
-        if (separator != NULL)
-            strbuf_adds(&out, separator);
-        else
-            strbuf_add(&out, p, step);
-        p += step;
-    }
-    free(text);
-    *ret_len = out.len;
-    return strbuf_take(&out);
+    return text;
 }
