@@ -19,11 +19,15 @@ DPKG_EXCLUDES = "".join(
 
 
 def sources(suite):
-    """Source lines for suite and its security updates, at this machine's own Debian mirrors."""
+    """Source lines for suite and its security updates, at this machine's own Debian mirrors.
+
+    --no-release-info: the answer must not depend on whether this machine has read its index yet.
+    """
     release = platform.freedesktop_os_release()
     own = release.get("VERSION_CODENAME", "")
     listing = run("read the package sources of this machine", [
-        "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"])
+        "apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+        "Created-By: Packages"])
     entries = [line.split() for line in listing.splitlines() if len(line.split()) == 3]
     if release.get("ID") != "debian":
         entries = []
