@@ -122,6 +122,18 @@ def test_L24_removal_of_a_frozen_group(server):
     assert server.leftovers() == []
 
 
+def test_an_exit_behind_a_frozen_leaf_is_noticed(server):
+    box = server.create("busybox")
+    frozen = [Path(path) / "work/entrypoint/freezer.state" for path in box.state["groups"]]
+    frozen = [path for path in frozen if path.exists()]
+    if not frozen:
+        pytest.skip("no v1 freezer on this host")
+    frozen[0].write_text("FROZEN")
+    os.kill(box.pid, signal.SIGKILL)
+    eventually(lambda: state_of(box) in ("Failed", "Terminated"), 10)
+    box.delete()
+
+
 def test_an_exit_is_noticed(server):
     box = server.create("busybox")
     os.kill(box.pid, signal.SIGKILL)

@@ -17,6 +17,7 @@
 #define SOCKET "io/execd.sock"
 #define BACKLOG 128
 #define STATE_MAX 65536
+#define PROCESS_EXITING 0x4 /* PF_EXITING of the kernel, in field 9 of /proc/pid/stat */
 
 /* --- making it --- */
 
@@ -210,20 +211,34 @@ void folder_trim_log(int sandboxes_fd, const char *id, uint64_t max)
         (void)!ftruncate(fd, 0); /* tried again with the next round */
 }
 
-/* Field 22; the command name before it may hold anything, so counting starts behind its last ')'. */
-uint64_t folder_process_start(pid_t pid)
+/* The command name in field 2 may hold anything, so counting starts behind its last ')'. */
+static int read_stat(pid_t pid, int wanted, uint64_t *ret_value)
 {
     char path[64], text[1024];
-    uint64_t value;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    if (fd_slurp_at(AT_FDCWD, path, text, sizeof(text)) < 0)
-        return 0;
+    ssize_t n = fd_slurp_at(AT_FDCWD, path, text, sizeof(text));
+    if (n < 0)
+        return (int)n;
     char *at = strrchr(text, ')');
-    for (int field = 2; at != NULL && field < 22; field++)
+    for (int field = 2; at != NULL && field < wanted; field++)
         at = strchr(at + 1, ' ');
     if (at == NULL)
-        return 0;
+        return -EBADMSG;
     at[1 + strcspn(at + 1, " \n")] = '\0';
-    return str_to_u64(at + 1, &value) < 0 ? 0 : value;
+    return str_to_u64(at + 1, ret_value);
+}
+
+uint64_t folder_process_start(pid_t pid)
+{
+    uint64_t value;
+
+    return read_stat(pid, 22, &value) < 0 ? 0 : value;
+}
+
+bool folder_process_is_ending(pid_t pid)
+{
+    uint64_t flags;
+
+    return read_stat(pid, 9, &flags) == 0 && (flags & PROCESS_EXITING) != 0;
 }

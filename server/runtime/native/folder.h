@@ -47,3 +47,5 @@ void folder_trim_log(int sandboxes_fd, const char *id, uint64_t max);
 
 /* Start time of a process, 0 when there is none. */
 uint64_t folder_process_start(pid_t pid);
+/* Is it on its way out, but not gone: for PID 1 of a sandbox, waiting for the others to die? */
+bool folder_process_is_ending(pid_t pid);

@@ -167,7 +167,13 @@ static void on_upkeep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     HASH_ITER(hh, n->boxes, box, tmp)
-    folder_trim_log(n->sandboxes_fd, box->id, LOG_MAX);
+    {
+        folder_trim_log(n->sandboxes_fd, box->id, LOG_MAX);
+        /* An execd that was killed while it froze a leaf waits for processes that cannot die: without this its end
+         * would never be seen. */
+        if (!box->dead && box->pid > 0 && folder_process_is_ending(box->pid))
+            group_thaw_all(&box->groups);
+    }
 }
 
 static int open_folders(struct native *n, struct err *err)

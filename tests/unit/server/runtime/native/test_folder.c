@@ -94,6 +94,8 @@ static void test_start_time_tells_processes_apart(void **state)
     assert_true(folder_process_start(getpid()) > 0);
     assert_int_equal(folder_process_start(getpid()), folder_process_start(getpid()));
     assert_int_equal(folder_process_start(0x7ffffff0), 0);
+    assert_false(folder_process_is_ending(getpid()));
+    assert_false(folder_process_is_ending(0x7ffffff0));
 }
 
 /* Links are not followed, whatever they point to; permissions do not matter; depth does not either. */
