@@ -260,15 +260,8 @@ static int set_seccomp(const char *text, struct config *c, struct err *err)
 
 static int set_line_endings(const char *text, struct config *c, struct err *err)
 {
-    static const struct {
-        const char *name;
-        enum line_endings mode;
-    } modes[] = {{"auto", LINES_AUTO}, {"keep", LINES_KEEP}, {"strip", LINES_STRIP}};
-    for (size_t i = 0; i < ARRAY_LEN(modes); i++)
-        if (strcmp(text, modes[i].name) == 0) {
-            c->line_endings = modes[i].mode;
-            return 0;
-        }
+    if (line_endings_parse(text, &c->line_endings) == 0)
+        return 0;
     return err_set(err, 0, EINVAL, "--line-endings: '%.40s' is none of auto, keep, strip", text);
 }
 

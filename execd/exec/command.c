@@ -73,6 +73,15 @@ void command_terminate(struct command *c, enum command_end reason, int grace_ms)
     arm_timer_at_latest(c, grace_ms);
 }
 
+void command_shut_down(struct command *c, int signum)
+{
+    if (c->end == COMMAND_END_NONE && !c->leader_gone)
+        c->end = COMMAND_END_SHUTDOWN;
+    (void)event_del(c->timer);
+    if (c->leaf != NULL && !c->leader_gone)
+        (void)leaf_signal_leader(c->leaf, signum); /* gone is what we want in the end */
+}
+
 /* The timeout or the end of a grace: SIGKILL. Then the next round of it, until the tree is empty. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -165,11 +174,13 @@ static void append_end(struct command *c)
  * then the leaf and its timer stay until it is empty. */
 static void leave_tree(struct command *c)
 {
-    if (c->leaf != NULL && c->killing && !leaf_kill(c->leaf)) {
+    bool watched = c->leaf != NULL && !c->manager->shutting_down;
+
+    if (watched && c->killing && !leaf_kill(c->leaf)) {
         arm_timer(c, KILL_AGAIN_MS);
         return;
     }
-    if (c->leaf != NULL && c->terminating && !c->killing && !leaf_is_empty(c->leaf))
+    if (watched && c->terminating && !c->killing && !leaf_is_empty(c->leaf))
         return; /* the grace goes on */
     (void)event_del(c->timer);
     free_leaf(c);

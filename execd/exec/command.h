@@ -63,7 +63,9 @@ void command_get_status(const struct command *c, struct command_status *ret_stat
 int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg, struct err *err) must_check;
 void command_cancel_wait(struct command *c, void *arg); /* forgets an on_gone with this arg */
 
-/* SIGTERM to all, SIGKILL after grace_ms, then on_done (posted, once). */
+/* Streams learn why they end: SIGTERM to the commands, SIGKILL after grace_ms, then on_done (posted, once; may be
+ * NULL). Whatever left its command's process group is not searched for here: shutdown_start, which belongs beside
+ * this, ends every process. */
 void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on_done)(void *), void *arg);
 
 struct command_counts {

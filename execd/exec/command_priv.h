@@ -79,6 +79,8 @@ void command_on_pump_end(void *arg);
 void command_on_exit(void *arg, const struct exit_status *status);
 void command_kill(struct command *c, enum command_end reason); /* SIGKILL to the tree, now and until it is empty */
 void command_terminate(struct command *c, enum command_end reason, int grace_ms); /* SIGTERM, then command_kill */
+/* For the end of the agent: signals without a search for what left the leader's group. */
+void command_shut_down(struct command *c, int signum);
 void command_free(struct command *c);
 
 /* manager.c */

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <event2/event.h>
+#include <signal.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -99,7 +100,7 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
         return;
     }
     DL_FOREACH_SAFE (m->running, c, tmp)
-        command_kill(c, COMMAND_END_SHUTDOWN);
+        command_shut_down(c, SIGKILL);
 }
 
 void manager_on_done(struct command *c)
@@ -134,11 +135,11 @@ void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on
         return;
     }
     DL_FOREACH_SAFE (m->running, c, tmp)
-        command_terminate(c, COMMAND_END_SHUTDOWN, grace_ms);
+        command_shut_down(c, SIGTERM);
     if (m->n_running == 0)
         event_active(m->grace, EV_TIMEOUT, 0);
     else
-        (void)event_add(m->grace, &tv); /* commands have timers of their own as well */
+        (void)event_add(m->grace, &tv); /* without memory for it, shutdown_start still kills */
 }
 
 void command_manager_counts(const struct command_manager *m, struct command_counts *ret_counts)

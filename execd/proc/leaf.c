@@ -406,6 +406,11 @@ int leaf_signal(struct leaf *leaf, int signum)
     return n < 0 ? signal_group_of_leader(leaf, signum) : n;
 }
 
+int leaf_signal_leader(struct leaf *leaf, int signum)
+{
+    return leaf->has_group ? leaf_signal(leaf, signum) : signal_group_of_leader(leaf, signum);
+}
+
 bool leaf_is_empty(struct leaf *leaf)
 {
     if (leaf->has_group)

@@ -31,6 +31,9 @@ void leaf_set_leader(struct leaf *leaf, pid_t pid);
 
 /* Sends signum to every process of the leaf (tree). Returns how many got it. */
 int leaf_signal(struct leaf *leaf, int signum);
+/* As leaf_signal, but never looks through the process table: without a group of its own only the leader's process
+ * group gets it. The leader must not have been reaped. */
+int leaf_signal_leader(struct leaf *leaf, int signum);
 /* SIGKILL until nothing is left; never blocks longer than a few milliseconds per call; returns true when empty.
  * Call again from a timer while false. */
 bool leaf_kill(struct leaf *leaf);

@@ -350,3 +350,14 @@ def test_shutdown_gives_running_streams_their_end(start_execd):
     agent.send_signal(signal.SIGTERM)
     error = terminal(future.result(10))["error"]
     assert error["traceback"] == ["signal: terminated", "the agent is shutting down"]
+
+
+def test_shutdown_with_many_commands_stays_in_time(start_execd):
+    """Ending one command must not cost a walk through all processes."""
+    agent = start_execd("--grace", "3s")
+    for _ in range(150):
+        agent.command("exec sleep 210987", background=True)
+    started = time.monotonic()
+    assert agent.stop() == 0
+    assert time.monotonic() - started < 8
+    assert not alive("210987")

@@ -229,6 +229,85 @@ static void test_errors_are_json(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void fill_window(struct channel *ch)
+{
+    static char block[4096];
+
+    while (channel_has_room(ch))
+        channel_append(ch, EVENT_STDOUT, block, sizeof(block));
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* One that has read everything does not lag, and idle hours do not count against it afterwards. */
+static void test_idle_reader_has_all_its_time(void **state)
+{
+    const struct channel_limits limits = {.retain = 64 * 1024, .window = 32 * 1024, .stall_ms = 60000};
+    struct channel *ch = channel_new(base, &limits);
+    struct channel_reader filler, r;
+    struct channel_entry e;
+    unsigned woken = 0;
+
+    (void)state;
+    channel_attach(&filler, ch, 1, nothing, NULL);
+    fill_window(ch);
+    channel_detach(&filler);
+    channel_attach(&r, ch, UINT64_MAX, count, &woken); /* beyond the end: only what comes */
+    assert_true(channel_has_room(ch));
+    assert_false(channel_peek(&r, &e));
+    clock_test_shift_ms += 3600 * 1000;
+    put(ch, "later");
+    assert_true(channel_peek(&r, &e));
+    assert_memory_equal(e.data, "later", 5);
+    fill_window(ch);
+    channel_on_room(ch, count, &woken);
+    struct timeval tv = {.tv_sec = 1, .tv_usec = 200000}; /* one turn of the stall timer */
+    event_base_loopexit(base, &tv);
+    event_base_dispatch(base);
+    assert_false(r.cut);
+    clock_test_shift_ms += 50 * 1000;
+    channel_touch(&r); /* it still reads what it took */
+    clock_test_shift_ms += 50 * 1000;
+    event_base_loopexit(base, &tv);
+    event_base_dispatch(base);
+    assert_false(r.cut);
+    clock_test_shift_ms += 50 * 1000;
+    event_base_loopexit(base, &tv);
+    event_base_dispatch(base);
+    assert_true(r.cut);
+    assert_true(channel_has_room(ch));
+    channel_detach(&r);
+    channel_unref(ch);
+}
+
+/* `at` counts each stream's bytes by itself. */
+static void test_entries_know_their_place(void **state)
+{
+    struct channel *ch = channel_new(base, NULL);
+    struct channel_reader r;
+    struct channel_entry e;
+    static const uint64_t expected[] = {0, 0, 3, 2, 5};
+
+    (void)state;
+    channel_append(ch, EVENT_STDOUT, "abc", 3);
+    channel_append(ch, EVENT_STDERR, "xy", 2);
+    channel_append(ch, EVENT_STDOUT, "de", 2);
+    channel_append(ch, EVENT_STDERR, "z", 1);
+    channel_append(ch, EVENT_STDOUT, "f", 1);
+    channel_attach(&r, ch, 1, nothing, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        assert_true(channel_peek(&r, &e));
+        assert_int_equal(e.at, expected[i]);
+        assert_int_equal(e.seq, i + 1);
+        channel_advance(&r);
+    }
+    channel_detach(&r);
+    channel_unref(ch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +317,8 @@ int main(void)
         TEST(test_slow_reader_holds_the_writer_then_is_cut),
         TEST(test_leaving_reader_frees_the_writer),
         TEST(test_errors_are_json),
+        TEST(test_idle_reader_has_all_its_time),
+        TEST(test_entries_know_their_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
