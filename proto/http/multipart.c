@@ -302,41 +302,66 @@ static int release(struct multipart *m, size_t n, struct err *err)
     return emit(m, m->delimiter + skip, n - skip, err);
 }
 
+/* How many bytes at the end of p[0..n) may be the beginning of a delimiter. */
+static size_t held_back(const struct multipart *m, const char *p, size_t n)
+{
+    size_t window = MIN(n, m->delimiter_len - 1);
+    const char *end = p + n, *cr = end - window;
+
+    while ((cr = memchr(cr, '\r', (size_t)(end - cr))) != NULL) {
+        if (memcmp(cr, m->delimiter, (size_t)(end - cr)) == 0)
+            return (size_t)(end - cr);
+        cr++;
+    }
+    return 0;
+}
+
+static void delimiter_ended(struct multipart *m)
+{
+    m->matched = m->delimiter_len;
+    m->state = AFTER;
+    m->padding = 0;
+}
+
+/* A run with nothing held back: one piece up to the delimiter, or up to what may become one. Large pieces matter:
+ * each becomes a write. */
+static int take_run(struct multipart *m, const char *p, size_t n, size_t *ret_used, struct err *err)
+{
+    const char *hit = memmem(p, n, m->delimiter, m->delimiter_len);
+    size_t held = hit != NULL ? 0 : held_back(m, p, n);
+    int r = emit(m, p, hit != NULL ? (size_t)(hit - p) : n - held, err);
+
+    if (hit != NULL)
+        delimiter_ended(m);
+    else
+        m->matched = held;
+    *ret_used = hit != NULL ? (size_t)(hit - p) + m->delimiter_len : n;
+    return r;
+}
+
 /* Eats a run of data up to and with a delimiter; *ret_used bytes. */
 static int take_data(struct multipart *m, const char *p, size_t n, size_t *ret_used,
                      struct err *err)
 {
-    size_t start = 0, i = 0;
-    int r;
+    size_t i = 0;
 
-    while (i < n) {
-        if (m->matched == 0) {
-            const char *cr = memchr(p + i, '\r', n - i);
-
-            i = cr ? (size_t)(cr - p) : n;
-            r = emit(m, p + start, i - start, err);
+    while (i < n && m->matched > 0) { /* goes on with what an earlier run held back */
+        if (p[i] != m->delimiter[m->matched]) {
+            int r = release(m, m->matched, err);
             if (r < 0)
                 return r;
-            if (i == n)
-                break;
-            m->matched = 1;
-            i++;
-        } else if (p[i] == m->delimiter[m->matched]) {
-            i++;
-            if (++m->matched == m->delimiter_len) {
-                m->state = AFTER;
-                m->padding = 0;
-                break;
-            }
-        } else {
-            r = release(m, m->matched, err);
-            if (r < 0)
-                return r;
+            break;
         }
-        start = i;
+        i++;
+        if (++m->matched == m->delimiter_len) {
+            delimiter_ended(m);
+            break;
+        }
     }
     *ret_used = i;
-    return 0;
+    if (i > 0 || m->matched > 0)
+        return 0;
+    return take_run(m, p, n, ret_used, err);
 }
 
 /* Behind a delimiter: "--", or blanks and CR LF. A longer word is not this boundary but data. */
