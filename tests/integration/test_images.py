@@ -212,7 +212,7 @@ def test_mount_points_and_their_modes(image):
 
 def test_nothing_of_this_machine_is_inside(image):
     for name in ("etc/resolv.conf", "etc/hostname", "etc/apt/sources.list", "root/.cache", "etc/pip.conf",
-                 "root/.config", "var/lib/apt/lists", "usr/share/man/man1", "usr/share/locale/de"):
+                 "root/.config", "usr/share/python3/debpython/__pycache__", "var/lib/apt/lists", "usr/share/man/man1", "usr/share/locale/de"):
         assert not os.path.lexists(image.root / name), name
     assert (image.root / "etc/machine-id").read_text() == ""
     assert (image.root / "etc/hosts").read_text().startswith("127.0.0.1 localhost\n")
