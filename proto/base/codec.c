@@ -12,7 +12,8 @@ void codec_sha256(const void *p, size_t n, uint8_t out[SHA256_LEN])
     sha256_digest(&ctx, SHA256_LEN, out);
 }
 
-void codec_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t out[SHA256_LEN])
+void codec_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
+                       uint8_t out[SHA256_LEN])
 {
     struct hmac_sha256_ctx ctx;
 
@@ -59,13 +60,15 @@ int codec_unhex(const char *hex, void *out, size_t n)
 
 void codec_base64url(const void *p, size_t n, char *out)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const uint8_t *in = p;
     size_t o = 0;
 
     for (size_t i = 0; i < n; i += 3) {
         size_t have = MIN(n - i, (size_t)3);
-        uint32_t group = (uint32_t)in[i] << 16 | (have > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (have > 2 ? in[i + 2] : 0);
+        uint32_t group = (uint32_t)in[i] << 16 | (have > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
+                         (have > 2 ? in[i + 2] : 0);
         for (size_t k = 0; k <= have; k++)
             out[o++] = alphabet[group >> (18 - 6 * k) & 63];
     }

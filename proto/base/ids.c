@@ -44,5 +44,6 @@ void ids_uuid(char out[ID_UUID_LEN + 1])
     raw[6] = (uint8_t)((raw[6] & 0x0f) | 0x40); /* version 4 */
     raw[8] = (uint8_t)((raw[8] & 0x3f) | 0x80); /* variant of RFC 9562 */
     codec_hex(raw, sizeof(raw), hex);
-    snprintf(out, ID_UUID_LEN + 1, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+    snprintf(out, ID_UUID_LEN + 1, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+             hex + 20);
 }

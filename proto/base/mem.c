@@ -98,7 +98,8 @@ void *arena_alloc(struct arena *a, size_t n)
     rounded &= ~(size_t)(ARENA_ALIGN - 1);
     if (a->head == NULL || a->head->size - a->head->used < rounded) {
         bool large = rounded > ARENA_BLOCK / 2;
-        struct arena_block *b = new_block(large ? rounded : ARENA_BLOCK - sizeof(struct arena_block));
+        struct arena_block *b =
+            new_block(large ? rounded : ARENA_BLOCK - sizeof(struct arena_block));
         if (b == NULL)
             return NULL;
         if (large && a->head != NULL) { /* behind the head, whose rest stays usable */

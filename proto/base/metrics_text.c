@@ -40,8 +40,8 @@ static const char *sample_suffix(enum metric_kind kind)
     return kind == METRIC_COUNTER ? "_total" : kind == METRIC_INFO ? "_info" : "";
 }
 
-void metric_family(struct strbuf *out, enum metric_format format, const char *name, enum metric_kind kind,
-                   const char *unit, const char *help)
+void metric_family(struct strbuf *out, enum metric_format format, const char *name,
+                   enum metric_kind kind, const char *unit, const char *help)
 {
     const char *suffix = family_suffix(format, kind);
 
@@ -62,8 +62,8 @@ static void add_value(struct strbuf *out, double value)
         strbuf_addf(out, "%.15g", value);
 }
 
-void metric_sample(struct strbuf *out, enum metric_format format, const char *name, enum metric_kind kind,
-                   double value, ...)
+void metric_sample(struct strbuf *out, enum metric_format format, const char *name,
+                   enum metric_kind kind, double value, ...)
 {
     va_list labels;
     const char *key;
@@ -102,6 +102,7 @@ int metric_negotiate(const char *accept)
 
 const char *metric_content_type(enum metric_format format)
 {
-    return format == METRIC_OPENMETRICS ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                                        : "text/plain; version=0.0.4; charset=utf-8";
+    return format == METRIC_OPENMETRICS
+               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+               : "text/plain; version=0.0.4; charset=utf-8";
 }

@@ -13,7 +13,8 @@
 #define HELP_WIDTH 80
 #define HELP_INDENT 26
 
-static int store_value(const struct option_row *row, void *target, const char *value, struct err *err)
+static int store_value(const struct option_row *row, void *target, const char *value,
+                       struct err *err)
 {
     char *slot = (char *)target + row->offset;
 
@@ -31,7 +32,8 @@ static int store_value(const struct option_row *row, void *target, const char *v
     return err_set(err, 0, EINVAL, "--%s: '%.40s' is neither true nor false", row->name, value);
 }
 
-static const struct option_row *find_long(const struct option_row *rows, size_t n, const char *name, size_t len)
+static const struct option_row *find_long(const struct option_row *rows, size_t n, const char *name,
+                                          size_t len)
 {
     for (size_t i = 0; i < n; i++) {
         if (strlen(rows[i].name) == len && memcmp(rows[i].name, name, len) == 0)
@@ -115,8 +117,8 @@ static int apply_environment(const struct option_row *rows, size_t n, void *targ
     return 0;
 }
 
-int options_parse(const struct option_row *rows, size_t n_rows, int argc, char *const *argv, void *target,
-                  int *ret_next, struct err *err)
+int options_parse(const struct option_row *rows, size_t n_rows, int argc, char *const *argv,
+                  void *target, int *ret_next, struct err *err)
 {
     int rc = apply_environment(rows, n_rows, target, err);
     int i = 1;
@@ -154,7 +156,8 @@ static void wrap(struct strbuf *out, const char *text, size_t column)
         if (column + word + 1 > HELP_WIDTH || column < HELP_INDENT) {
             if (column > HELP_INDENT)
                 strbuf_addc(out, '\n');
-            strbuf_addf(out, "%*s", (int)(column > HELP_INDENT ? HELP_INDENT : HELP_INDENT - column), "");
+            strbuf_addf(out, "%*s",
+                        (int)(column > HELP_INDENT ? HELP_INDENT : HELP_INDENT - column), "");
             column = HELP_INDENT;
         } else if (column > HELP_INDENT) {
             strbuf_addc(out, ' ');

@@ -20,15 +20,15 @@ struct queue {
 };
 
 struct work_pool {
-    pthread_mutex_t lock;   /* guards todo, finished, stopping, n_todo */
+    pthread_mutex_t lock; /* guards todo, finished, stopping, n_todo */
     pthread_cond_t wake;
     struct queue todo, finished;
     int n_todo, queue_max;
     bool stopping;
-    pthread_t *threads;     /* owned */
+    pthread_t *threads; /* owned */
     int n_threads;
-    int event_fd;           /* owned; a thread rings it when something has finished */
-    struct event *event;    /* owned */
+    int event_fd;        /* owned; a thread rings it when something has finished */
+    struct event *event; /* owned */
 };
 
 static void push(struct queue *q, struct job *j)

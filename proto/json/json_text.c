@@ -76,10 +76,12 @@ static char *put_ascii_escape(char *o, unsigned char c)
         *o++ = letters[c];
         return o;
     }
-    memcpy(o, "u00", 3);
-    o[3] = digits[c >> 4];
-    o[4] = digits[c & 15];
-    return o + 5;
+    *o++ = 'u';
+    *o++ = '0';
+    *o++ = '0';
+    *o++ = digits[c >> 4];
+    *o++ = digits[c & 15];
+    return o;
 }
 
 /* The sequence or bad byte at *p, which is no plain one. */

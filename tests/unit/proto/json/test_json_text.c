@@ -57,7 +57,8 @@ static void reference(struct strbuf *out, const char *p, size_t len)
             strbuf_addf(out, "\\u%04x", c);
         else if (n == 2 && memcmp(p + i, "\xc2\x85", 2) == 0)
             strbuf_adds(out, "\\u0085");
-        else if (n == 3 && (memcmp(p + i, "\xe2\x80\xa8", 3) == 0 || memcmp(p + i, "\xe2\x80\xa9", 3) == 0))
+        else if (n == 3 &&
+                 (memcmp(p + i, "\xe2\x80\xa8", 3) == 0 || memcmp(p + i, "\xe2\x80\xa9", 3) == 0))
             strbuf_adds(out, p[i + 2] == '\xa8' ? "\\u2028" : "\\u2029");
         else
             strbuf_add(out, p + i, (size_t)n);
@@ -85,8 +86,24 @@ static void compare(const char *p, size_t len)
 
 static void test_like_the_obvious_way(void **state)
 {
-    static const char *const alphabet[] = {"a", "b", "z",  "0", " ", "\n", "\"", "\\", "\x01", "\x7f", "\xff", "\xc3\xa9",
-                                           "\xe2\x80\xa8", "\xc2\x85", "\xf0\x9f\x98\x80", "\xe2", "\x80", "\xf0\x9f"};
+    static const char *const alphabet[] = {"a",
+                                           "b",
+                                           "z",
+                                           "0",
+                                           " ",
+                                           "\n",
+                                           "\"",
+                                           "\\",
+                                           "\x01",
+                                           "\x7f",
+                                           "\xff",
+                                           "\xc3\xa9",
+                                           "\xe2\x80\xa8",
+                                           "\xc2\x85",
+                                           "\xf0\x9f\x98\x80",
+                                           "\xe2",
+                                           "\x80",
+                                           "\xf0\x9f"};
     char text[1600];
 
     (void)state;
