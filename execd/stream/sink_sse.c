@@ -32,7 +32,7 @@ struct sink {
     struct event *flush;        /* owned: runs while a line is unfinished */
     struct channel_entry entry; /* the one being written, or the last */
     int piece;                  /* 0 stdout, 1 stderr: for emit_piece */
-    size_t unsent;              /* of the connection at the last ping */
+    size_t unread;              /* of the connection at the last ping */
     bool complete;              /* the terminal event was written */
     bool oversized;             /* an event did not fit: the stream is cut, never silently short */
 };
@@ -235,13 +235,13 @@ static void on_ready(void *arg)
 static void on_ping(evutil_socket_t fd, short what, void *arg)
 {
     struct sink *s = arg;
-    size_t unsent = http_resp_pending(s->req);
+    size_t unread = http_resp_pending(s->req) > 0 ? http_resp_unread(s->req) : 0;
 
     (void)fd;
     (void)what;
-    if (unsent != s->unsent) /* a slow client still reads what was given to it */
+    if (unread != s->unread) /* a slow client still reads what was given to it */
         channel_touch(&s->reader);
-    s->unsent = unsent;
+    s->unread = unread;
     if (s->complete || !http_resp_wants_more(s->req))
         return; /* a client that is behind is not silent */
     put_ping(s);

@@ -3,6 +3,8 @@
 
 #include "proto/http/conn_priv.h"
 
+#define STALL_LOOKS 8 /* how often a waiting output is looked at before it counts as stalled */
+
 static int64_t head_deadline(const struct conn *c)
 {
     const struct http_limits *limits = &c->server->config.limits;
@@ -26,7 +28,7 @@ static int64_t next_deadline(struct conn *c)
 
         if (c->out_ms == 0)
             c->out_ms = conn_now_ms();
-        stall = c->out_ms + c->server->config.limits.write_stall_ms;
+        stall = conn_now_ms() + c->server->config.limits.write_stall_ms / STALL_LOOKS;
         at = at == 0 || stall < at ? stall : at;
     }
     return at;
@@ -75,13 +77,27 @@ static void check_body_rate(struct conn *c, int64_t now)
     b->window_got = 0;
 }
 
+/* The peer has read nothing for the whole time; one that reads slowly is no stall. */
+static bool is_stalled(struct conn *c, int64_t now)
+{
+    size_t unread;
+
+    if (conn_pending(c) == 0 || c->out_ms == 0)
+        return false;
+    unread = conn_unread(c);
+    if (unread != c->unread) {
+        c->unread = unread;
+        c->out_ms = now;
+    }
+    return now - c->out_ms >= c->server->config.limits.write_stall_ms;
+}
+
 void conn_check_deadlines(struct conn *c)
 {
     int64_t now = conn_now_ms();
     struct err err = {0};
 
-    if (conn_pending(c) > 0 && c->out_ms > 0 &&
-        now - c->out_ms >= c->server->config.limits.write_stall_ms) {
+    if (is_stalled(c, now)) {
         conn_break(c);
     } else if (c->phase == CONN_LINGER && now - c->since_ms >= CONN_LINGER_MS) {
         conn_break(c);

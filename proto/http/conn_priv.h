@@ -114,6 +114,7 @@ struct conn {
     size_t last_read;        /* bytes of the last read, as far as known */
     int64_t eof_ms, read_ms; /* arrival of the FIN; of the last bytes */
     int64_t out_ms;          /* last time the output moved, or began to wait */
+    size_t unread;           /* conn_unread at the last look for a stall */
     char peer[64];
     struct http_req req;
 };
@@ -177,6 +178,7 @@ void conn_send_continue(struct conn *c);
 /* conn_write.c */
 void conn_flush(struct conn *c);
 size_t conn_pending(const struct conn *c);
+size_t conn_unread(const struct conn *c); /* the same and what the kernel still holds for the peer */
 bool conn_step_produce(struct conn *c);
 /* conn.c */
 void conn_dispatch(struct conn *c);                      /* calls the handler: ACTIVE */

@@ -1,5 +1,7 @@
 /* Output: writing at once, watching for stalls, and pulling producers. */
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include "proto/http/conn_priv.h"
 
@@ -8,6 +10,17 @@
 size_t conn_pending(const struct conn *c)
 {
     return c->bev ? evbuffer_get_length(bufferevent_get_output(c->bev)) : 0;
+}
+
+/* A socket takes more only when a good part of its buffer is free, so a slow reader moves the kernel's share for
+ * minutes before ours moves again. */
+size_t conn_unread(const struct conn *c)
+{
+    int queued = 0;
+
+    if (!c->bev || ioctl(c->fd, SIOCOUTQ, &queued) < 0)
+        queued = 0;
+    return conn_pending(c) + (size_t)queued;
 }
 
 void conn_flush(struct conn *c)

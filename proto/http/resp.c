@@ -448,6 +448,11 @@ size_t http_resp_pending(const struct http_req *req)
     return conn_pending(req->conn);
 }
 
+size_t http_resp_unread(const struct http_req *req)
+{
+    return conn_unread(req->conn);
+}
+
 bool http_resp_wants_more(const struct http_req *req)
 {
     return !req->conn->broken &&

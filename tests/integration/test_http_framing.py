@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from http_fixtures import drain, read_response, send, split_responses
+from http_fixtures import drain, read_response, run_harness, send, split_responses
 from http_fixtures import harness, harness_binary, server  # noqa: F401
 
 END = "\r\n\r\n"
@@ -163,6 +163,25 @@ def test_D53_a_client_that_does_not_read_costs_little_and_is_cut(harness):
         assert harness.rss_kib() - before < 4096  # the sanitizer's own share included
         time.sleep(3.5)  # past write_stall_ms
         assert harness.ask(harness.head("GET", "/stats")).json()["unclosed"] == 0
+
+
+def test_D53_a_client_that_reads_slowly_is_not_cut(harness_binary, tmp_path):
+    """The socket takes nothing new for longer than write_stall_ms, but the client reads what it holds."""
+    with run_harness(harness_binary, listen=f"unix:{tmp_path}/slow") as harness:
+        def connect():
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(10)
+            s.connect(f"{tmp_path}/slow")
+            return s
+        with connect() as s:
+            s.sendall(harness.head("GET", "/stream?n=endless"))
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                assert s.recv(1024)
+                time.sleep(0.05)
+            with connect() as other:
+                other.sendall(harness.head("GET", "/stats"))
+                assert read_response(other.makefile("rb")).json()["unclosed"] == 1
 
 
 def test_D53_unread_pipelined_answers_are_bounded(harness):
