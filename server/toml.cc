@@ -22,7 +22,8 @@ int toml_to_json(const char *text, size_t len, const char *name, json_t **ret_js
         *ret_json = json_loads(json.str().c_str(), 0, nullptr);
         return *ret_json != nullptr ? 0 : err_set(err, 0, ENOMEM, "%s: too large", name);
     } catch (const toml::parse_error &e) {
-        return err_set(err, 0, EINVAL, "%s:%u:%u: %.150s", name, static_cast<unsigned>(e.source().begin.line),
+        return err_set(err, 0, EINVAL, "%s:%u:%u: %.150s", name,
+                       static_cast<unsigned>(e.source().begin.line),
                        static_cast<unsigned>(e.source().begin.column), e.description().data());
     } catch (const std::exception &e) {
         return err_set(err, 0, EINVAL, "%s: %.150s", name, e.what());

@@ -28,7 +28,8 @@ struct api {
     bool (*is_ready)(void *arg); /* GET /ready */
     void *ready_arg;
     int64_t started_wall_ms;
-    uint64_t streams_open, bytes_streamed, requests_failed; /* maintained by handlers, shown by /metrics */
+    uint64_t streams_open, bytes_streamed,
+        requests_failed; /* maintained by handlers, shown by /metrics */
 };
 
 extern const struct route api_routes[];
@@ -42,7 +43,8 @@ json_t *api_render_error(struct http_req *req, const struct err *err, void *app)
 enum http_result h_ping(struct http_req *req, void *app);
 enum http_result h_ready(struct http_req *req, void *app);
 enum http_result h_command_run(struct http_req *req, void *app);
-enum http_result h_interrupt(struct http_req *req, void *app); /* DELETE /command and DELETE /code */
+enum http_result h_interrupt(struct http_req *req,
+                             void *app); /* DELETE /command and DELETE /code */
 enum http_result h_command_status(struct http_req *req, void *app);
 enum http_result h_code_run(struct http_req *req, void *app);
 enum http_result h_context_create(struct http_req *req, void *app);
@@ -54,4 +56,6 @@ enum http_result h_file_info(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
-enum http_result h_proxy(struct http_req *req, void *app); /* any path below /proxy/:port/: another port in this sandbox */
+enum http_result
+h_proxy(struct http_req *req,
+        void *app); /* any path below /proxy/:port/: another port in this sandbox */

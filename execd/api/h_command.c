@@ -15,14 +15,23 @@
 #define ENVS_MAX 10000
 
 static const struct jfield command_fields[] = {
-    JFIELD(struct command_request, command, JFIELD_STRING, .max = COMMAND_MAX, .doc = "text for the shell"),
-    JFIELD(struct command_request, argv, JFIELD_STRINGS, .max = ARGV_MAX, .doc = "program and arguments, no shell"),
+    JFIELD(struct command_request, command, JFIELD_STRING, .max = COMMAND_MAX,
+           .doc = "text for the shell"),
+    JFIELD(struct command_request, argv, JFIELD_STRINGS, .max = ARGV_MAX,
+           .doc = "program and arguments, no shell"),
     JFIELD(struct command_request, cwd, JFIELD_STRING, .max = 4095, .doc = "working directory"),
-    JFIELD(struct command_request, envs, JFIELD_MAP, .max = ENVS_MAX, .doc = "variables added to the environment"),
-    {.name = "timeout", .kind = JFIELD_I64, .offset = offsetof(struct command_request, timeout_ms), .min = 0,
-     .max = INT64_MAX / 1000000, .doc = "milliseconds, 0 = none"},
-    JFIELD(struct command_request, uid, JFIELD_U32, .has_offset = offsetof(struct command_request, has_uid)),
-    JFIELD(struct command_request, gid, JFIELD_U32, .has_offset = offsetof(struct command_request, has_gid)),
+    JFIELD(struct command_request, envs, JFIELD_MAP, .max = ENVS_MAX,
+           .doc = "variables added to the environment"),
+    {.name = "timeout",
+     .kind = JFIELD_I64,
+     .offset = offsetof(struct command_request, timeout_ms),
+     .min = 0,
+     .max = INT64_MAX / 1000000,
+     .doc = "milliseconds, 0 = none"},
+    JFIELD(struct command_request, uid, JFIELD_U32,
+           .has_offset = offsetof(struct command_request, has_uid)),
+    JFIELD(struct command_request, gid, JFIELD_U32,
+           .has_offset = offsetof(struct command_request, has_gid)),
     JFIELD(struct command_request, background, JFIELD_BOOL),
 };
 
@@ -31,8 +40,8 @@ static int check_envs(const struct jmap *envs, struct err *err)
     for (size_t i = 0; i < envs->n; i++) {
         const char *key = envs->items[i].key;
         if (key[0] == '\0' || strchr(key, '=') != NULL)
-            return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, VALIDATE_PREFIX "envs: '%.64s' is no variable name",
-                           key);
+            return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                           VALIDATE_PREFIX "envs: '%.64s' is no variable name", key);
     }
     return 0;
 }
@@ -42,14 +51,17 @@ static int check_program(const struct command_request *r, struct err *err)
     bool has_command = r->command != NULL && r->command[0] != '\0';
 
     if (has_command && r->argv.n > 0)
-        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, VALIDATE_PREFIX "command and argv exclude each other");
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       VALIDATE_PREFIX "command and argv exclude each other");
     if (r->argv.items != NULL && (r->argv.n == 0 || r->argv.items[0][0] == '\0'))
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
                        VALIDATE_PREFIX "argv: the program's name must be there and not empty");
     if (!has_command && r->argv.n == 0)
-        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
-                       VALIDATE_PREFIX "Key: 'RunCommandRequest.Command' Error:Field validation for 'Command' failed "
-                                       "on the 'required' tag (or give argv)");
+        return err_set(
+            err, ERR_INVALID_REQUEST_BODY, EINVAL,
+            VALIDATE_PREFIX
+            "Key: 'RunCommandRequest.Command' Error:Field validation for 'Command' failed "
+            "on the 'required' tag (or give argv)");
     return 0;
 }
 
@@ -77,7 +89,8 @@ enum http_result h_command_run(struct http_req *req, void *app)
     struct channel *channel;
     struct err err = {0};
 
-    if (decode(req, &request, &err) < 0 || command_start(api->commands, &request, &command, &channel, &err) < 0)
+    if (decode(req, &request, &err) < 0 ||
+        command_start(api->commands, &request, &command, &channel, &err) < 0)
         return http_resp_error(req, &err);
     struct sink_options options = {
         .lines = line_endings_choose(api->line_endings, http_req_header(req, "User-Agent")),

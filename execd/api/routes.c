@@ -1,23 +1,29 @@
 #include "execd/api/api.h"
 
 #define COMMAND_BODY_MAX (8U << 20)
-#define CODE_BODY_MAX    (32U << 20)
+#define CODE_BODY_MAX (32U << 20)
 
 /* Every route of execd. contracts/execd.md 1.2, v1.1.md 1. */
 /* clang-format off: one route per row */
 const struct route api_routes[] = {
     {"GET", "/ping", AUTH_OPEN, BODY_NONE, 0, h_ping, "Liveness"},
     {"GET", "/ready", AUTH_OPEN, BODY_NONE, 0, h_ready, "Readiness"},
-    {"POST", "/command", AUTH_REQUIRED, BODY_COLLECTED, COMMAND_BODY_MAX, h_command_run, "Run a command"},
+    {"POST", "/command", AUTH_REQUIRED, BODY_COLLECTED, COMMAND_BODY_MAX, h_command_run,
+     "Run a command"},
     {"DELETE", "/command", AUTH_REQUIRED, BODY_NONE, 0, h_interrupt, "Interrupt a command"},
-    {"GET", "/command/status/:id", AUTH_REQUIRED, BODY_NONE, 0, h_command_status, "Status of a command"},
+    {"GET", "/command/status/:id", AUTH_REQUIRED, BODY_NONE, 0, h_command_status,
+     "Status of a command"},
     {"POST", "/code", AUTH_REQUIRED, BODY_COLLECTED, CODE_BODY_MAX, h_code_run, "Run code"},
     {"DELETE", "/code", AUTH_REQUIRED, BODY_NONE, 0, h_interrupt, "Interrupt a code run"},
-    {"POST", "/code/context", AUTH_REQUIRED, BODY_COLLECTED, 0, h_context_create, "Create a code context"},
+    {"POST", "/code/context", AUTH_REQUIRED, BODY_COLLECTED, 0, h_context_create,
+     "Create a code context"},
     {"GET", "/code/contexts", AUTH_REQUIRED, BODY_NONE, 0, h_context_list, "List code contexts"},
-    {"DELETE", "/code/contexts", AUTH_REQUIRED, BODY_NONE, 0, h_context_delete_all, "Delete the code contexts of a language"},
-    {"GET", "/code/contexts/:contextId", AUTH_REQUIRED, BODY_NONE, 0, h_context_get, "Get a code context"},
-    {"DELETE", "/code/contexts/:contextId", AUTH_REQUIRED, BODY_NONE, 0, h_context_delete, "Delete a code context"},
+    {"DELETE", "/code/contexts", AUTH_REQUIRED, BODY_NONE, 0, h_context_delete_all,
+     "Delete the code contexts of a language"},
+    {"GET", "/code/contexts/:contextId", AUTH_REQUIRED, BODY_NONE, 0, h_context_get,
+     "Get a code context"},
+    {"DELETE", "/code/contexts/:contextId", AUTH_REQUIRED, BODY_NONE, 0, h_context_delete,
+     "Delete a code context"},
     {"GET", "/metrics", AUTH_REQUIRED, BODY_NONE, 0, h_metrics, "Metrics of the sandbox"},
     {"GET", "/files/info", AUTH_REQUIRED, BODY_NONE, 0, h_file_info, "Facts about files"},
     {"POST", "/files/upload", AUTH_REQUIRED, BODY_STREAMED, 0, h_file_upload, "Upload files"},

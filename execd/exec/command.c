@@ -28,7 +28,8 @@ static void arm_timer(struct command *c, int64_t ms)
 
     c->timer_due_ms = clock_monotonic_ms() + ms;
     if (event_add(c->timer, &tv) < 0)
-        event_active(c->timer, EV_TIMEOUT, 0); /* no memory for a timer: better too early than never */
+        event_active(c->timer, EV_TIMEOUT,
+                     0); /* no memory for a timer: better too early than never */
 }
 
 /* A timer that is due earlier stays: nothing makes a command live longer. */
@@ -286,26 +287,30 @@ static struct channel *background_ticket(const struct command *c)
     struct channel *ticket = channel_new(c->manager->base, &c->manager->config.channel);
 
     channel_append_text(ticket, EVENT_INIT, c->id);
-    channel_append_number(ticket, EVENT_EXECUTION_COMPLETE, (clock_monotonic_ns() - c->started_ns) / 1000000);
+    channel_append_number(ticket, EVENT_EXECUTION_COMPLETE,
+                          (clock_monotonic_ns() - c->started_ns) / 1000000);
     return ticket;
 }
 
-static int check_request(const struct command_manager *m, const struct command_request *r, struct err *err)
+static int check_request(const struct command_manager *m, const struct command_request *r,
+                         struct err *err)
 {
     if (m->shutting_down)
         return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "the agent is shutting down");
     if (m->n_running >= m->config.running_max)
-        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN, "%u commands are running, which is the limit",
-                       m->config.running_max);
+        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN,
+                       "%u commands are running, which is the limit", m->config.running_max);
     if ((r->command != NULL) == (r->argv.n > 0))
-        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "exactly one of command and argv is required");
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       "exactly one of command and argv is required");
     if (r->has_gid && !r->has_uid)
-        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "uid is required when gid is provided");
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       "uid is required when gid is provided");
     return 0;
 }
 
-int command_start(struct command_manager *m, const struct command_request *request, struct command **ret_command,
-                  struct channel **ret_channel, struct err *err)
+int command_start(struct command_manager *m, const struct command_request *request,
+                  struct command **ret_command, struct channel **ret_channel, struct err *err)
 {
     struct launch launch;
     struct arena arena;
@@ -331,7 +336,8 @@ int command_start(struct command_manager *m, const struct command_request *reque
     m->n_running++;
     m->counts.started++;
     channel_append_text(c->channel, EVENT_INIT, c->id);
-    struct channel *channel = channel_ref(c->channel); /* the record drops its own reference at the end */
+    struct channel *channel =
+        channel_ref(c->channel); /* the record drops its own reference at the end */
     if (launch_run(c, request, &launch, &spawn_err) < 0)
         fail_to_start(c, &spawn_err);
     else {
@@ -367,7 +373,8 @@ void command_get_status(const struct command *c, struct command_status *ret)
 int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg, struct err *err)
 {
     if (c->done)
-        return err_set(err, ERR_COMMAND_NOT_RUNNING, ESRCH, "command session %s is not running", c->id);
+        return err_set(err, ERR_COMMAND_NOT_RUNNING, ESRCH, "command session %s is not running",
+                       c->id);
     struct command_waiter *w = xnew(struct command_waiter);
     *w = (struct command_waiter){.on_gone = on_gone, .arg = arg, .next = c->waiters};
     c->waiters = w;

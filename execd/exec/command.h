@@ -26,25 +26,33 @@ struct command_config {
 };
 
 struct command_request { /* strings are copied */
-    const char *command;     /* exactly one of command / argv */
+    const char *command; /* exactly one of command / argv */
     struct jstrings argv;
     const char *cwd;
     struct jmap envs;
-    int64_t timeout_ms;      /* 0 = none */
+    int64_t timeout_ms; /* 0 = none */
     bool has_uid, has_gid;
     uint32_t uid, gid;
     bool background;
 };
 
-enum command_end { COMMAND_END_NONE, COMMAND_END_EXIT, COMMAND_END_SIGNAL, COMMAND_END_TIMEOUT,
-                   COMMAND_END_INTERRUPTED, COMMAND_END_OOM, COMMAND_END_SPAWN_FAILED, COMMAND_END_SHUTDOWN };
+enum command_end {
+    COMMAND_END_NONE,
+    COMMAND_END_EXIT,
+    COMMAND_END_SIGNAL,
+    COMMAND_END_TIMEOUT,
+    COMMAND_END_INTERRUPTED,
+    COMMAND_END_OOM,
+    COMMAND_END_SPAWN_FAILED,
+    COMMAND_END_SHUTDOWN
+};
 
 struct command_status {
     const char *id, *content; /* borrowed from the command */
     bool running;
     bool has_exit_code;
-    int exit_code;            /* -1 when killed by a signal */
-    const char *error;        /* NULL on success */
+    int exit_code;                   /* -1 when killed by a signal */
+    const char *error;               /* NULL on success */
     int64_t started_us, finished_us; /* wall clock; finished 0 while running */
     enum command_end end;
 };
@@ -55,18 +63,21 @@ void command_manager_free(struct command_manager *m);
 
 /* Validates and starts. Validation failures (bad cwd, too many, ...) are errors; a spawn failure is not: the
  * command exists and its channel says INIT, ERROR (contracts/execd.md 2.2). The channel is the caller's reference. */
-int command_start(struct command_manager *m, const struct command_request *request, struct command **ret_command,
-                  struct channel **ret_channel, struct err *err) must_check;
+int command_start(struct command_manager *m, const struct command_request *request,
+                  struct command **ret_command, struct channel **ret_channel,
+                  struct err *err) must_check;
 struct command *command_find(struct command_manager *m, const char *id); /* NULL if unknown */
 void command_get_status(const struct command *c, struct command_status *ret_status);
 /* on_gone is posted once when the command is DONE (also at once). -ESRCH when it was already finished. */
-int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg, struct err *err) must_check;
+int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg,
+                      struct err *err) must_check;
 void command_cancel_wait(struct command *c, void *arg); /* forgets an on_gone with this arg */
 
 /* Streams learn why they end: SIGTERM to the commands, SIGKILL after grace_ms, then on_done (posted, once; may be
  * NULL). Whatever left its command's process group is not searched for here: shutdown_start, which belongs beside
  * this, ends every process. */
-void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on_done)(void *), void *arg);
+void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on_done)(void *),
+                              void *arg);
 
 struct command_counts {
     uint64_t started, running, by_end[COMMAND_END_SHUTDOWN + 1], bytes_out;

@@ -27,23 +27,23 @@ struct command {
     struct channel *channel;         /* ref; NULL when DONE */
     struct leaf *leaf;               /* owned; NULL before the start and when DONE */
     struct pidref leader;
-    struct pump *pump;               /* owned; NULL when its pipes are through */
-    struct event *timer;             /* owned: timeout or grace, whichever comes first, then repeated kills */
-    int64_t timer_due_ms;            /* monotonic */
-    struct event *notify;            /* owned: posts the waiters' callbacks */
-    struct command_waiter *waiters;  /* owned */
+    struct pump *pump;    /* owned; NULL when its pipes are through */
+    struct event *timer;  /* owned: timeout or grace, whichever comes first, then repeated kills */
+    int64_t timer_due_ms; /* monotonic */
+    struct event *notify; /* owned: posts the waiters' callbacks */
+    struct command_waiter *waiters; /* owned */
     int64_t timeout_ms;
     int64_t started_us, finished_us; /* wall clock */
     int64_t started_ns;              /* monotonic */
     bool leader_gone;
-    bool terminating;                /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
-    bool killing;                    /* SIGKILL goes to the tree until it is empty */
-    struct exit_status status;       /* once leader_gone */
-    enum command_end end;            /* NONE while running, unless the reason is known before the end */
-    char *error;                     /* owned; NULL on success */
+    bool terminating; /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
+    bool killing;     /* SIGKILL goes to the tree until it is empty */
+    struct exit_status status; /* once leader_gone */
+    enum command_end end;      /* NONE while running, unless the reason is known before the end */
+    char *error;               /* owned; NULL on success */
     bool done;
-    struct command *prev, *next;     /* in manager->running or manager->finished */
-    UT_hash_handle hh;               /* by id */
+    struct command *prev, *next; /* in manager->running or manager->finished */
+    UT_hash_handle hh;           /* by id */
 };
 
 struct command_manager {
@@ -67,18 +67,20 @@ struct launch {
     const char *cwd;
     struct arena *arena; /* scratch of the request */
 };
-int launch_prepare(const struct command_request *request, struct arena *arena, struct launch *ret_launch,
-                   struct err *err) must_check;
-int launch_run(struct command *c, const struct command_request *request, const struct launch *launch,
-               struct err *err) must_check;
+int launch_prepare(const struct command_request *request, struct arena *arena,
+                   struct launch *ret_launch, struct err *err) must_check;
+int launch_run(struct command *c, const struct command_request *request,
+               const struct launch *launch, struct err *err) must_check;
 /* Text for status: the command, or argv quoted for a shell. malloc'ed. */
 char *launch_describe(const struct command_request *request);
 
 /* command.c */
 void command_on_pump_end(void *arg);
 void command_on_exit(void *arg, const struct exit_status *status);
-void command_kill(struct command *c, enum command_end reason); /* SIGKILL to the tree, now and until it is empty */
-void command_terminate(struct command *c, enum command_end reason, int grace_ms); /* SIGTERM, then command_kill */
+void command_kill(struct command *c,
+                  enum command_end reason); /* SIGKILL to the tree, now and until it is empty */
+void command_terminate(struct command *c, enum command_end reason,
+                       int grace_ms); /* SIGTERM, then command_kill */
 /* For the end of the agent: signals without a search for what left the leader's group. */
 void command_shut_down(struct command *c, int signum);
 void command_free(struct command *c);

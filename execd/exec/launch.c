@@ -34,10 +34,12 @@ static const char *first_executable(const char *const *candidates)
 }
 
 /* bash, else sh: from the child's PATH, else from where they usually are (contracts/execd.md 3.3). */
-static int find_shell(const struct launch *l, const char **ret_file, const char **ret_name, struct err *err)
+static int find_shell(const struct launch *l, const char **ret_file, const char **ret_name,
+                      struct err *err)
 {
     static const char *const names[] = {"bash", "sh"};
-    static const char *const usual[][3] = {{"/bin/bash", "/usr/bin/bash", NULL}, {"/bin/sh", "/usr/bin/sh", NULL}};
+    static const char *const usual[][3] = {{"/bin/bash", "/usr/bin/bash", NULL},
+                                           {"/bin/sh", "/usr/bin/sh", NULL}};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const char *const *candidates;
@@ -53,11 +55,12 @@ static int find_shell(const struct launch *l, const char **ret_file, const char 
             return 0;
         }
     }
-    return err_set(err, ERR_RUNTIME_ERROR, ENOENT, "no shell: neither bash nor sh is in this image");
+    return err_set(err, ERR_RUNTIME_ERROR, ENOENT,
+                   "no shell: neither bash nor sh is in this image");
 }
 
-static int plan_program(const struct command_request *r, const struct launch *l, struct spawn_plan *plan,
-                        struct err *err)
+static int plan_program(const struct command_request *r, const struct launch *l,
+                        struct spawn_plan *plan, struct err *err)
 {
     if (r->argv.n > 0) {
         plan->argv = r->argv.items;
@@ -117,7 +120,8 @@ static int open_pipes(struct pipes *p, struct err *err)
     return rc < 0 ? err_sys(err, ERR_RUNTIME_ERROR, -rc, "pipe") : 0;
 }
 
-int launch_run(struct command *c, const struct command_request *request, const struct launch *l, struct err *err)
+int launch_run(struct command *c, const struct command_request *request, const struct launch *l,
+               struct err *err)
 {
     struct spawn_plan plan;
     struct pipes pipes = {{-1, -1}, {-1, -1}};
@@ -155,7 +159,8 @@ int launch_run(struct command *c, const struct command_request *request, const s
 
 static void add_quoted(struct strbuf *out, const char *word)
 {
-    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=@%+,";
+    static const char safe[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=@%+,";
 
     if (word[0] != '\0' && word[strspn(word, safe)] == '\0') {
         strbuf_adds(out, word);

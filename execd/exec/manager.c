@@ -43,7 +43,8 @@ void command_manager_free(struct command_manager *m)
 
     if (m == NULL)
         return;
-    HASH_ITER (hh, m->by_id, c, tmp) {
+    HASH_ITER(hh, m->by_id, c, tmp)
+    {
         HASH_DEL(m->by_id, c);
         command_free(c);
     }
@@ -67,8 +68,10 @@ static void forget_old(struct command_manager *m)
     int64_t limit_us = clock_wall_us() - m->config.history_ms * 1000;
     struct command *c, *tmp;
 
-    DL_FOREACH_SAFE (m->finished, c, tmp) {
-        if (c->next == NULL || (m->n_finished <= m->config.history_max && c->finished_us >= limit_us))
+    DL_FOREACH_SAFE(m->finished, c, tmp)
+    {
+        if (c->next == NULL ||
+            (m->n_finished <= m->config.history_max && c->finished_us >= limit_us))
             return;
         if (c->leaf != NULL || c->waiters != NULL)
             continue;
@@ -99,8 +102,8 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
         check_shut_down(m);
         return;
     }
-    DL_FOREACH_SAFE (m->running, c, tmp)
-        command_shut_down(c, SIGKILL);
+    DL_FOREACH_SAFE(m->running, c, tmp)
+    command_shut_down(c, SIGKILL);
 }
 
 void manager_on_done(struct command *c)
@@ -111,7 +114,8 @@ void manager_on_done(struct command *c)
     channel_get_stats(c->channel, &stats);
     m->counts.bytes_out += stats.bytes_total;
     m->counts.by_end[c->end]++;
-    channel_unref(take_ptr(&c->channel)); /* viewers that are still reading hold their own reference */
+    channel_unref(
+        take_ptr(&c->channel)); /* viewers that are still reading hold their own reference */
     DL_DELETE(m->running, c);
     m->n_running--;
     DL_APPEND(m->finished, c);
@@ -121,7 +125,8 @@ void manager_on_done(struct command *c)
         event_active(m->grace, EV_TIMEOUT, 0); /* the answer is posted, never given from inside */
 }
 
-void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on_done)(void *), void *arg)
+void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on_done)(void *),
+                              void *arg)
 {
     struct timeval tv = {.tv_sec = grace_ms / 1000, .tv_usec = (grace_ms % 1000) * 1000};
     struct command *c, *tmp;
@@ -134,8 +139,8 @@ void command_manager_shutdown(struct command_manager *m, int grace_ms, void (*on
         check_shut_down(m);
         return;
     }
-    DL_FOREACH_SAFE (m->running, c, tmp)
-        command_shut_down(c, SIGTERM);
+    DL_FOREACH_SAFE(m->running, c, tmp)
+    command_shut_down(c, SIGTERM);
     if (m->n_running == 0)
         event_active(m->grace, EV_TIMEOUT, 0);
     else

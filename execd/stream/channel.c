@@ -24,7 +24,8 @@
 #define RETAIN_DEFAULT (1024 * 1024)
 #define WINDOW_DEFAULT (1024 * 1024)
 #define STALL_DEFAULT_MS 60000
-#define FRAGMENT_MAX (64 * 1024 * 1024) /* one JSON fragment: a kernel's result is bounded before it comes here */
+#define FRAGMENT_MAX                                                                               \
+    (64 * 1024 * 1024) /* one JSON fragment: a kernel's result is bounded before it comes here */
 
 struct segment {
     struct segment *next;
@@ -46,7 +47,7 @@ struct channel {
     struct event_base *base; /* borrowed */
     struct channel_limits limits;
     struct segment *head, *tail; /* owned */
-    size_t held;             /* bytes of all segments' used parts */
+    size_t held;                 /* bytes of all segments' used parts */
     uint64_t next_seq;
     uint64_t appended, bytes_dropped;
     uint64_t bytes[2]; /* of stdout and stderr */
@@ -219,7 +220,8 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
         assert(output);
         return;
     }
-    struct header h = {.seq = ch->next_seq++, .wall_ms = clock_wall_ms(), .len = (uint32_t)len, .type = type};
+    struct header h = {
+        .seq = ch->next_seq++, .wall_ms = clock_wall_ms(), .len = (uint32_t)len, .type = type};
     if (output) {
         h.at = ch->bytes[type == EVENT_STDERR];
         ch->bytes[type == EVENT_STDERR] += len;
@@ -259,7 +261,8 @@ void channel_append_number(struct channel *ch, enum event_type type, int64_t val
     channel_append(ch, type, text, (size_t)n);
 }
 
-void channel_append_error(struct channel *ch, const char *ename, const char *evalue, const char *const *traceback)
+void channel_append_error(struct channel *ch, const char *ename, const char *evalue,
+                          const char *const *traceback)
 {
     static const char lost[] = "{\"ename\":\"Error\",\"evalue\":\"\",\"traceback\":[]}";
     struct strbuf json;
@@ -303,7 +306,8 @@ static void on_stall(evutil_socket_t fd, short what, void *arg)
     if (ch->on_room == NULL)
         return;
     for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
-        if (!r->cut && lag(ch, r) >= ch->limits.window && now - r->moved_ms >= ch->limits.stall_ms) {
+        if (!r->cut && lag(ch, r) >= ch->limits.window &&
+            now - r->moved_ms >= ch->limits.stall_ms) {
             r->cut = true;
             post_reader(ch, r);
         }
@@ -321,7 +325,9 @@ static void arm_stall(struct channel *ch)
     if (ch->stall == NULL)
         ch->stall = event_new(ch->base, -1, 0, on_stall, ch);
     if (ch->stall != NULL)
-        (void)event_add(ch->stall, &tv); /* without memory for a timer the next reader's progress still wakes us */
+        (void)event_add(
+            ch->stall,
+            &tv); /* without memory for a timer the next reader's progress still wakes us */
 }
 
 void channel_on_room(struct channel *ch, void (*on_room)(void *arg), void *arg)
@@ -350,7 +356,8 @@ void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats
 
 /* --- reading --- */
 
-void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from, void (*on_ready)(void *), void *arg)
+void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
+                    void (*on_ready)(void *), void *arg)
 {
     uint64_t next = from == 0 ? 1 : MIN(from, ch->next_seq);
 
@@ -359,7 +366,8 @@ void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
                                  .on_ready = on_ready,
                                  .arg = arg,
                                  .moved_ms = clock_monotonic_ms(),
-                                 .passed = next == ch->next_seq ? ch->appended : ch->appended - ch->held};
+                                 .passed =
+                                     next == ch->next_seq ? ch->appended : ch->appended - ch->held};
     r->link_next = ch->readers;
     r->link_prev = &ch->readers;
     if (ch->readers != NULL)
@@ -393,10 +401,13 @@ static bool peek_gap(struct channel_reader *r, struct channel_entry *ret)
 
     if (r->next >= first)
         return false;
-    int n = snprintf(r->gap, sizeof(r->gap), "{\"from\":%llu,\"to\":%llu}", (unsigned long long)r->next,
-                     (unsigned long long)(first - 1));
-    *ret = (struct channel_entry){
-        .seq = first - 1, .wall_ms = clock_wall_ms(), .type = EVENT_GAP, .data = r->gap, .len = (size_t)n};
+    int n = snprintf(r->gap, sizeof(r->gap), "{\"from\":%llu,\"to\":%llu}",
+                     (unsigned long long)r->next, (unsigned long long)(first - 1));
+    *ret = (struct channel_entry){.seq = first - 1,
+                                  .wall_ms = clock_wall_ms(),
+                                  .type = EVENT_GAP,
+                                  .data = r->gap,
+                                  .len = (size_t)n};
     return true;
 }
 

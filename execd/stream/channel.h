@@ -27,9 +27,9 @@ struct channel;
 struct segment;
 
 struct channel_limits {
-    size_t retain;  /* default 1 MiB */
-    size_t window;  /* default 1 MiB */
-    int stall_ms;   /* default 60,000 */
+    size_t retain; /* default 1 MiB */
+    size_t window; /* default 1 MiB */
+    int stall_ms;  /* default 60,000 */
 };
 
 struct channel_entry {
@@ -48,9 +48,11 @@ void channel_unref(struct channel *ch); /* NULL is fine */
 /* Copies the bytes. Zero-length output is ignored. */
 void channel_append(struct channel *ch, enum event_type type, const void *data, size_t len);
 /* {"ename":..., "evalue":..., "traceback":[...]} as terminal ERROR; traceback NULL-terminated or NULL. */
-void channel_append_error(struct channel *ch, const char *ename, const char *evalue, const char *const *traceback);
+void channel_append_error(struct channel *ch, const char *ename, const char *evalue,
+                          const char *const *traceback);
 void channel_append_number(struct channel *ch, enum event_type type, int64_t value);
-void channel_append_text(struct channel *ch, enum event_type type, const char *text); /* as a JSON string */
+void channel_append_text(struct channel *ch, enum event_type type,
+                         const char *text); /* as a JSON string */
 bool channel_is_closed(const struct channel *ch);
 
 /* The writer asks before it reads more from its source; when false, on_room is posted once there is room. */
@@ -81,7 +83,8 @@ struct channel_reader {
 };
 
 /* Starts at sequence number `from` (1 = everything retained; beyond the end = only what comes). on_ready is posted at once if there is something. */
-void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from, void (*on_ready)(void *), void *arg);
+void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
+                    void (*on_ready)(void *), void *arg);
 void channel_detach(struct channel_reader *r); /* legal on a zeroed struct */
 
 /* The next entry without advancing; false if there is none yet. When entries were evicted before the reader came,

@@ -33,7 +33,8 @@ static void add_timestamp(struct strbuf *out, int64_t wall_ms)
     strbuf_add(out, digits + at, sizeof(digits) - at);
 }
 
-void event_encode_text(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *text, size_t len)
+void event_encode_text(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *text,
+                       size_t len)
 {
     open_object(out, type);
     add_key(out, event_rows[type].key);
@@ -42,7 +43,8 @@ void event_encode_text(struct strbuf *out, enum event_type type, int64_t wall_ms
     strbuf_addc(out, '}');
 }
 
-void event_encode_fragment(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *json, size_t len)
+void event_encode_fragment(struct strbuf *out, enum event_type type, int64_t wall_ms,
+                           const char *json, size_t len)
 {
     const struct event_row *row = &event_rows[type];
     bool omit = len == 0 || (type == EVENT_EXECUTION_COMPLETE && len == 1 && json[0] == '0');

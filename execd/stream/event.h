@@ -9,6 +9,8 @@
 #include "proto/base/str.h"
 
 /* Payload is raw text, written as a JSON string. */
-void event_encode_text(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *text, size_t len);
+void event_encode_text(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *text,
+                       size_t len);
 /* Payload is a JSON fragment already; empty = no payload. execution_time 0 is left out, as clients expect. */
-void event_encode_fragment(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *json, size_t len);
+void event_encode_fragment(struct strbuf *out, enum event_type type, int64_t wall_ms,
+                           const char *json, size_t len);

@@ -8,7 +8,8 @@
 
 int line_endings_parse(const char *text, enum line_endings *ret_mode)
 {
-    static const char *const names[] = {[LINES_AUTO] = "auto", [LINES_KEEP] = "keep", [LINES_STRIP] = "strip"};
+    static const char *const names[] = {
+        [LINES_AUTO] = "auto", [LINES_KEEP] = "keep", [LINES_STRIP] = "strip"};
 
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
         if (str_eq_nocase(text, names[i])) {
@@ -23,8 +24,8 @@ int line_endings_parse(const char *text, enum line_endings *ret_mode)
  * Python SDK that ended with 1.1.0. */
 enum line_endings line_endings_choose(enum line_endings configured, const char *user_agent)
 {
-    static const char *const stripping[] = {"OpenSandbox-Go-SDK/", "OpenSandbox-JS-SDK/", "OpenSandbox-Kotlin-SDK/",
-                                            "OpenSandbox-CSharp-SDK/"};
+    static const char *const stripping[] = {"OpenSandbox-Go-SDK/", "OpenSandbox-JS-SDK/",
+                                            "OpenSandbox-Kotlin-SDK/", "OpenSandbox-CSharp-SDK/"};
     static const char python[] = "OpenSandbox-Python-SDK/";
     unsigned major = 0, minor = 0, patch = 0;
 

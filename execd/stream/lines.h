@@ -32,4 +32,4 @@ void lines_feed(struct lines *l, const char *p, size_t n, lines_emit_fn emit, vo
 /* What is unfinished goes out, but for an incomplete UTF-8 sequence unless `last`. */
 void lines_flush(struct lines *l, bool last, lines_emit_fn emit, void *arg);
 size_t lines_pending(const struct lines *l); /* bytes that wait for their line's end */
-void lines_trim(struct lines *l);            /* gives back memory that an idle stream does not need */
+void lines_trim(struct lines *l); /* gives back memory that an idle stream does not need */

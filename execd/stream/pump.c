@@ -11,11 +11,11 @@
 #define READ_SIZE (64 * 1024)
 
 struct source {
-    struct pump *pump;     /* borrowed */
-    int fd;                /* owned; -1 after EOF */
+    struct pump *pump; /* borrowed */
+    int fd;            /* owned; -1 after EOF */
     enum event_type type;
     struct event *readable; /* owned */
-    int left;              /* after the linger: bytes that were in the pipe by then; -1 before */
+    int left;               /* after the linger: bytes that were in the pipe by then; -1 before */
 };
 
 struct pump {
@@ -64,7 +64,8 @@ static void watch(struct pump *p, bool on)
         if (s->readable == NULL)
             continue;
         if ((on ? event_add(s->readable, NULL) : event_del(s->readable)) < 0)
-            close_source(s); /* no memory for an event: better a short output than a stream without end */
+            close_source(
+                s); /* no memory for an event: better a short output than a stream without end */
     }
 }
 
@@ -142,7 +143,8 @@ int pump_new(struct event_base *base, struct channel *ch, int out_fd, int err_fd
 {
     struct pump *p = xnew(struct pump);
 
-    *p = (struct pump){.base = base, .ch = channel_ref(ch), .linger_ms = linger_ms, .on_end = on_end, .arg = arg};
+    *p = (struct pump){
+        .base = base, .ch = channel_ref(ch), .linger_ms = linger_ms, .on_end = on_end, .arg = arg};
     p->source[0].fd = p->source[1].fd = -1;
     p->ended = event_new(base, -1, 0, on_ended, p);
     p->linger = event_new(base, -1, 0, on_linger, p);

@@ -24,9 +24,10 @@ struct sink {
     struct http_req *req; /* valid until producer_stop */
     struct channel_reader reader;
     struct sink_options options;
-    struct lines lines[2];      /* stdout, stderr */
-    uint64_t sent[2];           /* bytes of each that the client was given */
-    uint64_t waiting[2];        /* the unfinished line that the flush timer found, by n_pieces; or NO_LINE */
+    struct lines lines[2]; /* stdout, stderr */
+    uint64_t sent[2];      /* bytes of each that the client was given */
+    uint64_t
+        waiting[2]; /* the unfinished line that the flush timer found, by n_pieces; or NO_LINE */
     struct evbuffer *out;       /* owned scratch: frames of one entry */
     struct event *ping;         /* owned */
     struct event *flush;        /* owned: runs while a line is unfinished */
@@ -53,8 +54,8 @@ static void put_frame(struct sink *s, enum event_type type)
         return;
     }
     if (s->options.framing == SSE_STANDARD)
-        snprintf(id, sizeof(id), "%llu.%llu.%llu", (unsigned long long)s->entry.seq, (unsigned long long)s->sent[0],
-                 (unsigned long long)s->sent[1]);
+        snprintf(id, sizeof(id), "%llu.%llu.%llu", (unsigned long long)s->entry.seq,
+                 (unsigned long long)s->sent[0], (unsigned long long)s->sent[1]);
     sse_frame(s->out, s->options.framing, id, event_rows[type].wire, json.data, json.len);
 }
 
@@ -105,7 +106,8 @@ static void put_ping(struct sink *s)
     strbuf_reset(&json);
     event_encode_text(&json, EVENT_PING, clock_wall_ms(), "pong", 4);
     if (strbuf_check(&json) == 0)
-        sse_frame(s->out, s->options.framing, NULL, event_rows[EVENT_PING].wire, json.data, json.len);
+        sse_frame(s->out, s->options.framing, NULL, event_rows[EVENT_PING].wire, json.data,
+                  json.len);
 }
 
 static void put_entry(struct sink *s)
@@ -164,7 +166,9 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
         uint64_t now = unfinished(s, s->piece);
         if (now == NO_LINE)
             continue;
-        if (now == s->waiting[s->piece]) /* a cut character that stays behind waits for its rest, not for us */
+        if (now ==
+            s->waiting
+                [s->piece]) /* a cut character that stays behind waits for its rest, not for us */
             lines_flush(&s->lines[s->piece], false, emit_piece, s);
         else
             more = true;
@@ -180,7 +184,8 @@ static void proceed(void *arg)
 {
     struct sink *s = arg;
 
-    if (s->reader.cut) { /* too slow for too long: the client must see that the stream is not whole */
+    if (s->reader
+            .cut) { /* too slow for too long: the client must see that the stream is not whole */
         http_resp_abort(s->req);
         return;
     }
@@ -226,7 +231,8 @@ static void on_ready(void *arg)
 {
     struct sink *s = arg;
 
-    if (s->reader.cut) /* too slow for too long, so nobody asks for more: the client must see that it is not whole */
+    if (s->reader
+            .cut) /* too slow for too long, so nobody asks for more: the client must see that it is not whole */
         http_resp_abort(s->req);
     else
         http_resp_wake(s->req);
@@ -259,7 +265,8 @@ static bool make_resources(struct sink *s, struct event_base *base)
     return s->out != NULL && s->flush != NULL && s->ping != NULL && event_add(s->ping, &tv) == 0;
 }
 
-enum http_result sink_sse_start(struct http_req *req, struct channel *ch, const struct sink_options *options)
+enum http_result sink_sse_start(struct http_req *req, struct channel *ch,
+                                const struct sink_options *options)
 {
     struct sink *s = xnew(struct sink);
     bool strip = options->lines == LINES_STRIP;

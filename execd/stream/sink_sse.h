@@ -27,11 +27,12 @@
 struct sink_options {
     enum line_endings lines; /* not AUTO */
     enum sse_framing framing;
-    uint64_t since_seq;      /* first sequence number to send is since_seq + 1 */
-    int ping_ms;             /* 0 = 3,000 */
+    uint64_t since_seq;                       /* first sequence number to send is since_seq + 1 */
+    int ping_ms;                              /* 0 = 3,000 */
     void (*on_end)(void *arg, bool complete); /* may be NULL; the response is over */
     void *arg;
 };
 
 /* Begins the response (200, SSE headers) and streams. Returns H_STREAM. */
-enum http_result sink_sse_start(struct http_req *req, struct channel *ch, const struct sink_options *options);
+enum http_result sink_sse_start(struct http_req *req, struct channel *ch,
+                                const struct sink_options *options);

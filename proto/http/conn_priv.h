@@ -178,7 +178,8 @@ void conn_send_continue(struct conn *c);
 /* conn_write.c */
 void conn_flush(struct conn *c);
 size_t conn_pending(const struct conn *c);
-size_t conn_unread(const struct conn *c); /* the same and what the kernel still holds for the peer */
+size_t
+conn_unread(const struct conn *c); /* the same and what the kernel still holds for the peer */
 bool conn_step_produce(struct conn *c);
 /* conn.c */
 void conn_dispatch(struct conn *c);                      /* calls the handler: ACTIVE */

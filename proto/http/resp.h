@@ -46,7 +46,7 @@ void http_resp_write_buffer(struct http_req *req,
 void http_resp_end(struct http_req *req);        /* the last byte was written; terminator follows */
 void http_resp_abort(
     struct http_req *req); /* cut the connection: the peer must notice that it is incomplete */
-size_t http_resp_pending(const struct http_req *req);  /* unsent bytes of this connection */
+size_t http_resp_pending(const struct http_req *req); /* unsent bytes of this connection */
 /* The same and what the kernel still holds for the peer: changes as long as the peer reads. */
 size_t http_resp_unread(const struct http_req *req);
 bool http_resp_wants_more(const struct http_req *req); /* below the high watermark */

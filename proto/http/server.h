@@ -24,8 +24,8 @@ struct http_limits {
         body_rate_min; /* bytes per second averaged over 10 s windows while a body is awaited: 512 */
     size_t out_high;   /* producers stop above (256 KiB) */
     size_t out_low;    /* and go on below (64 KiB) */
-    int write_stall_ms; /* no byte read by the peer for this long closes the connection: 60 s */
-    unsigned conns_max; /* 4,096 */
+    int write_stall_ms;     /* no byte read by the peer for this long closes the connection: 60 s */
+    unsigned conns_max;     /* 4,096 */
     unsigned conns_reserve; /* of these kept for AUTH_OPEN rows: 16 */
     unsigned
         pipeline_max; /* bytes of following requests kept unread are bounded by the read watermark */

@@ -20,7 +20,8 @@ static void repair(struct strbuf *out, const char *p, size_t len)
 
 static void check_line(const struct strbuf *line)
 {
-    static const char *const separators[] = {"\n", "\r", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9", "\x1b", "\x7f"};
+    static const char *const separators[] = {"\n",           "\r",   "\xc2\x85", "\xe2\x80\xa8",
+                                             "\xe2\x80\xa9", "\x1b", "\x7f"};
 
     for (size_t i = 0; i < ARRAY_LEN(separators); i++) {
         if (memmem(line->data, line->len, separators[i], strlen(separators[i])) != NULL)

@@ -21,7 +21,8 @@ static void record(void *arg, const char *text, size_t len, size_t taken)
     r->taken += taken;
 }
 
-static void check(const struct lines *l, const struct record *r, const char *p, size_t n, size_t swallowed)
+static void check(const struct lines *l, const struct record *r, const char *p, size_t n,
+                  size_t swallowed)
 {
     if (r->taken + lines_pending(l) + swallowed != n || strbuf_check(&r->text) < 0)
         abort();

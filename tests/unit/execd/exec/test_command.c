@@ -140,8 +140,9 @@ static void test_B07_ends_are_true(void **state)
                                   "\"traceback\":[\"exit status 7\"]})"));
     assert_int_equal(s.exit_code, 7);
     assert_string_equal(s.error, "exit status 7");
-    s = status_of(shell("kill -TERM $$", "init error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
-                                         "\"traceback\":[\"signal: terminated\"]})"));
+    s = status_of(shell("kill -TERM $$",
+                        "init error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
+                        "\"traceback\":[\"signal: terminated\"]})"));
     assert_int_equal(s.exit_code, -1);
     assert_int_equal(s.end, COMMAND_END_SIGNAL);
 }
@@ -150,8 +151,9 @@ static void test_C08_last_bytes_before_terminal(void **state)
 {
     (void)state;
     for (int i = 0; i < 30; i++)
-        (void)shell("printf x; kill -9 $$", "init stdout(x) error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
-                                            "\"traceback\":[\"signal: killed\"]})");
+        (void)shell("printf x; kill -9 $$",
+                    "init stdout(x) error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
+                    "\"traceback\":[\"signal: killed\"]})");
 }
 
 static void test_B03_held_pipe_delays_little(void **state)
@@ -168,8 +170,9 @@ static void test_timeout(void **state)
     const struct command_request request = {.command = "sleep 60", .timeout_ms = 50};
 
     (void)state;
-    struct command *c = run(&request, "init error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
-                                      "\"traceback\":[\"signal: killed\",\"timeout after 50 ms\"]})");
+    struct command *c =
+        run(&request, "init error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
+                      "\"traceback\":[\"signal: killed\",\"timeout after 50 ms\"]})");
     assert_int_equal(status_of(c).end, COMMAND_END_TIMEOUT);
 }
 
@@ -185,7 +188,8 @@ static void test_interrupt(void **state)
     unsigned gone = 0, forgotten = 0;
 
     (void)state;
-    struct command *c = start(&(struct command_request){.command = "trap '' TERM; while :; do sleep 1; done"}, &v);
+    struct command *c =
+        start(&(struct command_request){.command = "trap '' TERM; while :; do sleep 1; done"}, &v);
     for (int i = 0; i < 20; i++)
         turn(); /* the trap is set */
     assert_int_equal(command_interrupt(c, count, &gone, &err), 0);
@@ -209,8 +213,10 @@ static void test_interrupt_that_is_handled(void **state)
     struct err err = {0};
 
     (void)state;
-    struct command *c = start(
-        &(struct command_request){.command = "exec 2>/dev/null; trap 'printf bye; exit 0' TERM; printf go; while :; do sleep 0.02; done"}, &v);
+    struct command *c =
+        start(&(struct command_request){.command = "exec 2>/dev/null; trap 'printf bye; exit 0' "
+                                                   "TERM; printf go; while :; do sleep 0.02; done"},
+              &v);
     for (int i = 0; i < 500 && v.seen.len < strlen("init stdout(go)"); i++)
         turn();
     assert_int_equal(command_interrupt(c, NULL, NULL, &err), 0);
@@ -225,7 +231,8 @@ static void test_what_is_refused(void **state)
         int code;
     } rows[] = {
         {{.command = NULL}, ERR_INVALID_REQUEST_BODY},
-        {{.command = "true", .argv = {.items = (const char *[]){"true", NULL}, .n = 1}}, ERR_INVALID_REQUEST_BODY},
+        {{.command = "true", .argv = {.items = (const char *[]){"true", NULL}, .n = 1}},
+         ERR_INVALID_REQUEST_BODY},
         {{.command = "true", .has_gid = true}, ERR_INVALID_REQUEST_BODY},
         {{.command = "true", .cwd = "/no/such/folder"}, ERR_INVALID_REQUEST_BODY},
     };
@@ -256,7 +263,8 @@ static void test_limits(void **state)
     (void)state;
     for (size_t i = 0; i < 3; i++)
         (void)start(&(struct command_request){.command = "sleep 0.2"}, &v[i]);
-    assert_true(command_start(manager, &(struct command_request){.command = "true"}, &c, &ch, &err) < 0);
+    assert_true(
+        command_start(manager, &(struct command_request){.command = "true"}, &c, &ch, &err) < 0);
     assert_int_equal(err.code, ERR_TOO_MANY_COMMANDS);
     for (size_t i = 0; i < 3; i++)
         finish(&v[i], "init execution_complete");
@@ -271,8 +279,8 @@ static void test_limits(void **state)
 static void test_B16_spawn_failure_is_an_end(void **state)
 {
     struct viewer v;
-    const struct command_request request = {.argv = {.items = (const char *[]){"no-such-program", NULL}, .n = 1},
-                                            .background = true};
+    const struct command_request request = {
+        .argv = {.items = (const char *[]){"no-such-program", NULL}, .n = 1}, .background = true};
 
     (void)state;
     struct command *c = start(&request, &v);
@@ -287,7 +295,8 @@ static void test_background_ticket(void **state)
     struct viewer v;
 
     (void)state;
-    struct command *c = start(&(struct command_request){.command = "sleep 0.1; exit 4", .background = true}, &v);
+    struct command *c =
+        start(&(struct command_request){.command = "sleep 0.1; exit 4", .background = true}, &v);
     finish(&v, "init execution_complete");
     assert_true(status_of(c).running);
     for (int i = 0; i < 500 && status_of(c).running; i++)
@@ -307,7 +316,8 @@ static void test_shutdown_tells_and_ends(void **state)
     (void)start(&(struct command_request){.command = "sleep 60"}, &v);
     command_manager_shutdown(manager, 500, count, &done);
     assert_int_equal(done, 0);
-    assert_true(command_start(manager, &(struct command_request){.command = "true"}, &none, &ch, &err) < 0);
+    assert_true(
+        command_start(manager, &(struct command_request){.command = "true"}, &none, &ch, &err) < 0);
     assert_int_equal(err.code, ERR_SHUTTING_DOWN);
     finish(&v, "init error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
                "\"traceback\":[\"signal: terminated\",\"the agent is shutting down\"]})");
@@ -324,7 +334,8 @@ static void test_argv_is_described_for_a_shell(void **state)
     (void)state;
     char *text = launch_describe(&request);
     assert_string_equal(text, "printf '%s|' 'a b' '' 'it'\\''s'");
-    struct command *c = run(&(struct command_request){.command = text}, "init stdout(a b||it's|) execution_complete");
+    struct command *c = run(&(struct command_request){.command = text},
+                            "init stdout(a b||it's|) execution_complete");
     assert_string_equal(status_of(c).content, text);
     free(text);
 }

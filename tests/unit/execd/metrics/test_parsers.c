@@ -51,8 +51,8 @@ static void test_io(void **state)
     assert_int_equal(s.io_write_bytes, 202);
     assert_int_equal(s.io_reads, 4);
     assert_int_equal(s.io_writes, 5);
-    cgroup_parse_blkio("8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\nTotal 12288\n", &read,
-                       &written);
+    cgroup_parse_blkio("8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\nTotal 12288\n",
+                       &read, &written);
     assert_int_equal(read, 4096);
     assert_int_equal(written, 8192);
     cgroup_parse_blkio("", &read, &written);
@@ -64,9 +64,11 @@ static void test_process_names_do_not_confuse(void **state)
     uint64_t utime = 0, stime = 0, threads = 0, rss = 0;
 
     (void)state;
-    assert_int_equal(procfs_parse_stat("12 (a) R 1 2 (x) S 1 12 12 0 -1 4194304 100 0 0 0 7 8 0 0 20 0 3 0 99 1000 55 1",
-                                       &utime, &stime, &threads, &rss),
-                     0);
+    assert_int_equal(
+        procfs_parse_stat(
+            "12 (a) R 1 2 (x) S 1 12 12 0 -1 4194304 100 0 0 0 7 8 0 0 20 0 3 0 99 1000 55 1",
+            &utime, &stime, &threads, &rss),
+        0);
     assert_int_equal(utime, 7);
     assert_int_equal(stime, 8);
     assert_int_equal(threads, 3);

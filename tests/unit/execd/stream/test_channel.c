@@ -55,7 +55,7 @@ static void test_readers_follow_at_their_own_pace(void **state)
     channel_attach(&fast, ch, 1, count, &woken);
     channel_append_text(ch, EVENT_INIT, "id");
     put(ch, "one");
-    put(ch, ""); /* nothing */
+    put(ch, "");                /* nothing */
     assert_int_equal(woken, 0); /* posted, never called from inside */
     turn();
     assert_int_equal(woken, 1);
@@ -215,7 +215,8 @@ static void test_errors_are_json(void **state)
     struct channel_entry e;
     unsigned woken = 0;
     const char *traceback[] = {"a\nb", "\"q\"", NULL};
-    static const char expected[] = "{\"ename\":\"E\",\"evalue\":\"-1\",\"traceback\":[\"a\\nb\",\"\\\"q\\\"\"]}";
+    static const char expected[] =
+        "{\"ename\":\"E\",\"evalue\":\"-1\",\"traceback\":[\"a\\nb\",\"\\\"q\\\"\"]}";
 
     (void)state;
     channel_append_error(ch, "E", "-1", traceback);
@@ -245,7 +246,8 @@ static void nothing(void *arg)
 /* One that has read everything does not lag, and idle hours do not count against it afterwards. */
 static void test_idle_reader_has_all_its_time(void **state)
 {
-    const struct channel_limits limits = {.retain = 64 * 1024, .window = 32 * 1024, .stall_ms = 60000};
+    const struct channel_limits limits = {
+        .retain = 64 * 1024, .window = 32 * 1024, .stall_ms = 60000};
     struct channel *ch = channel_new(base, &limits);
     struct channel_reader filler, r;
     struct channel_entry e;

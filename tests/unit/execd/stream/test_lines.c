@@ -73,7 +73,7 @@ static void test_C05_flush_spares_unfinished_characters(void **state)
     assert_string_equal(out.data, "a|\xe2\x82\xac!|");
     lines_feed(&l, "b\r", 2, join, &out);
     assert_string_equal(out.data, "a|\xe2\x82\xac!|"); /* CR waits: LF may come */
-    lines_flush(&l, false, join, &out);                  /* but not for ever */
+    lines_flush(&l, false, join, &out);                /* but not for ever */
     lines_feed(&l, "\n", 1, join, &out);
     assert_string_equal(out.data, "a|\xe2\x82\xac!|b\r|\n|");
     lines_done(&l);
@@ -137,7 +137,8 @@ static void test_C05_events_are_valid_json_for_any_bytes(void **state)
     strbuf_init(&out, 0);
     event_encode_text(&out, EVENT_STDOUT, 5, "a\"\\\n\x01\xff\xc2\x85\xe2\x80\xa8z", 12);
     assert_string_equal(out.data,
-                        "{\"type\":\"stdout\",\"text\":\"a\\\"\\\\\\n\\u0001\xef\xbf\xbd\\u0085\\u2028z\",\"timestamp\":5}");
+                        "{\"type\":\"stdout\",\"text\":"
+                        "\"a\\\"\\\\\\n\\u0001\xef\xbf\xbd\\u0085\\u2028z\",\"timestamp\":5}");
     strbuf_reset(&out);
     event_encode_fragment(&out, EVENT_EXECUTION_COMPLETE, 7, "0", 1);
     assert_string_equal(out.data, "{\"type\":\"execution_complete\",\"timestamp\":7}");
@@ -210,7 +211,8 @@ static void test_C06_redraws_cost_no_more_than_lines(void **state)
     memset(block, '\r', sizeof(block));
     for (int strip = 0; strip < 2; strip++) {
         lines_init(&l, strip == 1);
-        for (int i = 0; i < 20; i++) /* with a search to the end for each line this would take minutes */
+        for (int i = 0; i < 20;
+             i++) /* with a search to the end for each line this would take minutes */
             lines_feed(&l, block, sizeof(block), total, &sum);
         lines_flush(&l, true, total, &sum);
         lines_done(&l);
