@@ -119,6 +119,9 @@ def test_B16_not_executable(execd, tmp_path):
     {"command": "true", "uid": -1}, {"command": "true", "uid": 2 ** 32}, {"command": "true", "envs": []},
     {"command": "true", "envs": {"A=B": "x"}}, {"command": "true", "envs": {"": "x"}},
     {"command": "true", "envs": {"A": 1}}, {"command": "true", "background": "yes"}, {"argv": ["a\0b"]},
+    {"command": "echo a\0b"}, {"command": "true", "cwd": "/\0"}, {"command": "true", "envs": {"A": "x\0y"}},
+    {"command": "true", "timeout": 2 ** 63}, {"command": "true", "timeout": 2 ** 64},
+    {"command": "true", "timeout": True}, {"argv": "true"}, {"argv": [1]}, {"command": "x" * (2 * 1024 * 1024 + 1)},
 ])
 def test_B08_B09_B10_bad_bodies(execd, body):
     assert refused(execd, **body)["code"] == "INVALID_REQUEST_BODY"
@@ -126,7 +129,7 @@ def test_B08_B09_B10_bad_bodies(execd, body):
 
 def test_bodies_that_are_no_json(execd):
     for raw in (b"", b"{", b"[]", b'{"command":"a","command":"b"}', b'{"command":"a"} x', b"\xff", b'"x"',
-                b'{"command":"\xff"}', b"[" * 100000):
+                b'{"command":"\xff"}', b'{"command":"echo \\ud800"}', b"[" * 100000):
         response = execd.client.post("/command", content=raw)
         assert response.status_code == 400, raw[:20]
         assert response.json()["message"].startswith("error parsing request, MAYBE invalid body format. ")
@@ -137,6 +140,12 @@ def test_B09_large_command(execd):
     assert output_of(execd.command(f"echo ok # {padding}")) == "ok\n"
     end = terminal(execd.command("true # " + "x" * 1_500_000))
     assert "too long" in end["error"]["evalue"].lower()  # E2BIG, typed
+
+
+def test_B08_long_timeouts_are_taken(execd):
+    for timeout in (0, 2 ** 31, 2 ** 32):
+        assert terminal(execd.command("true", timeout=timeout))["type"] == "execution_complete"
+    assert terminal(execd.command("sleep 5", timeout=1))["error"]["evalue"] == "-1"
 
 
 def test_nulls_mean_absent(execd):
@@ -162,6 +171,12 @@ def test_B12_other_user(execd):
     events = execd.command("id -u; id -g; id -G", uid=65534, gid=65534, cwd="/")
     lines = output_of(events).split("\n")
     assert lines[:2] == ["65534", "65534"] and "0" not in lines[2].split()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="switching users needs root")
+def test_B12_unknown_user_gets_no_groups(execd):
+    assert output_of(execd.command("id -u; id -g; id -G", uid=54321, gid=54322, cwd="/")) == "54321\n54322\n54322\n"
+    assert output_of(execd.command("id -u; id -G", uid=54321, cwd="/")) == "54321\n0\n"  # as the contract has it
 
 
 def test_B12_own_user_needs_no_privilege(execd):
