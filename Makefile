@@ -339,7 +339,7 @@ dist: | $(BUILD)/ ## Pack the committed sources as build/execd-VERSION.tar.gz
 		-o $(BUILD)/execd-$(VERSION).tar.gz HEAD
 
 fmt: ## Format every C file in place
-	$(Q)clang-format -i $(sources) $(headers) $(unit_sources) $(unit_support) $(fuzz_sources)
+	$(Q)git ls-files "*.[ch]" "*.cc" | xargs clang-format -i
 
 clean: ## Remove build products, keep the prepared dependencies
 	rm -rf $(BUILD)/obj $(BUILD)/unit $(BUILD)/fuzz $(BUILD)/debug $(BUILD)/san-* \

@@ -66,7 +66,8 @@ static void post_command(int fd, const char *token, const char *json)
 {
     char head[65536];
     int n = snprintf(head, sizeof(head),
-                     "POST /command HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: %s\r\nContent-Length: %zu\r\n\r\n%s",
+                     "POST /command HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: "
+                     "%s\r\nContent-Length: %zu\r\n\r\n%s",
                      token, strlen(json), json);
     send_all(fd, head, (size_t)n);
 }
@@ -103,7 +104,8 @@ static long long spawn_once(void)
     long long start = now_ns();
     pid_t pid;
     int status;
-    if (posix_spawn(&pid, "/bin/bash", NULL, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) < 0)
+    if (posix_spawn(&pid, "/bin/bash", NULL, NULL, argv, environ) != 0 ||
+        waitpid(pid, &status, 0) < 0)
         die("posix_spawn");
     return now_ns() - start;
 }
@@ -126,7 +128,8 @@ static int start(int n, const char *execd, const char *socket_path)
 {
     char listen[256], answer[256];
     snprintf(listen, sizeof(listen), "unix:%s", socket_path);
-    char *argv[] = {(char *)execd, "--listen", listen, "--inner-listen", "off", "--log-level", "error", NULL};
+    char *argv[] = {(char *)execd, "--listen",    listen,  "--inner-listen",
+                    "off",         "--log-level", "error", NULL};
     for (int i = 0; i < n; i++) {
         unlink(socket_path);
         long long began = now_ns();
@@ -175,7 +178,8 @@ static int rate(double seconds, int port, const char *token, const char *path)
     long long done = 0, end;
     int one = 1;
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: %s\r\n\r\n", path, token);
+    int n = snprintf(request, sizeof(request),
+                     "GET %s HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: %s\r\n\r\n", path, token);
     for (int i = 0; i < CONNECTIONS; i++) {
         polls[i] = (struct pollfd){.fd = socket(AF_INET, SOCK_STREAM, 0), .events = POLLIN};
         if (connect(polls[i].fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
