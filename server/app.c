@@ -168,8 +168,7 @@ static int start(struct app *app, struct err *err)
         rc = start_runtime(app, err);
     if (rc == 0) {
         struct lifecycle_config lc = {.sandboxes_max = (unsigned)c->sandboxes_max,
-                                      .timeout_max_s = c->timeout_max_s,
-                                      .public_host = c->eip};
+                                      .timeout_max_s = c->timeout_max_s};
         rc = lifecycle_new(app->base, &lc, app->store, app->runtime, &app->lifecycle, err);
     }
     return rc < 0 ? rc : start_api(app, err);

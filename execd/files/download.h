@@ -1,9 +1,9 @@
 /*
- * Reading a file for a client: opened safely, streamed with constant memory, with one byte range or a window of lines.
+ * Opening a file that a client wants to read.
  *
- * Only regular files (and readable pseudo files of size 0) are served; FIFOs, sockets, devices and directories are
- * refused at once because the open is non-blocking and checked by fstat (hardening F01). The domain part: gives
- * bytes; the API part puts them into a response. Thread rule: loop thread only; reads may be posted to the pool.
+ * Only regular files are served, those of procfs and the like among them; FIFOs, sockets, devices and directories
+ * are refused at once: an O_PATH look comes first, and the open itself never blocks (hardening F01). Ranges and the
+ * sending are the API's. Thread rule: loop thread only.
  */
 #pragma once
 

@@ -12,7 +12,8 @@
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
 
-int file_mode_to_digits(unsigned mode)
+/* 0755 → 755. */
+static int mode_to_digits(unsigned mode)
 {
     return (int)(((mode >> 9) & 7) * 1000 + ((mode >> 6) & 7) * 100 + ((mode >> 3) & 7) * 10 +
                  (mode & 7));
@@ -100,7 +101,7 @@ int file_info(const char *path, json_t **ret_info, struct err *err)
     json_object_set_new(info, "owner",
                         json_string(owner.known && owner.name[0] != '\0' ? owner.name : number));
     json_object_set_new(info, "group", json_string(group));
-    json_object_set_new(info, "mode", json_integer(file_mode_to_digits(st.st_mode & 0777)));
+    json_object_set_new(info, "mode", json_integer(mode_to_digits(st.st_mode & 0777)));
     *ret_info = info;
     return 0;
 }

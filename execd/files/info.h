@@ -11,6 +11,5 @@
 
 /* New object with the keys path, type, size, modified_at, created_at, owner, group, mode in this order. */
 int file_info(const char *path, json_t **ret_info, struct err *err) must_check;
-/* 0755 → 755: the octal digits as a decimal number, and back (-EINVAL for digits 8, 9 or too many). */
-int file_mode_to_digits(unsigned mode);
+/* Octal digits written as a decimal number: 755 → 0755. -EINVAL for digits 8, 9 or too many. */
 int file_mode_from_digits(int64_t digits, unsigned *ret_mode) must_check;

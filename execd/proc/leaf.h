@@ -18,7 +18,7 @@ struct leaf;
 /* Finds out once what this container gives. `handed` (may be NULL) is the sandbox's own subtree, taken over. */
 void leaf_setup(struct cgroup_dirs *handed);
 void leaf_teardown(void);
-/* "handed cgroup v1", "own cgroup v2", "none: read-only cgroup", ... for /capabilities and logs. */
+/* "handed cgroup v1", "own cgroup v2", "none: read-only cgroup", ... for /metrics and logs. */
 const char *leaf_mode(void);
 /* The sandbox's own cgroup as far as known: for metrics. All -1 when there is none. Borrowed. */
 const struct cgroup_dirs *leaf_root(void);

@@ -86,7 +86,6 @@ struct http_req {
     struct query_pair *pairs; /* arena; NULL before the first lookup */
     size_t n_pairs;
     bool query_bad;
-    void *user;
     void (*on_close)(void *arg);
     void *on_close_arg;
     int64_t start_ns;

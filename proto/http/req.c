@@ -28,11 +28,6 @@ const char *http_req_raw_query(const struct http_req *req)
     return req->head.query;
 }
 
-const struct route *http_req_route(const struct http_req *req)
-{
-    return req->match.route;
-}
-
 struct arena *http_req_arena(struct http_req *req)
 {
     return &req->arena;
@@ -138,16 +133,6 @@ size_t http_req_header_count(const struct http_req *req, const char *name)
     return head_count(&req->head, name);
 }
 
-bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name,
-                        const char **ret_value)
-{
-    if (i >= req->head.n_fields)
-        return false;
-    *ret_name = req->head.fields[i].name;
-    *ret_value = req->head.fields[i].value;
-    return true;
-}
-
 /* ---- body --------------------------------------------------------------------------------------- */
 
 struct slice http_req_body(const struct http_req *req)
@@ -183,21 +168,6 @@ void http_req_resume_body(struct http_req *req)
     req->body.window_start_ms = conn_now_ms(); /* the wait was ours, not the client's */
     req->body.window_got = 0;
     conn_post(req->conn);
-}
-
-int64_t http_req_content_length(const struct http_req *req)
-{
-    return req->head.content_length;
-}
-
-void http_req_set_user(struct http_req *req, void *user)
-{
-    req->user = user;
-}
-
-void *http_req_user(const struct http_req *req)
-{
-    return req->user;
 }
 
 void http_req_on_close(struct http_req *req, void (*on_close)(void *arg), void *arg)

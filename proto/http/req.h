@@ -18,8 +18,6 @@ const char *http_req_method(const struct http_req *req);
 bool http_req_is_head(const struct http_req *req);
 const char *http_req_raw_path(const struct http_req *req);  /* as sent, without query */
 const char *http_req_raw_query(const struct http_req *req); /* without '?', "" if none */
-const struct route *
-http_req_route(const struct http_req *req); /* NULL before matching or when unknown */
 struct arena *http_req_arena(struct http_req *req);
 struct event_base *http_req_base(struct http_req *req);
 const char *http_req_peer(const struct http_req *req); /* "127.0.0.1:4711" or "unix" */
@@ -35,9 +33,6 @@ int http_req_query_check(struct http_req *req, struct err *err) must_check;
 /* First field of that name (case-insensitive), NULL if absent. */
 const char *http_req_header(const struct http_req *req, const char *name);
 size_t http_req_header_count(const struct http_req *req, const char *name);
-/* i-th field in order of arrival; false past the end. */
-bool http_req_header_at(const struct http_req *req, size_t i, const char **ret_name,
-                        const char **ret_value);
 
 /* The collected body (BODY_COLLECTED): stays valid as long as the request. */
 struct slice http_req_body(const struct http_req *req);
@@ -54,11 +49,6 @@ struct http_body_ops {
 void http_req_read_body(struct http_req *req, const struct http_body_ops *ops, void *arg);
 void http_req_pause_body(struct http_req *req); /* stop reading from the peer */
 void http_req_resume_body(struct http_req *req);
-int64_t http_req_content_length(const struct http_req *req); /* -1: chunked or none */
-
-/* One pointer for the program (request id, timing); set by decorate/authorize, read by anyone. */
-void http_req_set_user(struct http_req *req, void *user);
-void *http_req_user(const struct http_req *req);
 
 /* Called exactly once when the request ends for whatever reason; later calls replace the callback. While a
  * handler waits or streams, a FIN of the peer ends the request too, unless it came within 250 ms of the

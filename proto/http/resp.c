@@ -459,16 +459,6 @@ bool http_resp_wants_more(const struct http_req *req)
            conn_pending(req->conn) < req->conn->server->config.limits.out_high;
 }
 
-bool http_resp_begun(const struct http_req *req)
-{
-    return req->resp.begun;
-}
-
-int http_resp_status(const struct http_req *req)
-{
-    return req->resp.status;
-}
-
 void http_resp_wake(struct http_req *req)
 {
     req->resp.idle = false;

@@ -50,7 +50,5 @@ size_t http_resp_pending(const struct http_req *req); /* unsent bytes of this co
 /* The same and what the kernel still holds for the peer: changes as long as the peer reads. */
 size_t http_resp_unread(const struct http_req *req);
 bool http_resp_wants_more(const struct http_req *req); /* below the high watermark */
-bool http_resp_begun(const struct http_req *req);
-int http_resp_status(const struct http_req *req); /* 0 before */
 /* Asks for another call of proceed (posted), after a producer had nothing to send. */
 void http_resp_wake(struct http_req *req);

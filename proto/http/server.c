@@ -8,7 +8,7 @@
 #include "proto/http/conn_priv.h"
 #include "proto/http/listen.h"
 
-const struct http_limits http_limits_default = {
+static const struct http_limits limits_default = {
     .head_max = 32768,
     .fields_max = HEAD_FIELDS_MAX,
     .head_deadline_ms = 10000,
@@ -19,12 +19,11 @@ const struct http_limits http_limits_default = {
     .write_stall_ms = 60000,
     .conns_max = 4096,
     .conns_reserve = 16,
-    .pipeline_max = CONN_READ_MAX,
 };
 
 static void fill_limits(struct http_limits *l)
 {
-    const struct http_limits *d = &http_limits_default;
+    const struct http_limits *d = &limits_default;
 
 #define TAKE(field) l->field = l->field ? l->field : d->field
     TAKE(head_max);
@@ -37,7 +36,6 @@ static void fill_limits(struct http_limits *l)
     TAKE(write_stall_ms);
     TAKE(conns_max);
     TAKE(conns_reserve);
-    TAKE(pipeline_max);
 #undef TAKE
     l->fields_max = MIN(l->fields_max, (unsigned)HEAD_FIELDS_MAX);
     l->out_low = MIN(l->out_low, l->out_high);

@@ -27,10 +27,7 @@ struct http_limits {
     int write_stall_ms;     /* no byte read by the peer for this long closes the connection: 60 s */
     unsigned conns_max;     /* 4,096 */
     unsigned conns_reserve; /* of these kept for AUTH_OPEN rows: 16 */
-    unsigned
-        pipeline_max; /* bytes of following requests kept unread are bounded by the read watermark */
 };
-extern const struct http_limits http_limits_default;
 
 struct http_server_config {
     const struct route *routes; /* borrowed, constant */

@@ -1,6 +1,5 @@
 /*
- * A runtime: starts, finds, pauses and removes sandboxes. One vtable, three implementations (native, docker,
- * kubernetes).
+ * A runtime: starts, finds, pauses and removes sandboxes. One vtable; native/ implements it.
  *
  * Calls are asynchronous where they may take longer than a few milliseconds: the completion is posted on the loop
  * exactly once. A runtime keeps no durable state of its own: what it needs to find a sandbox again after a crash

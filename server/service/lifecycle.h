@@ -15,8 +15,6 @@ struct lifecycle;
 struct lifecycle_config {
     unsigned sandboxes_max; /* 2,000 */
     int64_t timeout_max_s;  /* 0 = none */
-    const char
-        *public_host; /* server.eip: overrides the Host header in endpoints; NULL = by request */
 };
 
 /* Loads, reconciles, arms the expiry sweep. */

@@ -23,7 +23,7 @@ int store_delete(struct store *store, const char *id, struct err *err) must_chec
 int store_each(struct store *store, int (*fn)(void *arg, struct sandbox *sb), void *arg,
                struct err *err) must_check;
 
-/* Small named values: the server's own id, the master key for tokens (32 random bytes as hex), boot id. */
+/* Small named values: the owner mark of this server's sandboxes, the master key of the tokens (32 bytes as hex). */
 int store_get_value(struct store *store, const char *name, char *buf,
                     size_t size) must_check; /* -ENOENT */
 int store_put_value(struct store *store, const char *name, const char *value,
