@@ -317,14 +317,20 @@ static int check_semantics(struct head *h, struct err *err)
     return 0;
 }
 
+/* The arrays stay as they are: only n_names and n_values of their entries are ever read. */
+static void spans_init(struct spans *s)
+{
+    s->n_names = s->n_values = 0;
+    s->complete = false;
+    s->url = s->reason = (struct slice){NULL, 0};
+}
+
 int head_parse_request(struct head *h, char *text, size_t len, struct err *err)
 {
     struct spans s;
     int r;
 
-    s.n_names = s.n_values = 0;
-    s.complete = false;
-    s.url = s.reason = (struct slice){NULL, 0};
+    spans_init(&s);
     head_init(h);
     r = check_request_line(text, len, err);
     if (r < 0)
@@ -347,9 +353,7 @@ int head_parse_response(struct head *h, char *text, size_t len, struct err *err)
     struct spans s;
     int r;
 
-    s.n_names = s.n_values = 0;
-    s.complete = false;
-    s.url = s.reason = (struct slice){NULL, 0};
+    spans_init(&s);
     head_init(h);
     r = run_parser(h, HTTP_RESPONSE, text, len, &s, err);
     if (r < 0)

@@ -34,7 +34,7 @@ enum http_result h_endpoint(struct http_req *req, void *app)
     /* The caller's mount prefix is kept (contracts/v1.1.md 2.7), but not below a fixed public host. */
     bool v1 = str_starts(http_req_raw_path(req), "/v1/") && api->public_host == NULL;
     const struct sandbox *sb = lifecycle_find(api->lifecycle, id);
-    char token[44];
+    char token[TOKEN_TEXT_SIZE];
     uint16_t port;
 
     if (!port_parse(http_req_param(req, "port"), &port))

@@ -29,7 +29,7 @@ enum http_result h_proxy(struct http_req *req, void *app)
     const char *id = http_req_param(req, "id");
     const struct sandbox *sb = lifecycle_find(api->lifecycle, id);
     struct relay_target target = {0};
-    char token[44];
+    char token[TOKEN_TEXT_SIZE];
     uint16_t port;
 
     if (sb == NULL)

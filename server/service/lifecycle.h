@@ -57,8 +57,9 @@ int lifecycle_renew(struct lifecycle *lc, const char *id, int64_t expires_us,
 int lifecycle_patch_metadata(struct lifecycle *lc, const char *id, const struct jpair *changes,
                              size_t n, struct err *err) must_check;
 
-/* The clear execd token of a sandbox (43 characters base64url + NUL): HMAC of the master key (hardening 6.1). */
-void lifecycle_token(struct lifecycle *lc, const struct sandbox *sb, char out[44]);
+/* The clear execd token of a sandbox: HMAC of the master key, base64url (hardening 6.1). */
+#define TOKEN_TEXT_SIZE 44 /* 43 characters for 32 bytes, and NUL */
+void lifecycle_token(struct lifecycle *lc, const struct sandbox *sb, char out[TOKEN_TEXT_SIZE]);
 int lifecycle_execd_target(struct lifecycle *lc, const struct sandbox *sb,
                            struct relay_target *ret_target, struct arena *arena) must_check;
 
