@@ -33,8 +33,10 @@ struct app {
 /* Our own mark on everything we make on this host, so that two servers never touch each other's sandboxes. */
 static int load_owner(struct app *app, struct err *err)
 {
-    if (store_get_value(app->store, "owner", app->owner, sizeof(app->owner)) == 0)
-        return 0;
+    int rc = store_get_value(app->store, "owner", app->owner, sizeof(app->owner), err);
+
+    if (rc != -ENOENT)
+        return rc;
     ids_hex(app->owner);
     return store_put_value(app->store, "owner", app->owner, err);
 }

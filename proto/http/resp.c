@@ -71,7 +71,7 @@ void http_resp_header(struct http_req *req, const char *name, const char *value)
     struct req_resp *r = &req->resp;
     size_t before = r->fields.len;
 
-    if (r->begun || strcasecmp(name, "Content-Length") == 0 ||
+    if (value == NULL || r->begun || strcasecmp(name, "Content-Length") == 0 ||
         strcasecmp(name, "Transfer-Encoding") == 0)
         return;
     if (strcasecmp(name, "Connection") == 0) {

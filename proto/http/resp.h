@@ -15,7 +15,8 @@
 #include "proto/http/req.h"
 
 /* Adds a field to the response that is to come. CR, LF and NUL in value are replaced by blanks.
- * Content-Length, Transfer-Encoding and Connection are set by the connection itself. */
+ * Content-Length, Transfer-Encoding and Connection are set by the connection itself. A NULL value adds nothing: a
+ * text that found no memory may be handed over as it is. */
 void http_resp_header(struct http_req *req, const char *name, const char *value);
 /* More than 64 KiB of fields were added: the later ones are missing. */
 bool http_resp_header_overflowed(const struct http_req *req);

@@ -1,11 +1,12 @@
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "proto/base/clock.h"
+#include "proto/api/errors.h"
 #include "server/service/lifecycle_priv.h"
 
 /* The clear token is never stored: HMAC of a master key over the sandbox's name (hardening 6.1). */
-void lifecycle_token(struct lifecycle *lc, const struct sandbox *sb, char out[44])
+void lifecycle_token(struct lifecycle *lc, const struct sandbox *sb, char out[TOKEN_TEXT_SIZE])
 {
     char message[96];
     uint8_t mac[SHA256_LEN];
@@ -17,7 +18,7 @@ void lifecycle_token(struct lifecycle *lc, const struct sandbox *sb, char out[44
 
 void tokens_verifier(struct lifecycle *lc, const struct sandbox *sb, char out[SHA256_HEX_LEN + 1])
 {
-    char token[44];
+    char token[TOKEN_TEXT_SIZE];
     uint8_t hash[SHA256_LEN];
 
     lifecycle_token(lc, sb, token);
@@ -30,14 +31,16 @@ int tokens_load(struct lifecycle *lc, struct err *err)
 {
     char hex[sizeof(lc->master) * 2 + 1];
 
-    if (store_get_value(lc->store, "master_key", hex, sizeof(hex)) == 0 &&
-        codec_unhex(hex, lc->master, sizeof(lc->master)) == 0) {
-        explicit_bzero(hex, sizeof(hex));
-        return 0;
+    int rc = store_get_value(lc->store, "master_key", hex, sizeof(hex), err);
+
+    /* A key that is there but cannot be read is never replaced: running sandboxes know only its tokens. */
+    if (rc == 0 && codec_unhex(hex, lc->master, sizeof(lc->master)) < 0)
+        rc = err_set(err, ERR_STORE_FAILED, EINVAL, "the stored master key is damaged");
+    if (rc == -ENOENT) {
+        ids_random(lc->master, sizeof(lc->master));
+        codec_hex(lc->master, sizeof(lc->master), hex);
+        rc = store_put_value(lc->store, "master_key", hex, err);
     }
-    ids_random(lc->master, sizeof(lc->master));
-    codec_hex(lc->master, sizeof(lc->master), hex);
-    int rc = store_put_value(lc->store, "master_key", hex, err);
     explicit_bzero(hex, sizeof(hex));
     return rc;
 }

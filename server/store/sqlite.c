@@ -189,17 +189,30 @@ int store_each(struct store *s, int (*fn)(void *arg, struct sandbox *sb), void *
     return rc;
 }
 
-int store_get_value(struct store *s, const char *name, char *buf, size_t size)
+static int copy_value(sqlite3_stmt *row, const char *name, char *buf, size_t size, struct err *err)
 {
-    int rc = -ENOENT;
+    const char *value = (const char *)sqlite3_column_text(row, 0);
+
+    if (value == NULL || strlen(value) >= size)
+        return err_set(err, ERR_STORE_FAILED, EOVERFLOW, "the stored value '%s' does not fit", name);
+    memcpy(buf, value, strlen(value) + 1);
+    return 0;
+}
+
+int store_get_value(struct store *s, const char *name, char *buf, size_t size, struct err *err)
+{
+    int rc;
 
     sqlite3_bind_text(s->value_get, 1, name, -1, SQLITE_STATIC);
-    if (sqlite3_step(s->value_get) == SQLITE_ROW) {
-        const char *value = (const char *)sqlite3_column_text(s->value_get, 0);
-        size_t len = strlen(value);
-        rc = len < size ? 0 : -EOVERFLOW;
-        if (rc == 0)
-            memcpy(buf, value, len + 1);
+    switch (sqlite3_step(s->value_get)) {
+    case SQLITE_ROW:
+        rc = copy_value(s->value_get, name, buf, size, err);
+        break;
+    case SQLITE_DONE:
+        rc = -ENOENT;
+        break;
+    default:
+        rc = fail(s, err, "read a value");
     }
     sqlite3_reset(s->value_get);
     sqlite3_clear_bindings(s->value_get);

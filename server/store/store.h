@@ -24,7 +24,8 @@ int store_each(struct store *store, int (*fn)(void *arg, struct sandbox *sb), vo
                struct err *err) must_check;
 
 /* Small named values: the owner mark of this server's sandboxes, the master key of the tokens (32 bytes as hex). */
-int store_get_value(struct store *store, const char *name, char *buf,
-                    size_t size) must_check; /* -ENOENT */
+/* -ENOENT: never stored, err is untouched. Any other failure means that there is one which must not be replaced. */
+int store_get_value(struct store *store, const char *name, char *buf, size_t size,
+                    struct err *err) must_check;
 int store_put_value(struct store *store, const char *name, const char *value,
                     struct err *err) must_check;

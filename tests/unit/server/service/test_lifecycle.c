@@ -439,7 +439,7 @@ static void test_list_filters_and_pages(void **state)
 static void test_E10_tokens_differ_and_survive(void **state)
 {
     struct answer a = create(&plain), b = create(&plain);
-    char token_a[44], token_b[44], again[44];
+    char token_a[TOKEN_TEXT_SIZE], token_b[TOKEN_TEXT_SIZE], again[TOKEN_TEXT_SIZE];
 
     (void)state;
     lifecycle_token(lc, lifecycle_find(lc, a.id), token_a);
@@ -450,6 +450,22 @@ static void test_E10_tokens_differ_and_survive(void **state)
     open_all();
     lifecycle_token(lc, lifecycle_find(lc, a.id), again);
     assert_string_equal(token_a, again);
+}
+
+static void test_a_damaged_key_is_refused_not_replaced(void **state)
+{
+    const struct lifecycle_config config = {.sandboxes_max = 4};
+    char kept[16];
+    struct err err = {0};
+
+    (void)state;
+    lifecycle_free(lc);
+    lc = NULL;
+    assert_int_equal(store_put_value(store, "master_key", "damaged", &err), 0);
+    assert_int_equal(lifecycle_new(base, &config, store, &fake.rt, &lc, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "master key"));
+    assert_int_equal(store_get_value(store, "master_key", kept, sizeof(kept), &err), 0);
+    assert_string_equal(kept, "damaged");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -470,6 +486,7 @@ int main(void)
         TEST(test_metadata_patch),
         TEST(test_list_filters_and_pages),
         TEST(test_E10_tokens_differ_and_survive),
+        TEST(test_a_damaged_key_is_refused_not_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,11 +114,11 @@ static void test_values(void **state)
 
     (void)state;
     assert_int_equal(store_open(path, &store, &err), 0);
-    assert_int_equal(store_get_value(store, "none", buf, sizeof(buf)), -ENOENT);
+    assert_int_equal(store_get_value(store, "none", buf, sizeof(buf), &err), -ENOENT);
     assert_int_equal(store_put_value(store, "k", "1234567", &err), 0);
-    assert_int_equal(store_get_value(store, "k", buf, sizeof(buf)), 0);
+    assert_int_equal(store_get_value(store, "k", buf, sizeof(buf), &err), 0);
     assert_string_equal(buf, "1234567");
-    assert_int_equal(store_get_value(store, "k", buf, 7), -EOVERFLOW);
+    assert_int_equal(store_get_value(store, "k", buf, 7, &err), -EOVERFLOW);
     store_close(store);
 }
 
