@@ -194,7 +194,8 @@ static int copy_value(sqlite3_stmt *row, const char *name, char *buf, size_t siz
     const char *value = (const char *)sqlite3_column_text(row, 0);
 
     if (value == NULL || strlen(value) >= size)
-        return err_set(err, ERR_STORE_FAILED, EOVERFLOW, "the stored value '%s' does not fit", name);
+        return err_set(err, ERR_STORE_FAILED, EOVERFLOW, "the stored value '%s' does not fit",
+                       name);
     memcpy(buf, value, strlen(value) + 1);
     return 0;
 }
