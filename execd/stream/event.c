@@ -4,43 +4,50 @@
 
 #include "proto/json/jfield.h"
 
-static void open_object(struct strbuf *out, enum event_type type)
-{
-    strbuf_adds(out, "{\"type\":\"");
-    strbuf_adds(out, event_rows[type].wire);
-    strbuf_addc(out, '"');
-}
+/* Everything before the text, ready made: a flood of short lines is mostly this. */
+static const struct slice heads[EVENT_TYPE_MAX] = {
+#define HEAD(text) {text, sizeof(text) - 1}
+#define EVENT(name, wire, key, place, terminal)                                                    \
+    [EVENT_##name] = HEAD("{\"type\":\"" wire "\",\"" key "\":"),
+#include "proto/api/events.def"
+#undef EVENT
+#undef HEAD
+};
 
-static void add_key(struct strbuf *out, const char *key)
-{
-    strbuf_adds(out, ",\"");
-    strbuf_adds(out, key);
-    strbuf_adds(out, "\":");
-}
+static const char timestamp_key[] = ",\"timestamp\":";
 
-/* Hot path: no printf. */
+/* `,"timestamp":N` without printf. */
 static void add_timestamp(struct strbuf *out, int64_t wall_ms)
 {
-    char digits[24];
-    size_t at = sizeof(digits);
+    char text[sizeof(timestamp_key) + 24];
+    size_t at = sizeof(text);
     uint64_t value = wall_ms > 0 ? (uint64_t)wall_ms : 0;
 
     do {
-        digits[--at] = (char)('0' + value % 10);
+        text[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    add_key(out, "timestamp");
-    strbuf_add(out, digits + at, sizeof(digits) - at);
+    at -= sizeof(timestamp_key) - 1;
+    memcpy(text + at, timestamp_key, sizeof(timestamp_key) - 1);
+    strbuf_add(out, text + at, sizeof(text) - at);
 }
 
 void event_encode_text(struct strbuf *out, enum event_type type, int64_t wall_ms, const char *text,
                        size_t len)
 {
-    open_object(out, type);
-    add_key(out, event_rows[type].key);
+    strbuf_add(out, heads[type].ptr, heads[type].len);
     json_escape(out, text, len);
     add_timestamp(out, wall_ms);
     strbuf_addc(out, '}');
+}
+
+static void add_payload(struct strbuf *out, const struct event_row *row, const char *json,
+                        size_t len)
+{
+    strbuf_adds(out, ",\"");
+    strbuf_adds(out, row->key);
+    strbuf_adds(out, "\":");
+    strbuf_add(out, json, len);
 }
 
 void event_encode_fragment(struct strbuf *out, enum event_type type, int64_t wall_ms,
@@ -49,15 +56,13 @@ void event_encode_fragment(struct strbuf *out, enum event_type type, int64_t wal
     const struct event_row *row = &event_rows[type];
     bool omit = len == 0 || (type == EVENT_EXECUTION_COMPLETE && len == 1 && json[0] == '0');
 
-    open_object(out, type);
-    if (!omit && row->payload_first) {
-        add_key(out, row->key);
-        strbuf_add(out, json, len);
-    }
+    strbuf_adds(out, "{\"type\":\"");
+    strbuf_adds(out, row->wire);
+    strbuf_addc(out, '"');
+    if (!omit && row->payload_first)
+        add_payload(out, row, json, len);
     add_timestamp(out, wall_ms);
-    if (!omit && !row->payload_first) {
-        add_key(out, row->key);
-        strbuf_add(out, json, len);
-    }
+    if (!omit && !row->payload_first)
+        add_payload(out, row, json, len);
     strbuf_addc(out, '}');
 }
