@@ -5,59 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "execd/stream/channel_priv.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
 
-/*
- * The log is a list of segments; an entry never spans two. The first segment is small, so that the many commands
- * with little output cost little; later ones are large, and an entry that does not fit gets one of its own.
- *
- * Two counters measure everything in bytes since the beginning: `appended` for the writer and, in each reader,
- * `passed`. A reader lags by their difference; the writer waits while the slowest attached reader lags by `window`
- * or more. Segments leave from the old end as soon as more than `retain` bytes are held and no attached reader
- * still needs them.
- */
 #define SEGMENT_FIRST 2048
 #define SEGMENT_NEXT (128 * 1024)
 #define RETAIN_DEFAULT (1024 * 1024)
 #define WINDOW_DEFAULT (1024 * 1024)
 #define STALL_DEFAULT_MS 60000
-#define FRAGMENT_MAX                                                                               \
-    (64 * 1024 * 1024) /* one JSON fragment: a kernel's result is bounded before it comes here */
-
-struct segment {
-    struct segment *next;
-    uint64_t first_seq;
-    size_t size, used;
-    _Alignas(8) char data[];
-};
-
-struct header {
-    uint64_t seq;
-    uint64_t at;
-    int64_t wall_ms;
-    uint32_t len;
-    uint32_t type;
-};
-
-struct channel {
-    unsigned refs;
-    struct event_base *base; /* borrowed */
-    struct channel_limits limits;
-    struct segment *head, *tail; /* owned */
-    size_t held;                 /* bytes of all segments' used parts */
-    uint64_t next_seq;
-    uint64_t appended, bytes_dropped;
-    uint64_t bytes[2]; /* of stdout and stderr */
-    bool closed;
-    struct channel_reader *readers; /* attached ones, linked through them */
-    void (*on_room)(void *arg);     /* a writer that waits */
-    void *room_arg;
-    struct event *tick;  /* owned, made on first use: delivers what was posted */
-    struct event *stall; /* owned, made on first use: looks for readers that hold the writer up */
-};
+/* One JSON fragment: a kernel's result is bounded before it comes here. */
+#define FRAGMENT_MAX (64 * 1024 * 1024)
+/* Entries up to this size are bookkeeping and always find memory. */
+#define SMALL_MAX 2048
 
 struct channel *channel_new(struct event_base *base, const struct channel_limits *limits)
 {
@@ -143,7 +105,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     channel_unref(ch);
 }
 
-static void post(struct channel *ch)
+void channel_post(struct channel *ch)
 {
     if (ch->tick == NULL)
         ch->tick = event_new(ch->base, -1, 0, on_tick, ch);
@@ -151,10 +113,10 @@ static void post(struct channel *ch)
         event_active(ch->tick, EV_TIMEOUT, 0);
 }
 
-static void post_reader(struct channel *ch, struct channel_reader *r)
+void channel_post_reader(struct channel *ch, struct channel_reader *r)
 {
     r->ready_posted = true;
-    post(ch);
+    channel_post(ch);
 }
 
 /* --- writing --- */
@@ -164,6 +126,10 @@ static struct segment *add_segment(struct channel *ch, size_t need)
     size_t size = MAX(need, ch->head == NULL ? (size_t)SEGMENT_FIRST : (size_t)SEGMENT_NEXT);
     struct segment *s = malloc(sizeof(*s) + size);
 
+    if (s == NULL && need <= SMALL_MAX) {
+        size = need;
+        s = xmalloc(sizeof(*s) + size);
+    }
     if (s == NULL)
         return NULL;
     *s = (struct segment){.first_seq = ch->next_seq, .size = size};
@@ -184,7 +150,7 @@ static bool is_needed(const struct channel *ch, const struct segment *s)
     return false;
 }
 
-static void evict(struct channel *ch)
+void channel_evict(struct channel *ch)
 {
     while (ch->held > ch->limits.retain && ch->head != ch->tail && !is_needed(ch, ch->head)) {
         struct segment *old = ch->head;
@@ -199,9 +165,17 @@ static void evict(struct channel *ch)
     }
 }
 
-static size_t padded(size_t len)
+/* Stands for an error whose text did not fit into memory. */
+static const char lost_error[] = "{\"ename\":\"Error\",\"evalue\":\"\",\"traceback\":[]}";
+
+/* No memory for an entry: it is counted as lost. An end is an end all the same. */
+static void lose(struct channel *ch, enum event_type type, size_t len)
 {
-    return (len + 7) & ~(size_t)7;
+    ch->bytes_dropped += len;
+    if (type == EVENT_STDOUT || type == EVENT_STDERR)
+        ch->bytes[type == EVENT_STDERR] += len;
+    if (event_rows[type].terminal)
+        channel_append(ch, EVENT_ERROR, lost_error, sizeof(lost_error) - 1);
 }
 
 void channel_append(struct channel *ch, enum event_type type, const void *data, size_t len)
@@ -215,9 +189,8 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
     struct segment *s = ch->tail;
     if (s == NULL || s->size - s->used < need)
         s = add_segment(ch, need);
-    if (s == NULL) { /* no memory for output: it is lost, and counted as lost */
-        ch->bytes_dropped += len;
-        assert(output);
+    if (s == NULL) {
+        lose(ch, type, len);
         return;
     }
     struct header h = {
@@ -232,11 +205,11 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
     ch->held += need;
     ch->appended += need;
     ch->closed = event_rows[type].terminal;
-    evict(ch);
+    channel_evict(ch);
     for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
         if (r->next == h.seq) /* had read everything: it has all its time */
             r->moved_ms = clock_monotonic_ms();
-        post_reader(ch, r);
+        channel_post_reader(ch, r);
     }
 }
 
@@ -264,7 +237,6 @@ void channel_append_number(struct channel *ch, enum event_type type, int64_t val
 void channel_append_error(struct channel *ch, const char *ename, const char *evalue,
                           const char *const *traceback)
 {
-    static const char lost[] = "{\"ename\":\"Error\",\"evalue\":\"\",\"traceback\":[]}";
     struct strbuf json;
 
     strbuf_init(&json, FRAGMENT_MAX);
@@ -282,7 +254,7 @@ void channel_append_error(struct channel *ch, const char *ename, const char *eva
     if (strbuf_check(&json) == 0)
         channel_append(ch, EVENT_ERROR, json.data, json.len);
     else
-        channel_append(ch, EVENT_ERROR, lost, sizeof(lost) - 1);
+        channel_append(ch, EVENT_ERROR, lost_error, sizeof(lost_error) - 1);
     strbuf_done(&json);
 }
 
@@ -309,10 +281,10 @@ static void on_stall(evutil_socket_t fd, short what, void *arg)
         if (!r->cut && lag(ch, r) >= ch->limits.window &&
             now - r->moved_ms >= ch->limits.stall_ms) {
             r->cut = true;
-            post_reader(ch, r);
+            channel_post_reader(ch, r);
         }
     }
-    post(ch); /* there may be room now */
+    channel_post(ch); /* there may be room now */
     if (!channel_has_room(ch))
         arm_stall(ch);
 }
@@ -337,7 +309,7 @@ void channel_on_room(struct channel *ch, void (*on_room)(void *arg), void *arg)
     if (on_room == NULL)
         return;
     if (channel_has_room(ch))
-        post(ch);
+        channel_post(ch);
     else
         arm_stall(ch);
 }
@@ -352,149 +324,4 @@ void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats
     };
     for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next)
         ret_stats->readers++;
-}
-
-/* --- reading --- */
-
-void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
-                    void (*on_ready)(void *), void *arg)
-{
-    uint64_t next = from == 0 ? 1 : MIN(from, ch->next_seq);
-
-    *r = (struct channel_reader){.channel = channel_ref(ch),
-                                 .next = next,
-                                 .on_ready = on_ready,
-                                 .arg = arg,
-                                 .moved_ms = clock_monotonic_ms(),
-                                 .passed =
-                                     next == ch->next_seq ? ch->appended : ch->appended - ch->held};
-    r->link_next = ch->readers;
-    r->link_prev = &ch->readers;
-    if (ch->readers != NULL)
-        ch->readers->link_prev = &r->link_next;
-    ch->readers = r;
-    post_reader(ch, r);
-}
-
-void channel_detach(struct channel_reader *r)
-{
-    struct channel *ch = r->channel;
-
-    if (ch == NULL)
-        return;
-    *r->link_prev = r->link_next;
-    if (r->link_next != NULL)
-        r->link_next->link_prev = r->link_prev;
-    r->channel = NULL;
-    r->ready_posted = false;
-    evict(ch);
-    if (ch->on_room != NULL)
-        post(ch);
-    channel_unref(ch);
-}
-
-/* The gap between what the reader wants and what is left, as an entry of its own. */
-static bool peek_gap(struct channel_reader *r, struct channel_entry *ret)
-{
-    const struct channel *ch = r->channel;
-    uint64_t first = ch->head != NULL ? ch->head->first_seq : ch->next_seq;
-
-    if (r->next >= first)
-        return false;
-    int n = snprintf(r->gap, sizeof(r->gap), "{\"from\":%llu,\"to\":%llu}",
-                     (unsigned long long)r->next, (unsigned long long)(first - 1));
-    *ret = (struct channel_entry){.seq = first - 1,
-                                  .wall_ms = clock_wall_ms(),
-                                  .type = EVENT_GAP,
-                                  .data = r->gap,
-                                  .len = (size_t)n};
-    return true;
-}
-
-/* Puts the reader onto its segment; `passed` then counts everything before the entry it wants. */
-static bool seek(struct channel_reader *r)
-{
-    struct channel *ch = r->channel;
-    uint64_t passed = ch->appended - ch->held;
-    struct segment *s = ch->head;
-
-    for (; s != NULL && s->next != NULL && s->next->first_seq <= r->next; s = s->next)
-        passed += s->used;
-    if (s == NULL)
-        return false;
-    r->segment = s;
-    r->offset = 0;
-    r->passed = passed;
-    while (r->offset < s->used) {
-        struct header h;
-        memcpy(&h, s->data + r->offset, sizeof(h));
-        if (h.seq >= r->next)
-            break;
-        r->offset += sizeof(h) + padded(h.len);
-        r->passed += sizeof(h) + padded(h.len);
-    }
-    return true;
-}
-
-bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
-{
-    struct header h;
-
-    if (r->channel == NULL)
-        return false;
-    if (r->segment == NULL && peek_gap(r, ret))
-        return true;
-    if (r->next >= r->channel->next_seq) {
-        r->moved_ms = clock_monotonic_ms(); /* nothing to read is not a stall */
-        return false;
-    }
-    if (r->segment == NULL && !seek(r))
-        return false;
-    if (r->offset == r->segment->used) {
-        r->segment = r->segment->next;
-        r->offset = 0;
-    }
-    memcpy(&h, r->segment->data + r->offset, sizeof(h));
-    *ret = (struct channel_entry){.seq = h.seq,
-                                  .at = h.at,
-                                  .wall_ms = h.wall_ms,
-                                  .type = (enum event_type)h.type,
-                                  .data = r->segment->data + r->offset + sizeof(h),
-                                  .len = h.len};
-    return true;
-}
-
-void channel_advance(struct channel_reader *r)
-{
-    struct channel *ch = r->channel;
-    struct channel_entry entry;
-    struct header h;
-
-    r->moved_ms = clock_monotonic_ms();
-    if (r->segment == NULL && peek_gap(r, &entry)) {
-        r->next = entry.seq + 1;
-        return;
-    }
-    memcpy(&h, r->segment->data + r->offset, sizeof(h));
-    size_t size = sizeof(h) + padded(h.len);
-    r->offset += size;
-    r->passed += size;
-    r->next = h.seq + 1;
-    if (r->offset == r->segment->used && r->segment->next != NULL) {
-        r->segment = r->segment->next;
-        r->offset = 0;
-        evict(ch);
-    }
-    if (ch->on_room != NULL && channel_has_room(ch))
-        post(ch);
-}
-
-void channel_touch(struct channel_reader *r)
-{
-    r->moved_ms = clock_monotonic_ms();
-}
-
-bool channel_at_end(const struct channel_reader *r)
-{
-    return r->channel != NULL && r->channel->closed && r->next >= r->channel->next_seq;
 }

@@ -6,7 +6,10 @@
 
 /* Everything before the text, ready made: a flood of short lines is mostly this. */
 static const struct slice heads[EVENT_TYPE_MAX] = {
-#define HEAD(text) {text, sizeof(text) - 1}
+#define HEAD(text)                                                                                 \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
 #define EVENT(name, wire, key, place, terminal)                                                    \
     [EVENT_##name] = HEAD("{\"type\":\"" wire "\",\"" key "\":"),
 #include "proto/api/events.def"

@@ -1,0 +1,61 @@
+/*
+ * What channel.c (the writer's side) and channel_reader.c share. Private to execd/stream.
+ * Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "execd/stream/channel.h"
+
+struct event;
+
+/*
+ * The log is a list of segments; an entry never spans two. The first segment is small, so that the many commands
+ * with little output cost little; later ones are large, and an entry that does not fit gets one of its own.
+ *
+ * Two counters measure everything in bytes since the beginning: `appended` for the writer and, in each reader,
+ * `passed`. A reader lags by their difference; the writer waits while the slowest attached reader lags by `window`
+ * or more. Segments leave from the old end as soon as more than `retain` bytes are held and no attached reader
+ * still needs them.
+ */
+struct segment {
+    struct segment *next;
+    uint64_t first_seq;
+    size_t size, used;
+    _Alignas(8) char data[];
+};
+
+struct header {
+    uint64_t seq;
+    uint64_t at;
+    int64_t wall_ms;
+    uint32_t len;
+    uint32_t type;
+};
+
+struct channel {
+    unsigned refs;
+    struct event_base *base; /* borrowed */
+    struct channel_limits limits;
+    struct segment *head, *tail; /* owned */
+    size_t held;                 /* bytes of all segments' used parts */
+    uint64_t next_seq;
+    uint64_t appended, bytes_dropped;
+    uint64_t bytes[2]; /* of stdout and stderr */
+    bool closed;
+    struct channel_reader *readers; /* attached ones, linked through them */
+    void (*on_room)(void *arg);     /* a writer that waits */
+    void *room_arg;
+    struct event *tick;  /* owned, made on first use: delivers what was posted */
+    struct event *stall; /* owned, made on first use: looks for readers that hold the writer up */
+};
+
+/* An entry's data is padded, so that the next header is aligned. */
+static inline size_t padded(size_t len)
+{
+    return (len + 7) & ~(size_t)7;
+}
+
+/* channel.c */
+void channel_post(struct channel *ch); /* the tick: on_ready of posted readers, on_room */
+void channel_post_reader(struct channel *ch, struct channel_reader *r);
+void channel_evict(struct channel *ch);
