@@ -177,7 +177,7 @@ static void http_metrics(struct strbuf *out, enum metric_format f, const struct 
     one(out, f, "execd_http_requests", METRIC_COUNTER, NULL, "Requests answered.",
         (double)s.requests);
     one(out, f, "execd_http_requests_failed", METRIC_COUNTER, NULL,
-        "Requests answered with a status of 400 or more.", (double)api->requests_failed);
+        "Requests answered with a status of 500 or more.", (double)api->requests_failed);
     one(out, f, "execd_http_connections_accepted", METRIC_COUNTER, NULL, "Connections accepted.",
         (double)s.accepted);
     one(out, f, "execd_http_connections", METRIC_GAUGE, NULL, "Open connections.", s.open_conns);

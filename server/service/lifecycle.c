@@ -204,14 +204,28 @@ static void on_removed(void *arg, const struct err *err, const char *data)
     live_free(l);
 }
 
+/* From here on a restart must go on with the removal, not take the sandbox for a running or a broken one. Where the
+ * store fails the removal goes on all the same. */
+static void store_removal(struct live *l)
+{
+    struct err err = {0};
+
+    if (store_put(l->lc->store, &l->sb, &err) < 0)
+        log_event(LOG_LEVEL_WARN, "lifecycle", "removal could not be noted", "sandbox", l->sb.id,
+                  "error", err.text, NULL);
+}
+
 void live_remove(struct live *l)
 {
     struct runtime *rt = l->lc->runtime;
+    bool is_stored = l->sb.state != SANDBOX_PENDING && l->sb.state != SANDBOX_STOPPING;
 
     if (l->removing)
         return;
     l->removing = true;
     live_apply(l, SANDBOX_OP_DELETE, "DELETING", "Sandbox is being removed.");
+    if (is_stored)
+        store_removal(l);
     rt->ops->remove(rt, l->sb.id, l->sb.runtime_data, on_removed, l);
 }
 

@@ -366,6 +366,22 @@ static void test_J15_restart_adopts_and_cleans_up(void **state)
     assert_false(fake.boxes[9].exists);
 }
 
+static void test_J15_half_deleted_is_deleted_after_a_restart(void **state)
+{
+    struct answer made = create(&plain), told = {0};
+
+    (void)state;
+    fake.fail_remove = true;
+    lifecycle_delete(lc, made.id, on_answer, &told);
+    assert_int_equal(told.calls, 1);
+    close_all();
+    fake.fail_remove = false;
+    open_all();
+    turn();
+    assert_null(lifecycle_find(lc, made.id));
+    assert_null(box_of(made.id));
+}
+
 static void test_exit_is_told_and_kept(void **state)
 {
     struct answer clean = create(&plain), oom = create(&plain);
@@ -481,6 +497,7 @@ int main(void)
         TEST(test_J14_expiry_and_renewal),
         TEST(test_manual_cleanup_has_nothing_to_renew),
         TEST(test_J15_restart_adopts_and_cleans_up),
+        TEST(test_J15_half_deleted_is_deleted_after_a_restart),
         TEST(test_exit_is_told_and_kept),
         TEST(test_removal_that_fails_is_tried_again),
         TEST(test_metadata_patch),
