@@ -121,6 +121,43 @@ def test_M21_a_fork_bomb_leaves_execd_room(tmp_path, sandbox_groups):
         assert agent.client.get("/ping").status_code == 200
 
 
+@pytest.mark.parametrize("command", [
+    "exec tail -n 1 /dev/zero",            # the leader itself is killed
+    "tail -n 1 /dev/zero; exit $?",        # the shell reports it
+])
+def test_M20_a_hog_is_told_that_it_was_out_of_memory(tmp_path, sandbox_groups, command):
+    limit(sandbox_groups)
+    with start_in(tmp_path, sandbox_groups) as agent:
+        error = agent.command(command)[-1]["error"]
+        assert error["evalue"] in ("-1", "137")
+        assert error["traceback"][1] == "killed by the kernel: out of memory"
+        assert agent.command("echo ok")[-1]["type"] == "execution_complete"
+
+
+def leaves_of(groups):
+    """Groups of commands that are there, in any hierarchy."""
+    return [path for folder in groups.values() for path in (folder / "work").iterdir()
+            if path.is_dir() and path.name != "entrypoint"]
+
+
+def test_B01_a_timeout_empties_the_group(tmp_path, sandbox_groups):
+    """Nothing a process does to leave its parents, session or marks takes it out of its group."""
+    daemons = "(setsid sh -c 'ulimit -x 5; sleep 198765 & sleep 198765' >/dev/null 2>&1 &); sleep 198765"
+    with start_in(tmp_path, sandbox_groups) as agent:
+        error = agent.command(daemons, timeout=500)[-1]["error"]
+        assert error["traceback"] == ["signal: killed", "timeout after 500 ms"]
+        eventually(lambda: leaves_of(sandbox_groups) == [], 5, "a group of a command is left")
+
+
+def test_groups_of_commands_go_with_them(tmp_path, sandbox_groups):
+    with start_in(tmp_path, sandbox_groups) as agent:
+        for _ in range(30):
+            agent.command("true")
+        eventually(lambda: leaves_of(sandbox_groups) == [], 5, "groups of commands are left")
+        agent.command("sleep 0.3 & true")  # outlives its leader: its group goes with a later command's
+        eventually(lambda: agent.command("true") and leaves_of(sandbox_groups) == [], 8, "a survivor's group is left")
+
+
 @pytest.mark.parametrize("value", ["memory", "memory:x", "memory:1", "memory:999", "nix:5", "memory:5,memory:5"])
 def test_a_broken_handover_is_refused_with_its_reason(start_broken, value):
     code, text = start_broken(value)
