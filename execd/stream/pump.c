@@ -26,6 +26,8 @@ struct pump {
     struct event *linger; /* owned; runs from the leader's exit */
     struct event *ended;  /* owned; posts on_end */
     bool waiting;         /* for room in the channel */
+    bool last;            /* the linger is over: what is left is little and needs no room */
+    bool is_ended;        /* on_end was posted */
     void (*on_end)(void *arg);
     void *arg;
 };
@@ -42,8 +44,10 @@ static void close_source(struct source *s)
 
 static void check_end(struct pump *p)
 {
-    if (p->source[0].fd < 0 && p->source[1].fd < 0 && !p->waiting)
-        event_active(p->ended, EV_TIMEOUT, 0);
+    if (p->source[0].fd >= 0 || p->source[1].fd >= 0 || p->is_ended)
+        return;
+    p->is_ended = true;
+    event_active(p->ended, EV_TIMEOUT, 0);
 }
 
 static void on_ended(evutil_socket_t fd, short what, void *arg)
@@ -100,26 +104,33 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         close_source(s);
         check_end(p);
     }
-    if (!channel_has_room(p->ch) && !p->waiting) {
+    if (!p->last && !p->waiting && !channel_has_room(p->ch)) {
         p->waiting = true;
         watch(p, false);
         channel_on_room(p->ch, on_room, p);
     }
 }
 
-/* Somebody keeps the pipe open. What is in it now still counts, what comes later does not. */
+/* Somebody keeps the pipe open, or a slow reader kept us from looking. What is in the pipe now still counts, what
+ * comes later does not. It is taken even where there is no room: no client may decide when a process has ended. */
 static void on_linger(evutil_socket_t fd, short what, void *arg)
 {
     struct pump *p = arg;
 
     (void)fd;
     (void)what;
+    p->last = true;
     for (int i = 0; i < 2; i++) {
         struct source *s = &p->source[i];
         if (s->fd < 0)
             continue;
         if (ioctl(s->fd, FIONREAD, &s->left) < 0 || s->left <= 0)
             close_source(s);
+    }
+    if (p->waiting) {
+        p->waiting = false;
+        channel_on_room(p->ch, NULL, NULL);
+        watch(p, true);
     }
     check_end(p);
 }

@@ -3,7 +3,8 @@
  *
  * Reads only while the channel has room, so that a slow reader slows the process, up to the channel's bound.
  * Ends when both descriptors are at EOF, or `linger_ms` after pump_leader_exited (a grandchild that keeps the
- * pipe open cannot hold the stream: hardening B03); whatever is already in the pipes by then is still read.
+ * pipe open cannot hold the stream: hardening B03); whatever is already in the pipes by then is still read, even if
+ * the channel has no room: no reader delays the end of a process by more than the linger.
  * Thread rule: loop thread only.
  */
 #pragma once

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness.execd import TOKEN, eventually, output_of, rss_kib, sse_events
+from harness.execd import TOKEN, children, eventually, output_of, rss_kib, sse_events
 
 
 def request(body, headers=""):
@@ -74,6 +74,32 @@ def test_C02_client_that_does_not_read(execd):
     assert execd.client.get(f"/command/status/{ident}").json()["running"] is True
     connection.close()
     assert execd.client.delete("/command", params={"id": ident}).status_code == 200
+
+
+def is_held(execd):
+    """Does the one command sleep, its CPU time standing still?"""
+    def ticks():
+        with open(f"/proc/{children(execd.pid)[0][0]}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return fields[0], fields[11], fields[12]
+    first = ticks()
+    time.sleep(0.1)
+    return first[0] == "S" and ticks() == first
+
+
+def test_C02_a_stalled_client_does_not_delay_an_interrupt(execd):
+    connection, ident, _ = open_stream(execd, "yes")
+    eventually(lambda: is_held(execd), 10, "the flood was never held")
+    started = time.monotonic()
+    assert execd.client.delete("/command", params={"id": ident}).status_code == 200
+    assert time.monotonic() - started < 3
+    assert execd.client.get(f"/command/status/{ident}").json()["running"] is False
+    data = b""
+    while piece := connection.recv(1 << 16):  # and the stream is whole
+        data += piece
+        if data.endswith(b"0\r\n\r\n"):
+            break
+    assert data.endswith(b"0\r\n\r\n") and b"signal: terminated" in data
 
 
 def test_C02_without_readers_the_process_is_not_held(execd):

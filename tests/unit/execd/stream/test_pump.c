@@ -123,14 +123,14 @@ static void test_B03_a_held_pipe_ends_after_the_linger(void **state)
     int64_t before = clock_monotonic_ms();
 
     (void)state;
-    start(&w, 60);
+    start(&w, 400);
     pump_leader_exited(w.pump);
     run_ms(&w, 10);
     say(w.out, 100); /* within the linger: still read */
     run_to_end(&w);
     assert_int_equal(bytes(&w), 100);
     int64_t took = clock_monotonic_ms() - before;
-    assert_true(took >= 60 && took < 1500);
+    assert_true(took >= 390 && took < 1900);
     end(&w);
 }
 
@@ -139,8 +139,7 @@ static void on_entry(void *arg)
     (void)arg;
 }
 
-/* A reader that does not read fills the window; what is in the pipes when the linger ends still arrives once it
- * reads again, what is written later does not. */
+/* A reader that does not read holds the process up, but not its end: what is in the pipes then is still read. */
 static void test_back_pressure_and_what_was_in_the_pipes(void **state)
 {
     const struct channel_limits limits = {.retain = 4096, .window = 100000, .stall_ms = 60000};
@@ -158,22 +157,19 @@ static void test_back_pressure_and_what_was_in_the_pipes(void **state)
     run_ms(&w, 20);
     assert_int_equal(bytes(&w), 131072);
     say(w.out, 40000); /* stays in the pipe: the window is full */
+    say(w.err, 7);
     run_ms(&w, 50);
     assert_int_equal(bytes(&w), 131072);
     pump_leader_exited(w.pump);
-    run_ms(&w, 100);
-    assert_int_equal(w.ended, 0);
-    say(w.out, 20000); /* behind the linger */
-    while (read_bytes < 131072 + 40000) {
-        while (channel_peek(&r, &e)) {
-            read_bytes += e.len;
-            channel_advance(&r);
-        }
-        run_ms(&w, 5);
-    }
     run_to_end(&w);
-    assert_int_equal(read_bytes, 131072 + 40000);
-    assert_int_equal(bytes(&w), 131072 + 40000);
+    assert_int_equal(bytes(&w), 131072 + 40007);
+    while (channel_peek(&r, &e)) {
+        read_bytes += e.len;
+        channel_advance(&r);
+    }
+    assert_int_equal(read_bytes, 131072 + 40007);
+    run_ms(&w, 20);
+    assert_int_equal(w.ended, 1);
     channel_detach(&r);
     end(&w);
 }
