@@ -80,11 +80,18 @@ class Table:
         return cells + ([changed(before.get(row["what"]), row)] if comparing else [])
 
 
+def spread(row, by_floor):
+    """Least and most; as ratios to the floor, another load on the machine is no change."""
+    unit = row["floor"]["p50"] if by_floor else 1
+    return row["min"] / unit, row["max"] / unit
+
+
 def changed(old, new):
     """The earlier median, and how far the new one is from it: as ratios to the floor where both have one."""
     if old is None or not old["p50"]:
         return "new" if old is None else number(old["p50"])
     by_floor = old["ratio"] and new["ratio"]
     then, now = (old["ratio"], new["ratio"]) if by_floor else (old["p50"], new["p50"])
-    apart = new["min"] > old["max"] or new["max"] < old["min"]
+    old_range, new_range = spread(old, by_floor), spread(new, by_floor)
+    apart = min(old["n"], new["n"]) > 1 and (new_range[0] > old_range[1] or new_range[1] < old_range[0])
     return f"{number(old['p50'])} ({100 * (now / then - 1):+.0f}%{' of ratio' if by_floor else ''}{', beyond noise' if apart else ''})"
