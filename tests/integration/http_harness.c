@@ -19,12 +19,14 @@
 #include "proto/http/resp.h"
 #include "proto/http/server.h"
 #include "proto/http/sse.h"
+#include "proto/http/ws_conn.h"
 
 struct app {
     struct event_base *base;
     struct http_server *server;
     const char *address; /* of the relay's backend */
     uint16_t backend;
+    unsigned ws_code;        /* of the WebSocket that was closed last */
     unsigned opened, closed; /* streams begun and ended: leaks show as a difference */
 };
 
@@ -41,10 +43,11 @@ static enum http_result get_stats(struct http_req *req, void *arg)
 
     http_server_get_stats(app->server, &s);
     return http_resp_json(req, 200,
-                          json_pack("{s:I, s:I, s:I, s:i, s:i}", "requests", (json_int_t)s.requests,
-                                    "accepted", (json_int_t)s.accepted, "rejected",
-                                    (json_int_t)s.rejected, "open", (int)s.open_conns, "unclosed",
-                                    (int)(app->opened - app->closed)));
+                          json_pack("{s:I, s:I, s:I, s:i, s:i, s:i}", "requests",
+                                    (json_int_t)s.requests, "accepted", (json_int_t)s.accepted,
+                                    "rejected", (json_int_t)s.rejected, "open", (int)s.open_conns,
+                                    "unclosed", (int)(app->opened - app->closed), "ws_code",
+                                    (int)app->ws_code));
 }
 
 /* Answers what was asked: method, path, query values of "q", parameter, body. */
@@ -234,6 +237,80 @@ static enum http_result any_relay(struct http_req *req, void *arg)
     return relay_start(req, &target, &options);
 }
 
+/* ---- WebSocket: an echo, or with ?flood=1 a source without end; ?fast=1 has deadlines for tests ---- */
+
+struct socket {
+    struct app *app;
+    struct ws_conn *ws;
+    bool flood;
+};
+
+static void socket_fill(void *arg)
+{
+    static const char block[16384] = {0};
+    struct socket *s = arg;
+
+    while (s->flood && ws_conn_wants_more(s->ws))
+        ws_conn_send(s->ws, WS_BINARY, &(struct slice){block, sizeof(block)}, 1);
+}
+
+static bool says(const struct ws_message *m, const char *text)
+{
+    return m->len == strlen(text) && memcmp(m->data, text, m->len) == 0;
+}
+
+static void socket_message(void *arg, const struct ws_message *m)
+{
+    struct socket *s = arg;
+
+    if (says(m, "close me"))
+        ws_conn_close(s->ws, 4321, "as you wish");
+    else if (says(m, "abort me"))
+        ws_conn_abort(s->ws);
+    else if (says(m, "pause"))
+        ws_conn_pause(s->ws, true);
+    else
+        ws_conn_send(s->ws, m->opcode, &(struct slice){m->data, m->len}, 1);
+}
+
+static void socket_close(void *arg, uint16_t code)
+{
+    struct socket *s = arg;
+
+    s->app->closed++;
+    s->app->ws_code = code;
+    free(s);
+}
+
+static enum http_result get_ws(struct http_req *req, void *arg)
+{
+    static const struct ws_handlers handlers = {socket_message, socket_fill, socket_close};
+    static const char *const subprotocols[] = {"chat.v2", "chat.v1", NULL};
+    struct ws_options options = {.subprotocols = subprotocols};
+    struct app *app = arg;
+    struct err err = {0};
+    struct socket *s;
+
+    if (http_req_query(req, "fast", 0)) {
+        options.ping_ms = 200;
+        options.dead_ms = 300;
+        options.stall_ms = 500;
+        options.close_ms = 300;
+    }
+    if (ws_check_handshake(req, &err) < 0 || ws_check_origin(req, NULL, &err) < 0)
+        return http_resp_error(req, &err);
+    s = xnew(struct socket);
+    s->app = app;
+    s->flood = http_req_query(req, "flood", 0);
+    if (ws_conn_accept(req, &options, &handlers, s, &s->ws, &err) < 0) {
+        free(s);
+        return http_resp_error(req, &err);
+    }
+    app->opened++;
+    socket_fill(s);
+    return H_DONE;
+}
+
 static const struct route routes[] = {
     {"GET", "/ping", AUTH_OPEN, BODY_NONE, 0, get_ping, "alive"},
     {"GET", "/stats", AUTH_REQUIRED, BODY_NONE, 0, get_stats, "counters"},
@@ -249,6 +326,7 @@ static const struct route routes[] = {
      "counts a body up to a limit"},
     {"POST", "/sse", AUTH_REQUIRED, BODY_NONE, 0, get_sse, "two events"},
 
+    {"GET", "/ws", AUTH_REQUIRED, BODY_NONE, 0, get_ws, "a WebSocket"},
     {"*", "/relay/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, any_relay, "the backend"},
 
 };
