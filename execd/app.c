@@ -158,7 +158,10 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the sampler");
     if ((result = work_pool_new(app->base, POOL_THREADS, POOL_QUEUE, &api->pool)) < 0)
         return err_sys(err, 0, -result, "start the worker threads");
-    if ((result = command_manager_new(app->base, NULL, &api->commands)) < 0)
+    if ((result = archive_new(app->base, NULL, &api->archive)) < 0)
+        return err_sys(err, 0, -result, "start the archive of streams");
+    const struct command_config commands = {.archive = api->archive, .pool = api->pool};
+    if ((result = command_manager_new(app->base, &commands, &api->commands)) < 0)
         return err_sys(err, 0, -result, "start the command manager");
     if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
         /* Commands and files work without kernels: say why there are none, and go on. */
@@ -276,6 +279,7 @@ static void teardown(struct app *app)
     http_server_free(api->server);
     code_manager_free(api->code);
     command_manager_free(api->commands);
+    archive_free(api->archive);
     if (api->pool != NULL)
         work_pool_free(api->pool);
     sampler_free(api->sampler);

@@ -18,6 +18,7 @@ struct work_pool;
 struct api {
     struct event_base *base;
     struct command_manager *commands;
+    struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
     struct sampler *sampler;
     struct work_pool *pool;
@@ -38,13 +39,17 @@ extern const size_t api_n_routes;
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
-/* Handlers, by file: h_health.c h_command.c h_code.c h_files.c h_download.c h_upload.c h_metrics.c h_proxy.c */
+/* Handlers, by file: h_health.c h_command.c h_command_log.c h_stream.c h_stdin.c h_code.c h_files.c h_download.c h_upload.c h_metrics.c h_proxy.c */
 enum http_result h_ping(struct http_req *req, void *app);
 enum http_result h_ready(struct http_req *req, void *app);
 enum http_result h_command_run(struct http_req *req, void *app);
 enum http_result h_interrupt(struct http_req *req,
                              void *app); /* DELETE /command and DELETE /code */
 enum http_result h_command_status(struct http_req *req, void *app);
+enum http_result h_command_logs(struct http_req *req, void *app);
+enum http_result h_stream(struct http_req *req, void *app);
+enum http_result h_stdin_write(struct http_req *req, void *app);
+enum http_result h_stdin_close(struct http_req *req, void *app);
 enum http_result h_code_run(struct http_req *req, void *app);
 enum http_result h_context_create(struct http_req *req, void *app);
 enum http_result h_context_list(struct http_req *req, void *app);

@@ -1,8 +1,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "execd/api/api.h"
+#include "execd/api/stream.h"
 #include "proto/api/errors.h"
+#include "proto/base/ids.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
 
@@ -76,13 +77,7 @@ static enum http_result run_in_shell(struct http_req *req, struct api *api,
     struct err err = {0};
     if (command_start(api->commands, &request, &command, &channel, &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
-    struct sink_options options = {
-        .lines = line_endings_choose(api->line_endings, http_req_header(req, "User-Agent")),
-        .framing = sse_choose(req),
-    };
-    enum http_result result = sink_sse_start(req, channel, &options);
-    channel_unref(channel);
-    return result;
+    return api_stream(req, api, channel, command_id(command), STREAM_LINES);
 }
 
 static enum http_result run_in_kernel(struct http_req *req, struct api *api,
@@ -90,6 +85,7 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
 {
     struct code_context *ctx = NULL;
     struct channel *channel;
+    char run_id[ID_HEX_LEN + 1];
     struct err err = {0};
     if (!api->code)
         return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "kernels are switched off");
@@ -100,10 +96,9 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
     }
     if (code_run(api->code, ctx, body->context.language, body->code, &channel, &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
-    struct sink_options options = {.lines = LINES_VERBATIM, .framing = sse_choose(req)};
-    enum http_result result = sink_sse_start(req, channel, &options);
-    channel_unref(channel);
-    return result;
+    ids_hex(run_id);
+    archive_add(api->archive, run_id, channel, true);
+    return api_stream(req, api, channel, run_id, STREAM_VERBATIM);
 }
 
 enum http_result h_code_run(struct http_req *req, void *app)

@@ -2,8 +2,9 @@
 #include <string.h>
 
 #include "execd/api/api.h"
+#include "execd/api/stream.h"
+#include "execd/proc/users.h"
 #include "proto/api/errors.h"
-#include "proto/base/clock.h"
 #include "proto/http/resp.h"
 
 /* Message prefixes of contracts/execd.md 1.4: clients and their suites match on them. */
@@ -11,28 +12,51 @@
 #define VALIDATE_PREFIX "invalid request, validation error "
 
 #define COMMAND_MAX (2 * 1024 * 1024)
+#define STDIN_MAX (6 * 1024 * 1024)
 #define ARGV_MAX 4096
 #define ENVS_MAX 10000
+#define REQUEST(member, kind_, ...)                                                                \
+    {                                                                                              \
+        .name = #member, .kind = (kind_), .offset = offsetof(struct body, r.member), __VA_ARGS__   \
+    }
+
+struct body {
+    struct command_request r;
+    const char *input, *backpressure;
+    json_t *user, *group;
+};
 
 static const struct jfield command_fields[] = {
-    JFIELD(struct command_request, command, JFIELD_STRING, .max = COMMAND_MAX,
-           .doc = "text for the shell"),
-    JFIELD(struct command_request, argv, JFIELD_STRINGS, .max = ARGV_MAX,
-           .doc = "program and arguments, no shell"),
-    JFIELD(struct command_request, cwd, JFIELD_STRING, .max = 4095, .doc = "working directory"),
-    JFIELD(struct command_request, envs, JFIELD_MAP, .max = ENVS_MAX,
-           .doc = "variables added to the environment"),
+    REQUEST(command, JFIELD_STRING, .max = COMMAND_MAX, .doc = "text for the shell"),
+    REQUEST(argv, JFIELD_STRINGS, .max = ARGV_MAX, .doc = "program and arguments, no shell"),
+    REQUEST(cwd, JFIELD_STRING, .max = 4095, .doc = "working directory"),
+    REQUEST(envs, JFIELD_MAP, .max = ENVS_MAX, .doc = "variables added to the environment"),
     {.name = "timeout",
      .kind = JFIELD_I64,
-     .offset = offsetof(struct command_request, timeout_ms),
+     .offset = offsetof(struct body, r.timeout_ms),
      .min = 0,
      .max = INT64_MAX / 1000000,
      .doc = "milliseconds, 0 = none"},
-    JFIELD(struct command_request, uid, JFIELD_U32,
-           .has_offset = offsetof(struct command_request, has_uid)),
-    JFIELD(struct command_request, gid, JFIELD_U32,
-           .has_offset = offsetof(struct command_request, has_gid)),
-    JFIELD(struct command_request, background, JFIELD_BOOL),
+    {.name = "uid",
+     .kind = JFIELD_RAW,
+     .offset = offsetof(struct body, user),
+     .doc = "number or name"},
+    {.name = "gid",
+     .kind = JFIELD_RAW,
+     .offset = offsetof(struct body, group),
+     .doc = "number or name"},
+    REQUEST(background, JFIELD_BOOL),
+    {.name = "stdin",
+     .kind = JFIELD_STRING,
+     .offset = offsetof(struct body, input),
+     .max = STDIN_MAX,
+     .doc = "text for the standard input"},
+    REQUEST(stdin_open, JFIELD_BOOL, .doc = "keep the standard input open for more"),
+    {.name = "backpressure",
+     .kind = JFIELD_STRING,
+     .offset = offsetof(struct body, backpressure),
+     .max = 16,
+     .doc = "block (default) or drop"},
 };
 
 static int check_envs(const struct jmap *envs, struct err *err)
@@ -65,71 +89,80 @@ static int check_program(const struct command_request *r, struct err *err)
     return 0;
 }
 
-static int decode(struct http_req *req, struct command_request *r, struct err *err)
+/* A number, or a name of the sandbox's own account files. */
+static int take_identity(const char *key, const json_t *value, bool is_group, bool *ret_has,
+                         uint32_t *ret_id, struct err *err)
 {
-    struct slice body = http_req_body(req);
-    struct err detail = {0};
+    struct user user;
+    int rc = 0;
 
-    if (jfield_decode_text(command_fields, ARRAY_LEN(command_fields), body.ptr, body.len, false, r,
-                           http_req_arena(req), ERR_INVALID_REQUEST_BODY, NULL, &detail) < 0)
+    if (value == NULL || json_is_null(value))
+        return 0;
+    if (json_is_string(value) && is_group)
+        rc = users_group_by_name(json_string_value(value), ret_id);
+    else if (json_is_string(value))
+        rc = users_by_name(json_string_value(value), &user);
+    else if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+             json_integer_value(value) > UINT32_MAX)
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       PARSE_PREFIX "%s: expected a number from 0 to 4294967295, or a name", key);
+    else
+        *ret_id = (uint32_t)json_integer_value(value);
+    if (rc < 0)
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, VALIDATE_PREFIX "%s: no '%.64s' here",
+                       key, json_string_value(value));
+    if (json_is_string(value) && !is_group)
+        *ret_id = user.uid;
+    *ret_has = true;
+    return 0;
+}
+
+static int take_stream_options(struct body *b, struct err *err)
+{
+    b->r.stdin_text = b->input;
+    b->r.stdin_len = b->input != NULL ? strlen(b->input) : 0;
+    if (b->backpressure == NULL || strcmp(b->backpressure, "block") == 0)
+        return 0;
+    if (strcmp(b->backpressure, "drop") != 0)
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       VALIDATE_PREFIX "backpressure: expected block or drop");
+    b->r.lossy = true;
+    return 0;
+}
+
+static int decode(struct http_req *req, struct body *b, struct err *err)
+{
+    struct slice text = http_req_body(req);
+    struct err detail = {0};
+    cleanup_json json_t *document = NULL;
+
+    if (jfield_decode_text(command_fields, ARRAY_LEN(command_fields), text.ptr, text.len, false, b,
+                           http_req_arena(req), ERR_INVALID_REQUEST_BODY, &document, &detail) < 0)
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, PARSE_PREFIX "%.190s", detail.text);
-    int rc = check_program(r, err);
+    int rc = check_program(&b->r, err);
     if (rc == 0)
-        rc = check_envs(&r->envs, err);
-    if (r->argv.n > 0)
-        r->command = NULL;
+        rc = check_envs(&b->r.envs, err);
+    if (rc == 0)
+        rc = take_identity("uid", b->user, false, &b->r.has_uid, &b->r.uid, err);
+    if (rc == 0)
+        rc = take_identity("gid", b->group, true, &b->r.has_gid, &b->r.gid, err);
+    if (rc == 0)
+        rc = take_stream_options(b, err);
+    if (b->r.argv.n > 0)
+        b->r.command = NULL;
     return rc;
 }
 
 enum http_result h_command_run(struct http_req *req, void *app)
 {
     struct api *api = app;
-    struct command_request request = {0};
+    struct body body = {0};
     struct command *command;
     struct channel *channel;
     struct err err = {0};
 
-    if (decode(req, &request, &err) < 0 ||
-        command_start(api->commands, &request, &command, &channel, &err) < 0)
+    if (decode(req, &body, &err) < 0 ||
+        command_start(api->commands, &body.r, &command, &channel, &err) < 0)
         return http_resp_error(req, &err);
-    struct sink_options options = {
-        .lines = line_endings_choose(api->line_endings, http_req_header(req, "User-Agent")),
-        .framing = sse_choose(req),
-    };
-    enum http_result result = sink_sse_start(req, channel, &options);
-    channel_unref(channel);
-    return result;
-}
-
-static void set_time(json_t *o, const char *key, int64_t wall_us)
-{
-    char text[CLOCK_RFC3339_MAX];
-
-    clock_format_us(wall_us, text);
-    json_object_set_new(o, key, json_string(text));
-}
-
-enum http_result h_command_status(struct http_req *req, void *app)
-{
-    struct api *api = app;
-    const char *id = http_req_param(req, "id");
-    struct command *c = command_find(api->commands, id);
-    struct command_status s;
-
-    if (c == NULL)
-        return http_resp_fail(req, ERR_COMMAND_NOT_FOUND, "command not found: %.64s", id);
-    command_get_status(c, &s);
-    json_t *o = json_object();
-    json_object_set_new(o, "id", json_string(s.id));
-    if (s.content[0] != '\0')
-        json_object_set_new(o, "content", json_string(s.content));
-    json_object_set_new(o, "running", json_boolean(s.running));
-    if (s.has_exit_code)
-        json_object_set_new(o, "exit_code", json_integer(s.exit_code));
-    if (s.error != NULL)
-        json_object_set_new(o, "error", json_string(s.error));
-    set_time(o, "started_at", s.started_us);
-    if (!s.running)
-        set_time(o, "finished_at", s.finished_us);
-    return http_resp_json(req, 200, o);
+    return api_stream(req, api, channel, command_id(command), STREAM_LINES);
 }

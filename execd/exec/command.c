@@ -117,13 +117,9 @@ static void on_notify(evutil_socket_t fd, short what, void *arg)
 /* Killed, or a shell that reports that its last program was: then the leaf says whether the kernel did it. */
 static bool was_oom(const struct command *c)
 {
-    struct leaf_usage usage = {0};
     bool killed = c->status.signalled ? c->status.code == SIGKILL : c->status.code == 128 + SIGKILL;
 
-    if (c->end != COMMAND_END_NONE || !killed || c->leaf == NULL)
-        return false;
-    leaf_read_usage(c->leaf, &usage);
-    return usage.from_cgroup && usage.oom_kills > 0;
+    return c->end == COMMAND_END_NONE && killed && c->receipt.usage.oom_kills > 0;
 }
 
 static void classify(struct command *c)
@@ -135,6 +131,38 @@ static void classify(struct command *c)
     /* Told to end, and it did so by itself with a status of its own: that status is the truth. */
     else if (!c->status.signalled && c->status.code == 0)
         c->end = COMMAND_END_EXIT;
+}
+
+const char *command_end_name(enum command_end end)
+{
+    static const char *const names[] = {
+        [COMMAND_END_NONE] = "running",
+        [COMMAND_END_EXIT] = "exit",
+        [COMMAND_END_SIGNAL] = "signal",
+        [COMMAND_END_TIMEOUT] = "timeout",
+        [COMMAND_END_INTERRUPTED] = "cancelled",
+        [COMMAND_END_OOM] = "oom",
+        [COMMAND_END_SPAWN_FAILED] = "spawn_failed",
+        [COMMAND_END_SHUTDOWN] = "agent_shutdown",
+    };
+
+    return names[end];
+}
+
+static void append_receipt(struct command *c)
+{
+    struct strbuf json;
+
+    c->receipt.reason = command_end_name(c->end);
+    c->receipt.wall_us = (uint64_t)(clock_monotonic_ns() - c->started_ns) / 1000;
+    c->receipt.has_exit_code = c->end != COMMAND_END_SPAWN_FAILED;
+    c->receipt.exit_code = c->status.signalled ? -1 : c->status.code;
+    c->receipt.signal = c->status.signalled ? c->status.code : 0;
+    strbuf_init(&json, 0);
+    receipt_json(&c->receipt, &json);
+    if (strbuf_check(&json) == 0)
+        channel_append(c->channel, EVENT_RECEIPT, json.data, json.len);
+    strbuf_done(&json);
 }
 
 /* A second line of the traceback says what the first, which clients match on, leaves out. */
@@ -158,8 +186,9 @@ static const char *detail(const struct command *c, char *buf, size_t size)
 static void append_end(struct command *c)
 {
     char text[EXIT_TEXT_MAX], value[16], more[64];
-    int64_t elapsed_ms = (clock_monotonic_ns() - c->started_ns) / 1000000;
 
+    append_receipt(c);
+    int64_t elapsed_ms = (int64_t)(c->receipt.wall_us / 1000);
     if (!c->status.signalled && c->status.code == 0) {
         channel_append_number(c->channel, EVENT_EXECUTION_COMPLETE, elapsed_ms);
         return;
@@ -190,20 +219,40 @@ static void leave_tree(struct command *c)
 static void finish(struct command *c)
 {
     c->done = true;
-    c->finished_us = clock_wall_us();
-    leave_tree(c);
-    pidref_done(&c->leader);
     event_active(c->notify, EV_TIMEOUT, 0);
     manager_on_done(c);
 }
 
+/* The process and its output are over. What is left is the log: who sees the command finished finds it whole. */
+static void close_command(struct command *c)
+{
+    c->closed = true;
+    c->finished_us = clock_wall_us();
+    leave_tree(c);
+    pidref_done(&c->leader);
+    if (c->feed != NULL)
+        feed_shut(c->feed);
+    if (c->stored)
+        finish(c);
+}
+
 static void check_done(struct command *c)
 {
-    if (!c->leader_gone || c->pump != NULL || c->done)
+    if (!c->leader_gone || c->pump != NULL || c->closed)
         return;
+    receipt_measure(&c->receipt, c->leaf, &c->status);
     classify(c);
     append_end(c);
-    finish(c);
+    close_command(c);
+}
+
+static void on_log_settled(void *arg)
+{
+    struct command *c = arg;
+
+    c->stored = true;
+    if (c->closed && !c->done)
+        finish(c);
 }
 
 void command_on_pump_end(void *arg)
@@ -227,6 +276,17 @@ void command_on_exit(void *arg, const struct exit_status *status)
 
 /* --- the beginning --- */
 
+static struct channel *new_channel(const struct command_manager *m,
+                                   const struct command_request *request)
+{
+    struct channel_limits limits = m->config.channel;
+
+    if (limits.retain == 0 && m->config.archive != NULL)
+        limits.retain = archive_retain(m->config.archive);
+    limits.lossy = request->lossy;
+    return channel_new(m->base, &limits);
+}
+
 static struct command *command_new(struct command_manager *m, const struct command_request *request)
 {
     struct command *c = xnew(struct command);
@@ -236,7 +296,9 @@ static struct command *command_new(struct command_manager *m, const struct comma
     c->leader = PIDREF_UNSET;
     c->content = launch_describe(request);
     c->timeout_ms = request->timeout_ms;
-    c->channel = channel_new(m->base, &m->config.channel);
+    c->background = request->background;
+    c->stored = true;
+    c->channel = new_channel(m, request);
     c->timer = event_new(m->base, -1, 0, on_timer, c);
     c->notify = event_new(m->base, -1, 0, on_notify, c);
     c->started_us = clock_wall_us();
@@ -256,6 +318,8 @@ void command_free(struct command *c)
         reaper_forget(c->leader.pid);
     pidref_done(&c->leader);
     pump_free(c->pump);
+    feed_free(c->feed);
+    spool_release(c->spool);
     free_leaf(c);
     if (c->timer != NULL)
         event_free(c->timer);
@@ -276,20 +340,30 @@ static void fail_to_start(struct command *c, const struct err *err)
     c->status = (struct exit_status){.code = 255};
     c->end = COMMAND_END_SPAWN_FAILED;
     c->error = xstrdup(err->text);
+    append_receipt(c);
     channel_append_error(c->channel, "CommandExecError", err->text, traceback);
     pump_free(take_ptr(&c->pump));
-    finish(c);
+    close_command(c);
 }
 
 /* A background command answers at once; its own channel goes on without this reader. */
 static struct channel *background_ticket(const struct command *c)
 {
-    struct channel *ticket = channel_new(c->manager->base, &c->manager->config.channel);
+    struct channel *ticket = channel_new(c->manager->base, NULL);
 
     channel_append_text(ticket, EVENT_INIT, c->id);
     channel_append_number(ticket, EVENT_EXECUTION_COMPLETE,
                           (clock_monotonic_ns() - c->started_ns) / 1000000);
     return ticket;
+}
+
+static int start_log(struct command *c)
+{
+    if (!c->background || c->manager->config.pool == NULL)
+        return 0;
+    c->stored = false;
+    return spool_new(c->manager->base, c->manager->config.pool, c->channel,
+                     c->manager->config.log_max, on_log_settled, c, &c->spool);
 }
 
 static int check_request(const struct command_manager *m, const struct command_request *r,
@@ -306,6 +380,9 @@ static int check_request(const struct command_manager *m, const struct command_r
     if (r->has_gid && !r->has_uid)
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
                        "uid is required when gid is provided");
+    if (r->background && r->lossy)
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       "backpressure: a background command keeps its whole log");
     return 0;
 }
 
@@ -326,15 +403,18 @@ int command_start(struct command_manager *m, const struct command_request *reque
         return rc;
     }
     struct command *c = command_new(m, request);
-    if (c->timer == NULL || c->notify == NULL) {
+    rc = c->timer == NULL || c->notify == NULL ? -ENOMEM : start_log(c);
+    if (rc < 0) {
         command_free(c);
         arena_done(&arena);
-        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory to start the command");
+        return err_sys(err, ERR_OUT_OF_MEMORY, -rc, "prepare the command");
     }
     HASH_ADD_STR(m->by_id, id, c);
     DL_APPEND(m->running, c);
     m->n_running++;
     m->counts.started++;
+    if (m->config.archive != NULL)
+        archive_add(m->config.archive, c->id, c->channel, false);
     channel_append_text(c->channel, EVENT_INIT, c->id);
     struct channel *channel =
         channel_ref(c->channel); /* the record drops its own reference at the end */
@@ -355,6 +435,11 @@ int command_start(struct command_manager *m, const struct command_request *reque
     return 0;
 }
 
+const char *command_id(const struct command *c)
+{
+    return c->id;
+}
+
 void command_get_status(const struct command *c, struct command_status *ret)
 {
     *ret = (struct command_status){
@@ -367,7 +452,23 @@ void command_get_status(const struct command *c, struct command_status *ret)
         .started_us = c->started_us,
         .finished_us = c->finished_us,
         .end = c->end,
+        .receipt = c->done ? &c->receipt : NULL,
     };
+}
+
+struct feed *command_stdin(struct command *c)
+{
+    return c->feed;
+}
+
+const struct spool *command_log(const struct command *c)
+{
+    return c->spool;
+}
+
+bool command_is_background(const struct command *c)
+{
+    return c->background;
 }
 
 int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg, struct err *err)

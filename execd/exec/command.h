@@ -9,8 +9,11 @@
  */
 #pragma once
 
-#include "execd/proc/reaper.h"
+#include "execd/proc/receipt.h"
+#include "execd/stream/archive.h"
 #include "execd/stream/channel.h"
+#include "execd/stream/feed.h"
+#include "execd/stream/spool.h"
 #include "proto/json/jfield.h"
 
 struct command;
@@ -22,7 +25,12 @@ struct command_config {
     int64_t history_ms;     /* 24 h */
     int interrupt_grace_ms; /* 3,000 */
     int linger_ms;          /* 150: how long a held-open pipe may delay the end */
+    uint64_t log_max;       /* 256 MiB: stored output of one background command */
+    uint64_t logs_max;      /* 1 GiB: of all ended ones; the oldest logs go first */
+    unsigned log_files_max; /* 512: of those, logs too long for memory */
     struct channel_limits channel;
+    struct archive *archive; /* borrowed; may be NULL in tests: then nobody can come back */
+    struct work_pool *pool;  /* borrowed; writes the logs of background commands */
 };
 
 struct command_request { /* strings are copied */
@@ -34,6 +42,11 @@ struct command_request { /* strings are copied */
     bool has_uid, has_gid;
     uint32_t uid, gid;
     bool background;
+    const char *stdin_text; /* written to the standard input; NULL = none */
+    size_t stdin_len;
+    bool stdin_open; /* and it stays open for command_stdin */
+    bool
+        lossy; /* output that no client takes in time is dropped from the middle, the command never waits */
 };
 
 enum command_end {
@@ -55,6 +68,7 @@ struct command_status {
     const char *error;               /* NULL on success */
     int64_t started_us, finished_us; /* wall clock; finished 0 while running */
     enum command_end end;
+    const struct receipt *receipt; /* NULL while running */
 };
 
 int command_manager_new(struct event_base *base, const struct command_config *config,
@@ -67,11 +81,20 @@ int command_start(struct command_manager *m, const struct command_request *reque
                   struct command **ret_command, struct channel **ret_channel,
                   struct err *err) must_check;
 struct command *command_find(struct command_manager *m, const char *id); /* NULL if unknown */
+const char *command_id(const struct command *c);
 void command_get_status(const struct command *c, struct command_status *ret_status);
 /* on_gone is posted once when the command is DONE (also at once). -ESRCH when it was already finished. */
 int command_interrupt(struct command *c, void (*on_gone)(void *arg), void *arg,
                       struct err *err) must_check;
 void command_cancel_wait(struct command *c, void *arg); /* forgets an on_gone with this arg */
+
+/* The standard input (feed_is_open says whether it still is); NULL when none was asked for. */
+struct feed *command_stdin(struct command *c);
+/* The log of a background command; NULL for others and for one whose log is gone. */
+const struct spool *command_log(const struct command *c);
+bool command_is_background(const struct command *c);
+/* "exit", "oom", ...: for receipts and metrics. */
+const char *command_end_name(enum command_end end);
 
 /* Streams learn why they end: SIGTERM to the commands, SIGKILL after grace_ms, then on_done (posted, once; may be
  * NULL). Whatever left its command's process group is not searched for here: shutdown_start, which belongs beside

@@ -27,7 +27,13 @@ struct command {
     struct channel *channel;         /* ref; NULL when DONE */
     struct leaf *leaf;               /* owned; NULL before the start and when DONE */
     struct pidref leader;
-    struct pump *pump;    /* owned; NULL when its pipes are through */
+    struct pump *pump;   /* owned; NULL when its pipes are through */
+    struct feed *feed;   /* owned; NULL without standard input and when DONE */
+    struct spool *spool; /* owned; background only */
+    bool background;
+    bool closed;            /* the terminal event was appended */
+    bool stored;            /* the log is complete, or there is none */
+    struct receipt receipt; /* once closed */
     struct event *timer;  /* owned: timeout or grace, whichever comes first, then repeated kills */
     int64_t timer_due_ms; /* monotonic */
     struct event *notify; /* owned: posts the waiters' callbacks */
@@ -53,6 +59,8 @@ struct command_manager {
     struct command *running;  /* utlist DL, oldest first */
     struct command *finished; /* utlist DL, oldest first */
     unsigned n_running, n_finished;
+    uint64_t logs_bytes; /* stored by finished commands */
+    unsigned n_logs;     /* of them in files */
     struct command_counts counts;
     /* shutdown */
     bool shutting_down;

@@ -98,12 +98,19 @@ static int plan_user(const struct command_request *r, struct spawn_plan *plan, s
 }
 
 struct pipes {
-    int out[2], err[2];
+    int in[2], out[2], err[2];
 };
+#define PIPES_NONE                                                                                 \
+    {                                                                                              \
+        {-1, -1}, {-1, -1},                                                                        \
+        {                                                                                          \
+            -1, -1                                                                                 \
+        }                                                                                          \
+    }
 
 static void close_pipes(struct pipes *p)
 {
-    int *all[] = {&p->out[0], &p->out[1], &p->err[0], &p->err[1]};
+    int *all[] = {&p->in[0], &p->in[1], &p->out[0], &p->out[1], &p->err[0], &p->err[1]};
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (*all[i] >= 0)
@@ -111,20 +118,36 @@ static void close_pipes(struct pipes *p)
     }
 }
 
-static int open_pipes(struct pipes *p, struct err *err)
+static int open_pipes(struct pipes *p, bool with_stdin, struct err *err)
 {
-    *p = (struct pipes){{-1, -1}, {-1, -1}};
-    int rc = fd_pipe(p->out);
+    int rc = with_stdin ? fd_pipe(p->in) : 0;
+    if (rc == 0)
+        rc = fd_pipe(p->out);
     if (rc == 0)
         rc = fd_pipe(p->err);
     return rc < 0 ? err_sys(err, ERR_RUNTIME_ERROR, -rc, "pipe") : 0;
+}
+
+/* The text goes in at once; without stdin_open its end is the end of input. */
+static int start_feed(struct command *c, const struct command_request *request, int *fd)
+{
+    if (*fd < 0)
+        return 0;
+    int rc = feed_new(c->manager->base, take_fd(fd), &c->feed);
+    if (rc == 0 && request->stdin_text != NULL)
+        rc = feed_write(c->feed, request->stdin_text, request->stdin_len);
+    if (rc == -EPIPE) /* it has closed its input already: its own choice */
+        rc = 0;
+    if (rc == 0 && !request->stdin_open)
+        feed_close(c->feed);
+    return rc;
 }
 
 int launch_run(struct command *c, const struct command_request *request, const struct launch *l,
                struct err *err)
 {
     struct spawn_plan plan;
-    struct pipes pipes = {{-1, -1}, {-1, -1}};
+    struct pipes pipes = PIPES_NONE;
 
     plan_init(&plan);
     plan.envp = l->envp;
@@ -134,11 +157,11 @@ int launch_run(struct command *c, const struct command_request *request, const s
     if (rc == 0)
         rc = plan_user(request, &plan, err);
     if (rc == 0)
-        rc = open_pipes(&pipes, err);
+        rc = open_pipes(&pipes, request->stdin_text != NULL || request->stdin_open, err);
     if (rc == 0)
         rc = leaf_new(c->id, &c->leaf, err);
     if (rc == 0) {
-        plan.fds[plan.n_fds++] = (struct plan_fd){-1, 0};
+        plan.fds[plan.n_fds++] = (struct plan_fd){pipes.in[0], 0};
         plan.fds[plan.n_fds++] = (struct plan_fd){pipes.out[1], 1};
         plan.fds[plan.n_fds++] = (struct plan_fd){pipes.err[1], 2};
         leaf_add_to_plan(c->leaf, &plan);
@@ -146,11 +169,14 @@ int launch_run(struct command *c, const struct command_request *request, const s
     }
     if (rc == 0) {
         leaf_set_leader(c->leaf, c->leader.pid);
-        rc = pump_new(c->manager->base, c->channel, take_fd(&pipes.out[0]), take_fd(&pipes.err[0]),
-                      c->manager->config.linger_ms, command_on_pump_end, c, &c->pump);
+        rc = start_feed(c, request, &pipes.in[1]);
+        if (rc == 0)
+            rc = pump_new(c->manager->base, c->channel, take_fd(&pipes.out[0]),
+                          take_fd(&pipes.err[0]), c->manager->config.linger_ms, command_on_pump_end,
+                          c, &c->pump);
         if (rc < 0) { /* it runs, but nobody could hear it */
             (void)leaf_kill(c->leaf);
-            (void)err_sys(err, ERR_RUNTIME_ERROR, -rc, "watch the command's output");
+            (void)err_sys(err, ERR_RUNTIME_ERROR, -rc, "connect the command");
         }
     }
     close_pipes(&pipes);

@@ -14,6 +14,9 @@ static const struct command_config defaults = {
     .history_ms = INT64_C(24) * 3600 * 1000,
     .interrupt_grace_ms = 3000,
     .linger_ms = 150,
+    .log_max = UINT64_C(256) << 20,
+    .logs_max = UINT64_C(1) << 30,
+    .log_files_max = 512,
 };
 
 #define DEFAULT(field)                                                                             \
@@ -33,6 +36,9 @@ int command_manager_new(struct event_base *base, const struct command_config *co
     DEFAULT(history_ms);
     DEFAULT(interrupt_grace_ms);
     DEFAULT(linger_ms);
+    DEFAULT(log_max);
+    DEFAULT(logs_max);
+    DEFAULT(log_files_max);
     *ret_manager = m;
     return 0;
 }
@@ -61,6 +67,15 @@ struct command *command_find(struct command_manager *m, const char *id)
     return c;
 }
 
+static void drop_log(struct command *c)
+{
+    if (c->spool == NULL)
+        return;
+    c->manager->logs_bytes -= spool_size(c->spool);
+    c->manager->n_logs -= spool_memory(c->spool) == NULL;
+    spool_release(take_ptr(&c->spool));
+}
+
 /* Oldest first. A record whose tree is still being killed, or whose end somebody waits for, stays; so does the newest:
  * its caller is not through with it. */
 static void forget_old(struct command_manager *m)
@@ -77,9 +92,19 @@ static void forget_old(struct command_manager *m)
             continue;
         DL_DELETE(m->finished, c);
         m->n_finished--;
+        drop_log(c);
         HASH_DEL(m->by_id, c);
         command_free(c);
     }
+}
+
+/* Logs are larger than records: the oldest go when all of them take more than their share. */
+static void forget_logs(struct command_manager *m)
+{
+    for (struct command *c = m->finished;
+         c != NULL && (m->logs_bytes > m->config.logs_max || m->n_logs > m->config.log_files_max);
+         c = c->next)
+        drop_log(c);
 }
 
 static void check_shut_down(struct command_manager *m)
@@ -120,6 +145,11 @@ void manager_on_done(struct command *c)
     m->n_running--;
     DL_APPEND(m->finished, c);
     m->n_finished++;
+    if (c->spool != NULL) {
+        m->logs_bytes += spool_size(c->spool);
+        m->n_logs += spool_memory(c->spool) == NULL;
+    }
+    forget_logs(m);
     forget_old(m);
     if (m->shutting_down && m->n_running == 0 && m->grace != NULL)
         event_active(m->grace, EV_TIMEOUT, 0); /* the answer is posted, never given from inside */

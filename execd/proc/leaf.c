@@ -438,12 +438,6 @@ bool leaf_kill(struct leaf *leaf)
 void leaf_read_usage(struct leaf *leaf, struct leaf_usage *ret_usage)
 {
     *ret_usage = (struct leaf_usage){0};
-    if (leaf->has_group) {
+    if (leaf->has_group)
         leaf_usage_from_group(&leaf->dirs, ret_usage);
-        return;
-    }
-    uint64_t user, system, per_second = (uint64_t)sysconf(_SC_CLK_TCK);
-    tree_cpu_ticks(leaf->tag, leaf->leader, &user, &system);
-    ret_usage->cpu_user_us = user * 1000000 / per_second;
-    ret_usage->cpu_system_us = system * 1000000 / per_second;
 }

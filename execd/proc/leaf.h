@@ -40,7 +40,7 @@ bool leaf_kill(struct leaf *leaf);
 bool leaf_is_empty(struct leaf *leaf);
 
 struct leaf_usage {
-    bool from_cgroup; /* else only what rusage told */
+    bool from_cgroup; /* false: the leaf has no group of its own, and nothing is known */
     uint64_t cpu_user_us, cpu_system_us, memory_peak, io_read, io_written, pids_peak, throttled_us,
         oom_kills;
     uint64_t memory_limit;

@@ -22,7 +22,6 @@
 struct proc_stat {
     pid_t pid, ppid, session;
     char state;
-    uint64_t user_ticks, system_ticks;
 };
 
 /* Drawn, not counted: other execds on this machine, or inside one of our own commands, draw from the same numbers.
@@ -59,12 +58,8 @@ static int read_stat(pid_t pid, struct proc_stat *ret_stat)
         return result;
     const char *p = strrchr(buf, ')');
     struct proc_stat s = {.pid = pid};
-    unsigned long long user = 0, system = 0;
-    if (p == NULL || sscanf(p + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &s.state,
-                            &s.ppid, &s.session, &user, &system) != 5)
+    if (p == NULL || sscanf(p + 1, " %c %d %*d %d", &s.state, &s.ppid, &s.session) != 3)
         return -EPROTO;
-    s.user_ticks = user;
-    s.system_ticks = system;
     *ret_stat = s;
     return 0;
 }
@@ -115,7 +110,6 @@ struct tag_scan {
     pid_t session;
     int signum;
     int n;
-    uint64_t user, system;
 };
 
 static bool belongs(const struct proc_stat *s, const struct tag_scan *scan)
@@ -130,8 +124,6 @@ static void visit_tagged(pid_t pid, void *arg)
     struct proc_stat s;
     if (read_stat(pid, &s) < 0 || !belongs(&s, scan))
         return;
-    scan->user += s.user_ticks;
-    scan->system += s.system_ticks;
     if (scan->signum == 0) {
         scan->n++;
         return;
@@ -149,14 +141,6 @@ int tree_signal_tagged(uint64_t tag, pid_t session, int signum)
     struct tag_scan scan = {.tag = tag, .session = session, .signum = signum};
     int result = each_process(visit_tagged, &scan);
     return result < 0 ? result : scan.n;
-}
-
-void tree_cpu_ticks(uint64_t tag, pid_t session, uint64_t *ret_user, uint64_t *ret_system)
-{
-    struct tag_scan scan = {.tag = tag, .session = session};
-    (void)!each_process(visit_tagged, &scan); /* without /proc: nothing known, zero */
-    *ret_user = scan.user;
-    *ret_system = scan.system;
 }
 
 /* ---- everything below us ---- */

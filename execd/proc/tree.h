@@ -29,6 +29,3 @@ int tree_signal_tagged(uint64_t tag, pid_t session, int signum) must_check;
  * parents (orphans are ours: we are their subreaper). Returns how many there were, -errno when /proc cannot be
  * read (as PID 1 they are signalled all the same). signum 0 only counts. */
 int tree_signal_all(int signum) must_check;
-
-/* CPU time so far of the living tagged processes, in clock ticks. */
-void tree_cpu_ticks(uint64_t tag, pid_t session, uint64_t *ret_user, uint64_t *ret_system);

@@ -31,6 +31,8 @@ struct channel *channel_new(struct event_base *base, const struct channel_limits
         ch->limits = *limits;
     if (ch->limits.retain == 0)
         ch->limits.retain = RETAIN_DEFAULT;
+    if (ch->limits.head == 0)
+        ch->limits.head = ch->limits.retain / 8;
     if (ch->limits.window == 0)
         ch->limits.window = WINDOW_DEFAULT;
     if (ch->limits.stall_ms == 0)
@@ -63,13 +65,26 @@ void channel_unref(struct channel *ch)
 
 /* --- what is posted --- */
 
+/* Where the reader stands, in bytes of the log since the beginning. */
+static uint64_t position(const struct channel *ch, const struct channel_reader *r)
+{
+    if (r->next >= ch->next_seq)
+        return ch->appended;
+    return r->segment != NULL ? r->segment->pos + r->offset : ch->head->pos;
+}
+
+/* What is held between the reader and the writer; the hole, if it is still before the reader, does not count. */
 static uint64_t lag(const struct channel *ch, const struct channel_reader *r)
 {
-    return ch->appended - r->passed;
+    uint64_t at = position(ch, r), behind = ch->appended - at;
+
+    return at < ch->limits.head ? behind - MIN(behind, ch->bytes_dropped) : behind;
 }
 
 bool channel_has_room(const struct channel *ch)
 {
+    if (ch->limits.lossy)
+        return true;
     for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
         if (!r->cut && lag(ch, r) >= ch->limits.window)
             return false;
@@ -132,7 +147,11 @@ static struct segment *add_segment(struct channel *ch, size_t need)
     }
     if (s == NULL)
         return NULL;
-    *s = (struct segment){.first_seq = ch->next_seq, .size = size};
+    *s = (struct segment){.first_seq = ch->next_seq,
+                          .end_seq = ch->next_seq,
+                          .pos = ch->appended,
+                          .at = {ch->bytes[0], ch->bytes[1]},
+                          .size = size};
     if (ch->tail != NULL)
         ch->tail->next = s;
     else
@@ -144,25 +163,55 @@ static struct segment *add_segment(struct channel *ch, size_t need)
 static bool is_needed(const struct channel *ch, const struct segment *s)
 {
     for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
-        if (!r->cut && r->next < s->next->first_seq)
+        if (!r->cut && r->next < s->end_seq)
             return true;
     }
     return false;
 }
 
+/* The reference to the oldest segment that may leave: what it points at is the tail when there is none. */
+static struct segment **oldest_to_leave(struct channel *ch)
+{
+    struct segment **at = &ch->head;
+
+    while (*at != ch->tail && (*at)->pos < ch->limits.head)
+        at = &(*at)->next;
+    return at;
+}
+
 void channel_evict(struct channel *ch)
 {
-    while (ch->held > ch->limits.retain && ch->head != ch->tail && !is_needed(ch, ch->head)) {
-        struct segment *old = ch->head;
+    if (ch->held <= ch->limits.retain)
+        return;
+    struct segment **at = oldest_to_leave(ch);
+    while (ch->held > ch->limits.retain && *at != ch->tail &&
+           (ch->limits.lossy || !is_needed(ch, *at))) {
+        struct segment *old = *at;
         for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
-            if (r->segment == old) /* one that was cut: it starts over at what is left */
+            if (r->segment == old) /* it looks anew for what is left */
                 r->segment = NULL;
         }
-        ch->head = old->next;
+        *at = old->next;
         ch->held -= old->used;
         ch->bytes_dropped += old->used;
         free(old);
     }
+}
+
+/* A closed log that nobody reads needs no room for more. */
+void channel_trim(struct channel *ch)
+{
+    struct segment **last = &ch->head;
+
+    if (!ch->closed || ch->readers != NULL || ch->head == NULL)
+        return;
+    while (*last != ch->tail)
+        last = &(*last)->next;
+    struct segment *smaller = realloc(ch->tail, sizeof(*smaller) + ch->tail->used);
+    if (smaller == NULL)
+        return;
+    smaller->size = smaller->used;
+    *last = ch->tail = smaller;
 }
 
 /* Stands for an error whose text did not fit into memory. */
@@ -202,6 +251,7 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
     memcpy(s->data + s->used, &h, sizeof(h));
     memcpy(s->data + s->used + sizeof(h), data, len);
     s->used += need;
+    s->end_seq = ch->next_seq;
     ch->held += need;
     ch->appended += need;
     ch->closed = event_rows[type].terminal;
@@ -211,6 +261,7 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
             r->moved_ms = clock_monotonic_ms();
         channel_post_reader(ch, r);
     }
+    channel_trim(ch);
 }
 
 void channel_append_text(struct channel *ch, enum event_type type, const char *text)
@@ -321,6 +372,7 @@ void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats
         .last_seq = ch->next_seq - 1,
         .bytes_total = ch->bytes[0] + ch->bytes[1],
         .bytes_dropped = ch->bytes_dropped,
+        .bytes_held = ch->held,
     };
     for (const struct channel_reader *r = ch->readers; r != NULL; r = r->link_next)
         ret_stats->readers++;

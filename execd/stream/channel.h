@@ -5,13 +5,15 @@
  * for STDOUT and STDERR what the process wrote, as read; for other types a JSON fragment, the value of the
  * row's key (events.def). Line splitting and encoding happen in the sinks, so that one log serves every framing.
  *
- *   retain   bytes kept for late readers (resume); the oldest entries go first
+ *   retain   bytes kept for late readers (resume)
+ *   head     how many of them are the very first ones; what is dropped comes from the middle
  *   window   bytes that an attached reader may lag behind before the writer must wait
+ *   lossy    the writer never waits for a reader; one that falls behind `retain` gets a GAP instead
  *
- * Without readers the writer never waits: output beyond `retain` is dropped from the oldest end and a late reader
- * gets a GAP event that says how much. With readers the writer waits for the slowest one (channel_has_room false)
- * until that reader has not advanced for stall_ms; then the reader is cut off (on_ready with reader->cut set) and
- * the writer goes on. Nobody else loses data.
+ * Without readers the writer never waits: output beyond `retain` is dropped and a late reader gets a GAP event that
+ * says how much. With readers the writer waits for the slowest one (channel_has_room false) until that reader has
+ * not advanced for stall_ms; then the reader is cut off (on_ready with reader->cut set) and the writer goes on.
+ * Nobody else loses data.
  *
  * Sequence numbers start at 1 and are contiguous. The log is closed by its terminal event: exactly one, appended
  * last; appending after it is a programmer error. Reference-counted. Callbacks are posted, never called from
@@ -28,8 +30,10 @@ struct segment;
 
 struct channel_limits {
     size_t retain; /* default 1 MiB */
+    size_t head;   /* default an eighth of it */
     size_t window; /* default 1 MiB */
     int stall_ms;  /* default 60,000 */
+    bool lossy;
 };
 
 struct channel_entry {
@@ -39,6 +43,7 @@ struct channel_entry {
     enum event_type type;
     const char *data; /* valid until the reader advances or the loop runs again */
     size_t len;
+    uint64_t until[2]; /* GAP: how many bytes of stdout and stderr lie before what follows */
 };
 
 struct channel *channel_new(struct event_base *base, const struct channel_limits *limits);
@@ -61,7 +66,7 @@ void channel_on_room(struct channel *ch, void (*on_room)(void *arg), void *arg);
 
 struct channel_stats {
     uint64_t first_seq, last_seq; /* retained range; first > last when empty */
-    uint64_t bytes_total, bytes_dropped;
+    uint64_t bytes_total, bytes_dropped, bytes_held;
     unsigned readers;
 };
 void channel_get_stats(const struct channel *ch, struct channel_stats *ret_stats);
@@ -78,17 +83,18 @@ struct channel_reader {
     int64_t moved_ms;        /* when it last advanced or had nothing to read */
     struct segment *segment; /* borrowed: where `next` lies; NULL until first read */
     size_t offset;           /* of `next` in segment */
-    uint64_t passed;         /* bytes of the log before `next`, since the beginning */
-    char gap[64];            /* JSON fragment of the GAP entry */
+    uint64_t bytes[2];       /* of stdout and stderr before `next` */
+    char gap[128];           /* JSON fragment of the GAP entry */
 };
 
-/* Starts at sequence number `from` (1 = everything retained; beyond the end = only what comes). on_ready is posted at once if there is something. */
-void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
+/* Starts with everything retained, or only with what comes. on_ready is posted at once if there is something. */
+enum channel_start { CHANNEL_FROM_START, CHANNEL_FROM_NOW };
+void channel_attach(struct channel_reader *r, struct channel *ch, enum channel_start start,
                     void (*on_ready)(void *), void *arg);
 void channel_detach(struct channel_reader *r); /* legal on a zeroed struct */
 
-/* The next entry without advancing; false if there is none yet. When entries were evicted before the reader came,
- * one GAP entry is delivered first: data = {"from":seq,"to":seq} as its JSON fragment. */
+/* The next entry without advancing; false if there is none yet. Where entries were evicted before the reader came,
+ * one GAP entry is delivered: data = {"from":seq,"to":seq,"stdout":bytes,"stderr":bytes} as its JSON fragment. */
 bool channel_peek(struct channel_reader *r, struct channel_entry *ret_entry);
 void channel_advance(struct channel_reader *r);
 /* The reader still makes progress with what it took: its time to be cut starts anew. */

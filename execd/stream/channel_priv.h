@@ -12,14 +12,17 @@ struct event;
  * The log is a list of segments; an entry never spans two. The first segment is small, so that the many commands
  * with little output cost little; later ones are large, and an entry that does not fit gets one of its own.
  *
- * Two counters measure everything in bytes since the beginning: `appended` for the writer and, in each reader,
- * `passed`. A reader lags by their difference; the writer waits while the slowest attached reader lags by `window`
- * or more. Segments leave from the old end as soon as more than `retain` bytes are held and no attached reader
- * still needs them.
+ * Everything is measured in bytes of the log since the beginning: `appended` for the writer, and for a reader the
+ * place where it stands. A reader lags by what is held between the two; the writer waits while the slowest attached
+ * reader lags by `window` or more. Segments that begin within the first `head` bytes stay; behind them the oldest
+ * leaves as soon as more than `retain` bytes are held and no attached reader still needs it. So there is at most one
+ * hole, and a reader that comes to it is told its size.
  */
 struct segment {
     struct segment *next;
-    uint64_t first_seq;
+    uint64_t first_seq, end_seq; /* of its entries; end_seq is one beyond the last */
+    uint64_t pos;                /* bytes of the log before it */
+    uint64_t at[2];              /* bytes of stdout and stderr before it */
     size_t size, used;
     _Alignas(8) char data[];
 };
@@ -59,3 +62,4 @@ static inline size_t padded(size_t len)
 void channel_post(struct channel *ch); /* the tick: on_ready of posted readers, on_room */
 void channel_post_reader(struct channel *ch, struct channel_reader *r);
 void channel_evict(struct channel *ch);
+void channel_trim(struct channel *ch);

@@ -6,18 +6,18 @@
 #include "execd/stream/channel_priv.h"
 #include "proto/base/clock.h"
 
-void channel_attach(struct channel_reader *r, struct channel *ch, uint64_t from,
+void channel_attach(struct channel_reader *r, struct channel *ch, enum channel_start start,
                     void (*on_ready)(void *), void *arg)
 {
-    uint64_t next = from == 0 ? 1 : MIN(from, ch->next_seq);
-
     *r = (struct channel_reader){.channel = channel_ref(ch),
-                                 .next = next,
+                                 .next = 1,
                                  .on_ready = on_ready,
                                  .arg = arg,
-                                 .moved_ms = clock_monotonic_ms(),
-                                 .passed =
-                                     next == ch->next_seq ? ch->appended : ch->appended - ch->held};
+                                 .moved_ms = clock_monotonic_ms()};
+    if (start == CHANNEL_FROM_NOW) {
+        r->next = ch->next_seq;
+        memcpy(r->bytes, ch->bytes, sizeof(r->bytes));
+    }
     r->link_next = ch->readers;
     r->link_prev = &ch->readers;
     if (ch->readers != NULL)
@@ -38,52 +38,51 @@ void channel_detach(struct channel_reader *r)
     r->channel = NULL;
     r->ready_posted = false;
     channel_evict(ch);
+    channel_trim(ch);
     if (ch->on_room != NULL)
         channel_post(ch);
     channel_unref(ch);
 }
 
-/* The gap between what the reader wants and what is left, as an entry of its own. */
-static bool peek_gap(struct channel_reader *r, struct channel_entry *ret)
+/* Puts the reader onto the entry that it wants, or onto the first one behind the hole. False: there is none yet. */
+static bool settle(struct channel_reader *r)
 {
-    const struct channel *ch = r->channel;
-    uint64_t first = ch->head != NULL ? ch->head->first_seq : ch->next_seq;
+    struct segment *s = r->segment;
+    struct header h;
 
-    if (r->next >= first)
+    if (r->next >= r->channel->next_seq)
         return false;
-    int n = snprintf(r->gap, sizeof(r->gap), "{\"from\":%llu,\"to\":%llu}",
-                     (unsigned long long)r->next, (unsigned long long)(first - 1));
-    *ret = (struct channel_entry){.seq = first - 1,
+    if (s != NULL && r->offset < s->used)
+        return true;
+    if (s == NULL)
+        s = r->channel->head;
+    while (s->end_seq <= r->next)
+        s = s->next;
+    r->segment = s;
+    r->offset = 0;
+    for (;;) { /* a reader whose segment was dropped under it stands in the middle of none other */
+        memcpy(&h, s->data + r->offset, sizeof(h));
+        if (h.seq >= r->next)
+            return true;
+        r->offset += sizeof(h) + padded(h.len);
+    }
+}
+
+/* The hole between what the reader wants and what is left, as an entry of its own. */
+static void put_gap(struct channel_reader *r, struct channel_entry *ret)
+{
+    const struct segment *s = r->segment;
+    int n = snprintf(
+        r->gap, sizeof(r->gap), "{\"from\":%llu,\"to\":%llu,\"stdout\":%llu,\"stderr\":%llu}",
+        (unsigned long long)r->next, (unsigned long long)(s->first_seq - 1),
+        (unsigned long long)(s->at[0] - r->bytes[0]), (unsigned long long)(s->at[1] - r->bytes[1]));
+
+    *ret = (struct channel_entry){.seq = s->first_seq - 1,
                                   .wall_ms = clock_wall_ms(),
                                   .type = EVENT_GAP,
                                   .data = r->gap,
-                                  .len = (size_t)n};
-    return true;
-}
-
-/* Puts the reader onto its segment; `passed` then counts everything before the entry it wants. */
-static bool seek(struct channel_reader *r)
-{
-    struct channel *ch = r->channel;
-    uint64_t passed = ch->appended - ch->held;
-    struct segment *s = ch->head;
-
-    for (; s != NULL && s->next != NULL && s->next->first_seq <= r->next; s = s->next)
-        passed += s->used;
-    if (s == NULL)
-        return false;
-    r->segment = s;
-    r->offset = 0;
-    r->passed = passed;
-    while (r->offset < s->used) {
-        struct header h;
-        memcpy(&h, s->data + r->offset, sizeof(h));
-        if (h.seq >= r->next)
-            break;
-        r->offset += sizeof(h) + padded(h.len);
-        r->passed += sizeof(h) + padded(h.len);
-    }
-    return true;
+                                  .len = (size_t)n,
+                                  .until = {s->at[0], s->at[1]}};
 }
 
 bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
@@ -92,17 +91,13 @@ bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
 
     if (r->channel == NULL)
         return false;
-    if (r->segment == NULL && peek_gap(r, ret))
-        return true;
-    if (r->next >= r->channel->next_seq) {
+    if (!settle(r)) {
         r->moved_ms = clock_monotonic_ms(); /* nothing to read is not a stall */
         return false;
     }
-    if (r->segment == NULL && !seek(r))
-        return false;
-    if (r->offset == r->segment->used) {
-        r->segment = r->segment->next;
-        r->offset = 0;
+    if (r->segment->first_seq > r->next) {
+        put_gap(r, ret);
+        return true;
     }
     memcpy(&h, r->segment->data + r->offset, sizeof(h));
     *ret = (struct channel_entry){.seq = h.seq,
@@ -117,24 +112,23 @@ bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
 void channel_advance(struct channel_reader *r)
 {
     struct channel *ch = r->channel;
-    struct channel_entry entry;
     struct header h;
 
     r->moved_ms = clock_monotonic_ms();
-    if (r->segment == NULL && peek_gap(r, &entry)) {
-        r->next = entry.seq + 1;
+    if (!settle(r))
+        return;
+    if (r->segment->first_seq > r->next) {
+        r->next = r->segment->first_seq;
+        memcpy(r->bytes, r->segment->at, sizeof(r->bytes));
         return;
     }
     memcpy(&h, r->segment->data + r->offset, sizeof(h));
-    size_t size = sizeof(h) + padded(h.len);
-    r->offset += size;
-    r->passed += size;
+    r->offset += sizeof(h) + padded(h.len);
     r->next = h.seq + 1;
-    if (r->offset == r->segment->used && r->segment->next != NULL) {
-        r->segment = r->segment->next;
-        r->offset = 0;
+    if (h.type == EVENT_STDOUT || h.type == EVENT_STDERR)
+        r->bytes[h.type == EVENT_STDERR] = h.at + h.len;
+    if (r->offset == r->segment->used && r->segment->next != NULL)
         channel_evict(ch);
-    }
     if (ch->on_room != NULL && channel_has_room(ch))
         channel_post(ch);
 }

@@ -1,5 +1,6 @@
 #include "execd/stream/sink_sse.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -32,6 +33,8 @@ struct sink {
     struct event *ping;         /* owned */
     struct event *flush;        /* owned: runs while a line is unfinished */
     struct channel_entry entry; /* the one being written, or the last */
+    uint64_t seq;               /* everything up to this entry was looked at: for ids */
+    char *receipt;              /* owned: waits for the terminal event */
     int piece;                  /* 0 stdout, 1 stderr: for emit_piece */
     size_t unread;              /* of the connection at the last ping */
     bool complete;              /* the terminal event was written */
@@ -54,7 +57,7 @@ static void put_frame(struct sink *s, enum event_type type)
         return;
     }
     if (s->options.framing == SSE_STANDARD)
-        snprintf(id, sizeof(id), "%llu.%llu.%llu", (unsigned long long)s->entry.seq,
+        snprintf(id, sizeof(id), "%llu.%llu.%llu", (unsigned long long)s->seq,
                  (unsigned long long)s->sent[0], (unsigned long long)s->sent[1]);
     sse_frame(s->out, s->options.framing, id, event_rows[type].wire, json.data, json.len);
 }
@@ -70,6 +73,12 @@ static void put_fragment(struct sink *s)
 {
     strbuf_reset(&json);
     event_encode_fragment(&json, s->entry.type, s->entry.wall_ms, s->entry.data, s->entry.len);
+    if (event_rows[s->entry.type].terminal && s->receipt != NULL && strbuf_check(&json) == 0) {
+        json.len--; /* the closing brace */
+        strbuf_adds(&json, ",\"receipt\":");
+        strbuf_adds(&json, s->receipt);
+        strbuf_addc(&json, '}');
+    }
     put_frame(s, s->entry.type);
 }
 
@@ -81,10 +90,28 @@ static void emit_piece(void *arg, const char *text, size_t len, size_t taken)
     put_text(s, line_types[s->piece], text, len);
 }
 
+/* Leaves out what a client that has come back was given before. False: all of it. */
+static bool skip_known(struct sink *s, int i)
+{
+    struct channel_entry *e = &s->entry;
+    uint64_t known = s->options.since.bytes[i], end = e->at + e->len;
+
+    if (e->seq > s->options.since.seq || known <= e->at)
+        return true;
+    size_t skip = (size_t)(MIN(known, end) - e->at);
+    s->sent[i] = e->at + skip;
+    e->data += skip;
+    e->at += skip;
+    e->len -= skip;
+    return e->len > 0;
+}
+
 static void put_output(struct sink *s)
 {
     int i = s->entry.type == EVENT_STDERR;
 
+    if (!skip_known(s, i))
+        return;
     if (s->options.lines == LINES_VERBATIM) {
         s->sent[i] = s->entry.at + s->entry.len;
         put_text(s, s->entry.type, s->entry.data, s->entry.len);
@@ -110,19 +137,41 @@ static void put_ping(struct sink *s)
                   json.len);
 }
 
+/* A hole in what the client was given anyway is none for it. */
+static bool gap_is_known(struct sink *s)
+{
+    const struct channel_entry *e = &s->entry;
+    const struct sink_position *since = &s->options.since;
+
+    if (e->seq > since->seq || e->until[0] > since->bytes[0] || e->until[1] > since->bytes[1])
+        return false;
+    memcpy(s->sent, e->until, sizeof(s->sent));
+    return true;
+}
+
 static void put_entry(struct sink *s)
 {
-    const struct event_row *row = &event_rows[s->entry.type];
+    const struct channel_entry *e = &s->entry;
+    const struct event_row *row = &event_rows[e->type];
+    bool known = e->seq <= s->options.since.seq;
 
-    if (s->entry.type == EVENT_STDOUT || s->entry.type == EVENT_STDERR) {
+    if (e->type == EVENT_STDOUT || e->type == EVENT_STDERR) {
+        s->seq = MAX(s->seq, e->seq);
         put_output(s);
         return;
     }
-    if (row->terminal || s->entry.type == EVENT_GAP)
-        flush_lines(s, true);
+    if (e->type == EVENT_RECEIPT && s->receipt == NULL)
+        s->receipt = xstrndup(e->data, e->len);
+    if (e->type == EVENT_GAP ? gap_is_known(s) : known || e->type == EVENT_RECEIPT)
+        return;
+    if (row->terminal || e->type == EVENT_GAP)
+        flush_lines(s, true); /* under the id of what came before */
+    s->seq = e->seq;
     s->complete = row->terminal;
     put_fragment(s);
-    if (s->entry.type == EVENT_INIT)
+    if (e->type == EVENT_GAP)
+        memcpy(s->sent, e->until, sizeof(s->sent));
+    if (e->type == EVENT_INIT)
         put_ping(s);
 }
 
@@ -220,6 +269,7 @@ static void stop(void *arg)
         event_free(s->ping);
     if (s->flush != NULL)
         event_free(s->flush);
+    free(s->receipt);
     free(s);
     if (on_end != NULL)
         on_end(on_end_arg, complete);
@@ -265,6 +315,29 @@ static bool make_resources(struct sink *s, struct event_base *base)
     return s->out != NULL && s->flush != NULL && s->ping != NULL && event_add(s->ping, &tv) == 0;
 }
 
+int sink_position_parse(const char *text, struct sink_position *ret)
+{
+    uint64_t *const parts[] = {&ret->seq, &ret->bytes[0], &ret->bytes[1]};
+    size_t i = 0;
+
+    for (; i < ARRAY_LEN(parts); i++) {
+        const char *end = strchrnul(text, '.');
+        char number[24];
+        if ((size_t)(end - text) >= sizeof(number))
+            return -EINVAL;
+        memcpy(number, text, (size_t)(end - text));
+        number[end - text] = '\0';
+        if (str_to_u64(number, parts[i]) < 0)
+            return -EINVAL;
+        if (*end == '\0')
+            break;
+        text = end + 1;
+    }
+    if (i == 0) /* the number alone */
+        ret->bytes[0] = ret->bytes[1] = UINT64_MAX;
+    return i == 0 || i == 2 ? 0 : -EINVAL;
+}
+
 enum http_result sink_sse_start(struct http_req *req, struct channel *ch,
                                 const struct sink_options *options)
 {
@@ -282,6 +355,7 @@ enum http_result sink_sse_start(struct http_req *req, struct channel *ch,
     }
     s->options.on_end = options->on_end;
     sse_headers(req);
-    channel_attach(&s->reader, ch, options->since_seq + 1, on_ready, s);
+    s->seq = options->since.seq;
+    channel_attach(&s->reader, ch, CHANNEL_FROM_START, on_ready, s);
     return http_resp_begin(req, 200, NULL, -1, &sink_producer, s); /* sse_headers named the type */
 }

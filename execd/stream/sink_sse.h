@@ -10,6 +10,8 @@
  * line without terminator, "\n" for an empty one, and holds an unfinished line until it ends (1 MiB at most).
  * VERBATIM sends entries as they are (kernel output).
  *
+ * A RECEIPT entry is not sent by itself: the terminal event carries it under the key "receipt".
+ *
  * Ids of the standard framing: `id: SEQ.OUT.ERR`. The stream has looked at all entries up to number SEQ and has
  * given the client OUT bytes of stdout and ERR bytes of stderr, counted since the process began, raw and not as
  * text. What a client that comes back with this id still has to get is therefore exact, even where an id stands in
@@ -24,10 +26,18 @@
 #include "proto/http/resp.h"
 #include "proto/http/sse.h"
 
+/* Where a client stands: the id of the last event it got. */
+struct sink_position {
+    uint64_t seq;      /* 0 = at the beginning */
+    uint64_t bytes[2]; /* of stdout and stderr that it was given */
+};
+/* "SEQ.OUT.ERR", or "SEQ" alone: then everything up to that entry was taken. -EINVAL. */
+int sink_position_parse(const char *text, struct sink_position *ret_position) must_check;
+
 struct sink_options {
     enum line_endings lines; /* not AUTO */
     enum sse_framing framing;
-    uint64_t since_seq;                       /* first sequence number to send is since_seq + 1 */
+    struct sink_position since;
     int ping_ms;                              /* 0 = 3,000 */
     void (*on_end)(void *arg, bool complete); /* may be NULL; the response is over */
     void *arg;

@@ -83,7 +83,7 @@ def test_status_tells_the_truth(execd):
     status = execd.client.get(f"/command/status/{events[0]['text']}").json()
     assert status["running"] is False and status["exit_code"] == 3 and status["error"] == "exit status 3"
     assert status["content"] == "exit 3" and status["started_at"].endswith("Z") and status["finished_at"].endswith("Z")
-    assert list(status) == ["id", "content", "running", "exit_code", "error", "started_at", "finished_at"]
+    assert list(status) == ["id", "content", "running", "exit_code", "error", "started_at", "finished_at", "receipt"]
 
 
 def test_B18_unknown_status_is_404(execd):

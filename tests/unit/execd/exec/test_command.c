@@ -89,7 +89,7 @@ static struct command *start(const struct command_request *request, struct viewe
     assert_int_equal(command_start(manager, request, &c, &ch, &err), 0);
     *v = (struct viewer){.over = false};
     strbuf_init(&v->seen, 1 << 20);
-    channel_attach(&v->reader, ch, 1, on_ready, v);
+    channel_attach(&v->reader, ch, CHANNEL_FROM_START, on_ready, v);
     channel_unref(ch);
     return c;
 }

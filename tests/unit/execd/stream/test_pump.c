@@ -149,7 +149,7 @@ static void test_back_pressure_and_what_was_in_the_pipes(void **state)
     size_t read_bytes = 0;
 
     (void)state;
-    channel_attach(&r, w.ch, 1, on_entry, NULL);
+    channel_attach(&r, w.ch, CHANNEL_FROM_START, on_entry, NULL);
     start(&w, 50);
     say(w.out, 65536);
     run_ms(&w, 20);

@@ -1,0 +1,146 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "execd/api/api.h"
+#include "proto/api/errors.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+#include "proto/http/resp.h"
+
+#define PAGE_READ (64 * 1024)
+#define LOG_TYPE "text/plain; charset=utf-8"
+
+static void set_time(json_t *o, const char *key, int64_t wall_us)
+{
+    char text[CLOCK_RFC3339_MAX];
+
+    clock_format_us(wall_us, text);
+    json_object_set_new(o, key, json_string(text));
+}
+
+static json_t *receipt_object(const struct receipt *receipt)
+{
+    struct strbuf text;
+
+    strbuf_init(&text, 0);
+    receipt_json(receipt, &text);
+    json_t *o = strbuf_check(&text) == 0 ? json_loadb(text.data, text.len, 0, NULL) : NULL;
+    strbuf_done(&text);
+    return o;
+}
+
+enum http_result h_command_status(struct http_req *req, void *app)
+{
+    struct api *api = app;
+    const char *id = http_req_param(req, "id");
+    struct command *c = command_find(api->commands, id);
+    struct command_status s;
+
+    if (c == NULL)
+        return http_resp_fail(req, ERR_COMMAND_NOT_FOUND, "command not found: %.64s", id);
+    command_get_status(c, &s);
+    json_t *o = json_object();
+    json_object_set_new(o, "id", json_string(s.id));
+    if (s.content[0] != '\0')
+        json_object_set_new(o, "content", json_string(s.content));
+    json_object_set_new(o, "running", json_boolean(s.running));
+    if (s.has_exit_code)
+        json_object_set_new(o, "exit_code", json_integer(s.exit_code));
+    if (s.error != NULL)
+        json_object_set_new(o, "error", json_string(s.error));
+    set_time(o, "started_at", s.started_us);
+    if (!s.running)
+        set_time(o, "finished_at", s.finished_us);
+    if (s.receipt != NULL)
+        json_object_set_new(o, "receipt", receipt_object(s.receipt));
+    return http_resp_json(req, 200, o);
+}
+
+/* --- the stored output of a background command --- */
+
+struct page {
+    struct http_req *req;
+    int fd; /* owned */
+    uint64_t at, end;
+};
+
+static void page_proceed(void *arg)
+{
+    static char buffer[PAGE_READ]; /* loop thread only */
+    struct page *p = arg;
+
+    while (p->at < p->end && http_resp_wants_more(p->req)) {
+        ssize_t n = pread(p->fd, buffer, (size_t)MIN(p->end - p->at, sizeof(buffer)), (off_t)p->at);
+        if (n <= 0) { /* it was promised: an incomplete page must not look whole */
+            http_resp_abort(p->req);
+            return;
+        }
+        http_resp_write(p->req, buffer, (size_t)n);
+        p->at += (uint64_t)n;
+    }
+    if (p->at == p->end)
+        http_resp_end(p->req);
+}
+
+static void page_stop(void *arg)
+{
+    struct page *p = arg;
+
+    close(p->fd);
+    free(p);
+}
+
+static const struct http_producer page_producer = {page_proceed, page_stop};
+
+/* As upstream: absent or no number at all is the beginning, beyond the end is the end, negative is refused. */
+static int take_cursor(struct http_req *req, uint64_t size, uint64_t *ret, struct err *err)
+{
+    const char *text = http_req_query(req, "cursor", 0);
+    int64_t cursor = 0;
+
+    int rc = text != NULL ? str_to_i64(text, &cursor) : 0;
+    if (rc == -ERANGE || cursor < 0)
+        return err_set(err, ERR_INVALID_QUERY, EINVAL,
+                       "cursor: expected a byte offset, got '%.24s'", text);
+    *ret = rc < 0 ? 0 : MIN((uint64_t)cursor, size);
+    return 0;
+}
+
+enum http_result h_command_logs(struct http_req *req, void *app)
+{
+    struct api *api = app;
+    const char *id = http_req_param(req, "id");
+    struct command *c = command_find(api->commands, id);
+    struct err err = {0};
+    uint64_t cursor;
+    int fd;
+
+    if (c == NULL)
+        return http_resp_fail(req, ERR_COMMAND_NOT_FOUND, "command not found: %.64s", id);
+    if (!command_is_background(c))
+        return http_resp_fail(
+            req, ERR_INVALID_REQUEST_BODY,
+            "command %.64s is not running in background: its output is its stream "
+            "(GET /command/{id}/stream)",
+            id);
+    const struct spool *log = command_log(c);
+    if (log == NULL)
+        return http_resp_fail(req, ERR_LOG_EXPIRED, "the log of %.64s is no longer kept", id);
+    uint64_t size = spool_size(log);
+    if (take_cursor(req, size, &cursor, &err) < 0)
+        return http_resp_error(req, &err);
+    http_resp_header(req, "EXECD-COMMANDS-TAIL-CURSOR",
+                     arena_printf(http_req_arena(req), "%llu", (unsigned long long)size));
+    if (spool_is_cut(log))
+        http_resp_header(req, "X-Execd-Truncated", "true");
+    if (spool_memory(log) != NULL)
+        return http_resp_data(req, 200, LOG_TYPE, spool_memory(log) + cursor,
+                              (size_t)(size - cursor));
+    if (spool_open(log, &fd) < 0)
+        return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no descriptor for the log");
+    struct page *page = xnew(struct page);
+    *page = (struct page){.req = req, .fd = fd, .at = cursor, .end = size};
+    return http_resp_begin(req, 200, LOG_TYPE, (int64_t)(size - cursor), &page_producer, page);
+}

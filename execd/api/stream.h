@@ -1,0 +1,17 @@
+/*
+ * How handlers answer with a stream of events: framing and line endings by what the client asked for.
+ *
+ * Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "execd/api/api.h"
+
+enum stream_text {
+    STREAM_LINES,    /* output of programs: lines, by the client's dialect */
+    STREAM_VERBATIM, /* output with a structure of its own */
+};
+
+/* Streams the channel from its beginning, with the header X-Execd-Run-Id. Takes the reference. */
+enum http_result api_stream(struct http_req *req, struct api *api, struct channel *ch,
+                            const char *run_id, enum stream_text text);

@@ -1,0 +1,28 @@
+/*
+ * A feed: bytes from clients into a process's standard input, queued up to a bound.
+ *
+ * Takes the write end of a pipe. When the process closes its end the queue is dropped and every later write is
+ * refused. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "proto/base/defs.h"
+
+struct event_base;
+struct feed;
+
+int feed_new(struct event_base *base, int fd, struct feed **ret_feed) must_check; /* takes fd */
+void feed_free(struct feed *f); /* closes at once; NULL is fine */
+
+/* Copies. -EPIPE: nobody reads any more, or feed_close was called. -ENOMEM. */
+int feed_write(struct feed *f, const void *p, size_t n) must_check;
+/* End of input, behind what is queued. */
+void feed_close(struct feed *f);
+/* End at once: what is queued is dropped, a waiting on_room learns it. */
+void feed_shut(struct feed *f);
+bool feed_is_open(const struct feed *f); /* a write would be taken */
+
+/* Below the bound; a client that goes on beyond it is made to wait by its connection. */
+bool feed_has_room(const struct feed *f);
+/* on_room runs on the loop, once, when there is room again or the feed has broken; NULL forgets it. */
+void feed_on_room(struct feed *f, void (*on_room)(void *arg), void *arg);

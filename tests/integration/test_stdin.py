@@ -1,0 +1,76 @@
+"""Standard input of commands: none by default, a text, or a stream with an end (hardening B15)."""
+
+import concurrent.futures
+import hashlib
+import json
+
+from harness.execd import eventually, output_of, sse_events
+
+
+def test_B15_none_by_default(execd):
+    assert output_of(execd.command("cat; echo end")) == "end\n"
+
+
+def test_text_and_end(execd):
+    assert output_of(execd.command("cat", stdin="héllo\n")) == "héllo\n"
+    assert output_of(execd.command("wc -c", stdin="x" * 3_000_000)).strip() == "3000000"
+    assert output_of(execd.command("wc -c", stdin="")).strip() == "0"
+    assert execd.command("exec <&-; sleep 0.1; exit 5", stdin="x" * 500_000)[-1]["error"]["evalue"] == "5"
+
+
+def open_command(execd, command):
+    answer = execd.client.post("/command", json={"command": command, "background": True, "stdin_open": True})
+    return sse_events(answer.text)[0]["text"]
+
+
+def test_streamed_with_end(execd):
+    ident = open_command(execd, "sha256sum")
+    data = [bytes([i]) * 700_000 for i in range(4)]
+    for piece in data:
+        assert execd.client.post(f"/command/{ident}/stdin", content=piece).status_code == 200
+    assert execd.client.delete(f"/command/{ident}/stdin").status_code == 200
+    eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
+    assert execd.client.get(f"/command/{ident}/logs").text.split()[0] == hashlib.sha256(b"".join(data)).hexdigest()
+    again = execd.client.post(f"/command/{ident}/stdin", content=b"x")
+    assert again.status_code == 409 and again.json()["code"] == "STDIN_CLOSED"
+
+
+def test_a_conversation(execd):
+    ident = open_command(execd, "while read -r line; do echo \"got $line\"; done; echo bye")
+    for word in ("one", "two"):
+        assert execd.client.post(f"/command/{ident}/stdin", content=f"{word}\n".encode()).status_code == 200
+        eventually(lambda: f"got {word}\n" in execd.client.get(f"/command/{ident}/logs").text)
+    assert execd.client.post(f"/command/{ident}/stdin", params={"close": "true"}, content=b"three").status_code == 200
+    eventually(lambda: execd.client.get(f"/command/{ident}/logs").text.endswith("bye\n"))
+
+
+def test_a_reader_that_does_not_read_holds_the_client_not_the_agent(execd):
+    ident = open_command(execd, "sleep 1; head -c 5000000 | wc -c; exit 7")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(lambda: execd.new_client().post(f"/command/{ident}/stdin", content=b"x" * 5_000_000, timeout=30))
+        assert execd.client.get("/ping").status_code == 200
+        assert sent.result(20).status_code == 200
+    eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
+    assert execd.client.get(f"/command/{ident}/logs").text.strip() == "5000000"
+
+
+def test_the_end_of_the_command_ends_the_request(execd):
+    ident = open_command(execd, "sleep 0.5; exit 0")
+    answer = execd.client.post(f"/command/{ident}/stdin", content=iter([b"x" * 100_000] * 50), timeout=20)
+    assert answer.status_code == 409 and answer.json()["code"] == "STDIN_CLOSED"
+
+
+def test_refusals(execd):
+    assert execd.client.post("/command/unknown/stdin", content=b"x").status_code == 404
+    ident = execd.command("true")[0]["text"]
+    assert execd.client.post(f"/command/{ident}/stdin", content=b"x").json()["code"] == "STDIN_CLOSED"
+    for body in ({"stdin": 5}, {"stdin_open": "yes"}, {"stdin": "a\0b"}, {"backpressure": "no"},
+                 {"backpressure": "drop", "background": True}, {"uid": "nobody-here"}, {"uid": -1}, {"uid": 1.5},
+                 {"uid": [1]}, {"uid": 0, "gid": "no-such-group"}, {"uid": 4294967296}):
+        refused = execd.client.post("/command", json={"command": "true", **body})
+        assert refused.status_code == 400 and refused.json()["code"], json.dumps(body)
+
+
+def test_identity_by_name(execd):
+    assert output_of(execd.command("id -u; id -g", uid="nobody", cwd="/")).split() == ["65534", "65534"]
+    assert output_of(execd.command("id -g", uid="nobody", gid="games", cwd="/")).strip() == "60"
