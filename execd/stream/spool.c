@@ -20,7 +20,8 @@
 struct spool {
     struct channel_reader reader;
     struct work_pool *pool; /* borrowed */
-    int fd;                 /* owned; -1 while the log is short: then the batch is the log */
+    int fd;                 /* owned; -1 while the log is short */
+    bool on_disk;           /* the file has begun to exist; before, the batch is the log */
     uint64_t size, max;     /* stored; limit */
     char *batch;            /* owned: gathered, not yet written */
     size_t batch_len, batch_cap;
@@ -102,8 +103,13 @@ static void on_written(void *arg)
         spool_free(s);
         return;
     }
-    s->cut = s->cut || s->result < 0;
-    s->size += s->result < 0 ? 0 : s->batch_len;
+    if (s->result < 0) { /* what is stored stays, in memory where the file never began */
+        s->cut = true;
+        settle(s);
+        return;
+    }
+    s->on_disk = true;
+    s->size += s->batch_len;
     s->batch_len = 0;
     proceed(s);
 }
@@ -245,12 +251,12 @@ void spool_release(struct spool *s)
 
 uint64_t spool_size(const struct spool *s)
 {
-    return s->fd < 0 ? s->batch_len : s->size;
+    return s->on_disk ? s->size : s->batch_len;
 }
 
 const char *spool_memory(const struct spool *s)
 {
-    return s->fd >= 0 ? NULL : s->batch != NULL ? s->batch : "";
+    return s->on_disk ? NULL : s->batch != NULL ? s->batch : "";
 }
 
 bool spool_is_cut(const struct spool *s)
