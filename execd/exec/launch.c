@@ -4,6 +4,7 @@
 
 #include "execd/exec/command_priv.h"
 #include "execd/proc/environment.h"
+#include "execd/proc/shell.h"
 #include "execd/proc/spawn.h"
 #include "execd/proc/users.h"
 #include "proto/api/errors.h"
@@ -23,42 +24,6 @@ int launch_prepare(const struct command_request *request, struct arena *arena, s
     return rc < 0 ? rc : environment_resolve_cwd(arena, request->cwd, ret->envp, &ret->cwd, err);
 }
 
-/* The first of the candidates that can be executed; NULL if none. */
-static const char *first_executable(const char *const *candidates)
-{
-    for (size_t i = 0; candidates[i] != NULL; i++) {
-        if (access(candidates[i], X_OK) == 0)
-            return candidates[i];
-    }
-    return NULL;
-}
-
-/* bash, else sh: from the child's PATH, else from where they usually are (contracts/execd.md 3.3). */
-static int find_shell(const struct launch *l, const char **ret_file, const char **ret_name,
-                      struct err *err)
-{
-    static const char *const names[] = {"bash", "sh"};
-    static const char *const usual[][3] = {{"/bin/bash", "/usr/bin/bash", NULL},
-                                           {"/bin/sh", "/usr/bin/sh", NULL}};
-
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const char *const *candidates;
-        struct err ignored; /* a PATH without absolute entries: the usual places are left */
-        const char *file = NULL;
-        if (spawn_resolve(names[i], l->envp, l->cwd, l->arena, &candidates, &ignored) == 0)
-            file = first_executable(candidates);
-        if (file == NULL)
-            file = first_executable(usual[i]);
-        if (file != NULL) {
-            *ret_file = file;
-            *ret_name = names[i];
-            return 0;
-        }
-    }
-    return err_set(err, ERR_RUNTIME_ERROR, ENOENT,
-                   "no shell: neither bash nor sh is in this image");
-}
-
 static int plan_program(const struct command_request *r, const struct launch *l,
                         struct spawn_plan *plan, struct err *err)
 {
@@ -66,13 +31,19 @@ static int plan_program(const struct command_request *r, const struct launch *l,
         plan->argv = r->argv.items;
         return spawn_resolve(r->argv.items[0], l->envp, l->cwd, l->arena, &plan->candidates, err);
     }
+    struct shell shell;
     const char **argv = arena_alloc(l->arena, 4 * sizeof(*argv));
     if (argv == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory to start the command");
     argv[1] = "-c";
     argv[2] = r->command;
     plan->argv = argv;
-    return find_shell(l, &plan->file, &argv[0], err);
+    int rc = shell_find(l->envp, l->cwd, l->arena, &shell, err);
+    if (rc == 0) {
+        plan->file = shell.file;
+        argv[0] = shell.name;
+    }
+    return rc;
 }
 
 /* Another identity only where it differs from ours: our own needs no privilege (contracts/v1.1.md 1.1). */

@@ -272,10 +272,10 @@ static int check_cwd(const char *path, struct err *err)
                    "cannot access working directory \"%.150s\"", path);
 }
 
-int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *const *envp,
-                            const char **ret_cwd, struct err *err)
+/* cleaned has PATH_MAX bytes. */
+static int absolute_cwd(const char *cwd, const char *const *envp, char *cleaned, struct err *err)
 {
-    char expanded[PATH_MAX], cleaned[PATH_MAX];
+    char expanded[PATH_MAX];
     struct err cause = {.text = ""};
     if (cwd == NULL || cwd[0] == '\0')
         cwd = ".";
@@ -286,8 +286,30 @@ int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *co
         return err_set(err, ERR_INVALID_REQUEST_BODY, -result,
                        "cannot resolve working directory \"%.80s\": %.120s", cwd,
                        cause.text[0] != '\0' ? cause.text : strerror(-result));
-    if ((result = check_cwd(cleaned, err)) < 0)
+    return 0;
+}
+
+int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *const *envp,
+                            const char **ret_cwd, struct err *err)
+{
+    char cleaned[PATH_MAX];
+    int result = absolute_cwd(cwd, envp, cleaned, err);
+    if (result < 0 || (result = check_cwd(cleaned, err)) < 0)
         return result;
     *ret_cwd = arena_strndup(arena, cleaned, strlen(cleaned));
     return *ret_cwd != NULL ? 0 : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "cwd: out of memory");
+}
+
+int environment_make_cwd(struct arena *arena, const char *cwd, const char *const *envp,
+                         const char **ret_cwd, struct err *err)
+{
+    char cleaned[PATH_MAX];
+    int result = absolute_cwd(cwd, envp, cleaned, err);
+    if (result < 0)
+        return result;
+    cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0 || (result = path_mkdirs_in_root(root, cleaned + 1, 0755)) < 0)
+        return err_sys(err, ERR_RUNTIME_ERROR, root < 0 ? errno : -result,
+                       "cannot create working directory \"%.150s\"", cleaned);
+    return environment_resolve_cwd(arena, cleaned, envp, ret_cwd, err);
 }

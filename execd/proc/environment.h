@@ -40,3 +40,7 @@ int environment_parse_file(struct arena *arena, const char *text, size_t len, st
  * contracts/execd.md 1.4 "cwd". */
 int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *const *envp,
                             const char **ret_cwd, struct err *err) must_check;
+
+/* The same for a directory that is made when it is not there, with all its parents. */
+int environment_make_cwd(struct arena *arena, const char *cwd, const char *const *envp,
+                         const char **ret_cwd, struct err *err) must_check;
