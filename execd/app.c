@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "execd/api/api.h"
+#include "execd/events/bus.h"
 #include "execd/init/entrypoint.h"
 #include "execd/init/pid1.h"
 #include "execd/init/shutdown.h"
@@ -64,6 +65,7 @@ static void stop(struct app *app, int grace_ms)
     app->stopping = true;
     command_manager_shutdown(app->api.commands, grace_ms, NULL,
                              NULL); /* streams learn the reason */
+    events_close();
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
@@ -156,6 +158,8 @@ static int start_managers(struct app *app, struct err *err)
     memcpy(api->token_sha256, config->token_sha256, SHA256_LEN);
     if ((result = sampler_new(leaf_root(), SAMPLE_AGE_MS, &api->sampler)) < 0)
         return err_sys(err, 0, -result, "start the sampler");
+    if ((result = events_start(app->base)) < 0)
+        return err_sys(err, 0, -result, "start the event log");
     if ((result = work_pool_new(app->base, POOL_THREADS, POOL_QUEUE, &api->pool)) < 0)
         return err_sys(err, 0, -result, "start the worker threads");
     if ((result = archive_new(app->base, NULL, &api->archive)) < 0)
@@ -283,6 +287,7 @@ static void teardown(struct app *app)
     if (api->pool != NULL)
         work_pool_free(api->pool);
     sampler_free(api->sampler);
+    events_stop();
     reaper_done();
     leaf_teardown();
     event_base_free(app->base);

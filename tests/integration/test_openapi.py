@@ -96,8 +96,10 @@ def test_execd_names_the_methods_of_a_path(execd, path, methods):
 
 @pytest.mark.parametrize(**listed(EXECD))
 def test_execd_answers_an_empty_request_as_documented(execd, method, path, operation):
-    response = execd.client.request(method, filled(path))
-    assert str(response.status_code) in operation["responses"], response.text
+    with execd.client.stream(method, filled(path)) as response:
+        if not operation.get("x-endless"):
+            response.read()
+    assert str(response.status_code) in operation["responses"], response.read()
     if response.status_code >= 400:
         EXECD.check_error(response, response.status_code)
 
