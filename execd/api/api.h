@@ -39,7 +39,7 @@ extern const size_t api_n_routes;
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
-/* Handlers, by file: h_health.c h_command.c h_command_log.c h_stream.c h_stdin.c h_code.c h_files.c h_download.c h_upload.c h_metrics.c h_proxy.c */
+/* Handlers: each stands in the h_*.c of its subject. */
 enum http_result h_ping(struct http_req *req, void *app);
 enum http_result h_ready(struct http_req *req, void *app);
 enum http_result h_command_run(struct http_req *req, void *app);
@@ -60,6 +60,7 @@ enum http_result h_file_info(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
 enum http_result h_events(struct http_req *req, void *app);
+enum http_result h_file_search(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
 enum http_result
 h_proxy(struct http_req *req,

@@ -37,6 +37,7 @@ const struct route api_routes[] = {
     {"GET", "/files/info", AUTH_REQUIRED, BODY_NONE, 0, h_file_info, "Facts about files"},
     {"POST", "/files/upload", AUTH_REQUIRED, BODY_STREAMED, 0, h_file_upload, "Upload files"},
     {"GET", "/files/download", AUTH_REQUIRED, BODY_NONE, 0, h_file_download, "Download a file"},
+    {"GET", "/files/search", AUTH_REQUIRED, BODY_NONE, 0, h_file_search, "Search files by name"},
     {"*", "/proxy/:port/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, h_proxy,
      "Another port of the sandbox"},
 };

@@ -202,12 +202,12 @@ int path_open_by_steps(int root_fd, const char *path, int flags, mode_t mode)
     }
 }
 
-static int open_by_kernel(int root_fd, const char *path, int flags, mode_t mode)
+static int open_by_kernel(int root_fd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
     bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
     struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
                            .mode = makes ? mode & 07777 : 0,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+                           .resolve = resolve | RESOLVE_NO_MAGICLINKS};
     long fd = -1;
 
     /* EAGAIN: something was renamed or mounted during ".."; the kernel asks for another try. */
@@ -220,11 +220,22 @@ static int open_by_kernel(int root_fd, const char *path, int flags, mode_t mode)
 }
 
 /* EPERM may be the file's or that of a seccomp profile which does not know the call: the steps find out. */
-int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode)
+static int open_safely(int root_fd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
-    int fd = open_by_kernel(root_fd, path, flags, mode);
+    int fd = open_by_kernel(root_fd, path, flags, mode, resolve);
 
     return fd == -ENOSYS || fd == -EPERM ? path_open_by_steps(root_fd, path, flags, mode) : fd;
+}
+
+int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode)
+{
+    return open_safely(root_fd, path, flags, mode, RESOLVE_IN_ROOT);
+}
+
+int path_open_beneath(int root_fd, const char *path, int flags, mode_t mode)
+{
+    return open_safely(root_fd, path, flags | O_NOFOLLOW, mode,
+                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
 /* AT_FDCWD names no root to stay in: ordinary resolution. */

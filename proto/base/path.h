@@ -27,6 +27,10 @@ int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out,
  * (-ELOOP, -ENOTDIR) instead of resolved inside the root. */
 int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode) must_check;
 
+/* The same with no symbolic link at all on the way: one anywhere is -ELOOP or -ENOTDIR (openat2 RESOLVE_BENEATH |
+ * RESOLVE_NO_SYMLINKS). For trees in which somebody may exchange a directory for a link. */
+int path_open_beneath(int root_fd, const char *path, int flags, mode_t mode) must_check;
+
 /* mkdir -p below root_fd under the same rule; existing directories stay as they are. */
 int path_mkdirs_in_root(int root_fd, const char *path, mode_t mode) must_check;
 

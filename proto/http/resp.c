@@ -66,10 +66,23 @@ static const char *reason(int status)
     return "Status";
 }
 
+/* All of a field or nothing of it; `failed` tells. */
+static void add_field(struct strbuf *fields, const char *name, const char *value)
+{
+    size_t before = fields->len;
+
+    strbuf_adds(fields, name);
+    strbuf_adds(fields, ": ");
+    for (; *value; value++)
+        strbuf_addc(fields, (unsigned char)*value < 0x20 || *value == 0x7f ? ' ' : *value);
+    strbuf_adds(fields, "\r\n");
+    if (fields->failed)
+        fields->len = before;
+}
+
 void http_resp_header(struct http_req *req, const char *name, const char *value)
 {
     struct req_resp *r = &req->resp;
-    size_t before = r->fields.len;
 
     if (value == NULL || r->begun || strcasecmp(name, "Content-Length") == 0 ||
         strcasecmp(name, "Transfer-Encoding") == 0)
@@ -80,13 +93,13 @@ void http_resp_header(struct http_req *req, const char *name, const char *value)
     }
     if (strcasecmp(name, "Content-Type") == 0)
         r->type_given = true;
-    strbuf_adds(&r->fields, name);
-    strbuf_adds(&r->fields, ": ");
-    for (; *value; value++)
-        strbuf_addc(&r->fields, (unsigned char)*value < 0x20 || *value == 0x7f ? ' ' : *value);
-    strbuf_adds(&r->fields, "\r\n");
-    if (r->fields.failed) /* all of a field or nothing of it; http_resp_header_overflowed tells */
-        r->fields.len = before;
+    add_field(&r->fields, name, value);
+}
+
+void http_resp_trailer(struct http_req *req, const char *name, const char *value)
+{
+    if (req->resp.chunked && !req->resp.ended && !req->resp.swallow)
+        add_field(&req->resp.fields, name, value);
 }
 
 bool http_resp_header_overflowed(const struct http_req *req)
@@ -336,6 +349,7 @@ enum http_result http_resp_begin(struct http_req *req, int status, const char *t
         r->producer = *producer;
     r->arg = arg;
     head_len = compose_head(req, status, type, length);
+    strbuf_reset(&r->fields); /* from here on: trailers */
     add_output(req, req->conn->server->scratch, head_len);
     if (r->swallow || length == 0) {
         r->left = 0;
@@ -423,8 +437,12 @@ void http_resp_end(struct http_req *req)
         return;
     }
     r->ended = true;
-    if (r->chunked)
-        add_output(req, "0\r\n\r\n", 5);
+    if (r->chunked) {
+        add_output(req, "0\r\n", 3);
+        if (r->fields.len > 0)
+            add_output(req, r->fields.data, r->fields.len);
+        add_output(req, "\r\n", 2);
+    }
     conn_post(req->conn);
 }
 

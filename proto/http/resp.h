@@ -41,6 +41,9 @@ struct http_producer {
 /* producer may be NULL (everything is written from outside), so may its members. length < 0: chunked (HTTP/1.0 peers: until close). type NULL: none. Returns H_STREAM. */
 enum http_result http_resp_begin(struct http_req *req, int status, const char *type, int64_t length,
                                  const struct http_producer *producer, void *arg);
+/* A field that follows the body (RFC 9110 6.5), for what only the end tells; announce it by a Trailer field. Lost where
+ * the answer is not chunked: a declared length, HTTP/1.0, HEAD. */
+void http_resp_trailer(struct http_req *req, const char *name, const char *value);
 void http_resp_write(struct http_req *req, const void *p, size_t n); /* copies */
 void http_resp_write_buffer(struct http_req *req,
                             struct evbuffer *b); /* moves everything out of b */

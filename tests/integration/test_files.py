@@ -53,16 +53,16 @@ def test_many_pairs_and_defaults(execd, tmp_path):
 
 @pytest.mark.parametrize("metadata, code", [
     ("", "INVALID_FILE_METADATA"), ("{", "INVALID_FILE_METADATA"), ('{"path":""}', "INVALID_FILE_METADATA"),
-    ('{"path":"/tmp/x","mode":888}', "INVALID_FILE_METADATA"), ('{"path":"/tmp/x","mode":-1}', "INVALID_FILE_METADATA"),
-    ('{"path":"/tmp/x","mode":"0x1ff"}', "INVALID_FILE_METADATA"), ('{"path":5}', "INVALID_FILE_METADATA"),
-    ('{"path":"/tmp/x","owner":"no-such-user"}', "INVALID_FILE_METADATA"), ("x" * 100_000, "INVALID_FILE_METADATA"),
-    ('{"path":"/tmp/x"} trailing', "INVALID_FILE_METADATA"),
+    ('{"path":"/tmp/execd-refused","mode":888}', "INVALID_FILE_METADATA"), ('{"path":"/tmp/execd-refused","mode":-1}', "INVALID_FILE_METADATA"),
+    ('{"path":"/tmp/execd-refused","mode":"0x1ff"}', "INVALID_FILE_METADATA"), ('{"path":5}', "INVALID_FILE_METADATA"),
+    ('{"path":"/tmp/execd-refused","owner":"no-such-user"}', "INVALID_FILE_METADATA"), ("x" * 100_000, "INVALID_FILE_METADATA"),
+    ('{"path":"/tmp/execd-refused"} trailing', "INVALID_FILE_METADATA"),
 ])
 def test_F13_metadata(execd, metadata, code):
     response = execd.client.post("/files/upload", files=[("metadata", ("metadata", metadata, "application/json")),
                                                          ("file", ("f", b"x"))])
     assert response.status_code == 400 and response.json()["code"] == code, response.text
-    assert not os.path.exists("/tmp/x")
+    assert not os.path.exists("/tmp/execd-refused")
 
 
 def test_D64_forms_that_are_not_whole(execd):

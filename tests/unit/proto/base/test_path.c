@@ -268,6 +268,18 @@ static void test_open_in_root_by_steps(void **state)
     assert_int_equal(result_of(path_open_by_steps, f->root, "made/", O_WRONLY | O_CREAT), -EISDIR);
 }
 
+static void test_open_beneath(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(result_of(path_open_beneath, f->root, "sub/file", O_RDONLY), 0);
+    assert_int_equal(result_of(path_open_beneath, f->root, ".", O_RDONLY | O_DIRECTORY), 0);
+    assert_int_equal(result_of(path_open_beneath, f->root, "within", O_RDONLY), -ELOOP);
+    assert_int_equal(result_of(path_open_beneath, f->root, "up/sub", O_RDONLY), -ELOOP);
+    assert_int_equal(result_of(path_open_beneath, f->root, "../secret", O_RDONLY), -EXDEV);
+    assert_int_equal(result_of(path_open_beneath, f->root, "/sub/file", O_RDONLY), -EXDEV);
+}
+
 static void test_mkdirs_in_root(void **state)
 {
     struct fixture *f = *state;
@@ -297,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_expand_refuses_what_grows_too_long),
         cmocka_unit_test_setup_teardown(test_open_in_root_by_the_kernel, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_in_root_by_steps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_open_beneath, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mkdirs_in_root, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("path", tests, NULL, NULL);
