@@ -1,6 +1,7 @@
 """GET /events: what happens in the sandbox, as a stream that can be taken up again."""
 
 import json
+import socket
 import threading
 
 import pytest
@@ -44,6 +45,12 @@ class Follower:
         return eventually(search, limit_s, f"no event {kind} {wanted}: {self.events}")
 
     def close(self):
+        """The reading thread is woken first: a socket in use is not closed by closing its number."""
+        try:
+            self.response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # ended by itself
+        self.thread.join(5)
         self.client.close()
 
 
@@ -79,3 +86,4 @@ def test_streams_end_when_execd_does(start_execd):
     follower.wait("shutdown")
     eventually(lambda: follower.ended, 5)
     assert agent.wait() == 0
+    follower.close()
