@@ -66,6 +66,7 @@ static void stop(struct app *app, int grace_ms)
     command_manager_shutdown(app->api.commands, grace_ms, NULL,
                              NULL); /* streams learn the reason */
     events_close();
+    watch_metrics_close();
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);

@@ -62,6 +62,8 @@ enum http_result h_file_download(struct http_req *req, void *app);
 enum http_result h_events(struct http_req *req, void *app);
 enum http_result h_file_search(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
+enum http_result h_watch_metrics(struct http_req *req, void *app);
+void watch_metrics_close(void); /* execd ends: so do the streams */
 enum http_result
 h_proxy(struct http_req *req,
         void *app); /* any path below /proxy/:port/: another port in this sandbox */

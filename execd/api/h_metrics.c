@@ -1,7 +1,7 @@
-#include <math.h>
 #include <string.h>
 
 #include "execd/api/api.h"
+#include "execd/metrics/sample_json.h"
 #include "execd/proc/leaf.h"
 #include "proto/api/errors.h"
 #include "proto/base/metrics_text.h"
@@ -10,7 +10,6 @@
 #include "proto/http/resp.h"
 
 #define METRICS_MAX (256 * 1024)
-#define MIB 1048576.0
 
 /* What Prometheus sees of a sample: one row per family, valid where the kernel gave the numbers. */
 struct family {
@@ -212,12 +211,6 @@ static enum http_result send_text(struct http_req *req, const struct api *api, e
     return http_resp_data(req, 200, metric_content_type(f), out.data, out.len);
 }
 
-/* Shown with one decimal more than clients use: 0.1 %, 0.01 MiB. */
-static double rounded(double value, double unit)
-{
-    return round(value / unit) * unit;
-}
-
 enum http_result h_metrics(struct http_req *req, void *app)
 {
     const struct api *api = app;
@@ -225,15 +218,7 @@ enum http_result h_metrics(struct http_req *req, void *app)
 
     if (format >= 0)
         return send_text(req, api, (enum metric_format)format);
-    const struct sample *s = sampler_get(api->sampler);
-    json_t *json = json_object();
-    json_object_set_new(
-        json, "cpu_count",
-        json_integer(s->cpu_count)); /* an integer literal (contracts/execd.md 0.11) */
-    json_object_set_new(json, "cpu_used_pct", json_real(rounded(s->cpu_used_pct, 0.01)));
-    json_object_set_new(json, "mem_total_mib",
-                        json_real(rounded((double)s->mem_total / MIB, 0.01)));
-    json_object_set_new(json, "mem_used_mib", json_real(rounded((double)s->mem_used / MIB, 0.01)));
-    json_object_set_new(json, "timestamp", json_integer(s->wall_ms));
-    return http_resp_json(req, 200, json);
+    json_t *json = sample_to_json(sampler_get(api->sampler));
+    return json != NULL ? http_resp_json(req, 200, json)
+                        : http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the metrics");
 }

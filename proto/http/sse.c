@@ -37,7 +37,8 @@ void sse_frame(struct evbuffer *out, enum sse_framing framing, const char *id, c
     if (framing == SSE_STANDARD) {
         if (id)
             field(out, "id: ", id);
-        field(out, "event: ", event);
+        if (event)
+            field(out, "event: ", event);
         (void)evbuffer_add(out, "data: ", 6);
     }
     (void)evbuffer_add(out, json, json_len);

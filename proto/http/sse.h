@@ -18,6 +18,6 @@ enum sse_framing { SSE_RAW, SSE_STANDARD };
 enum sse_framing sse_choose(struct http_req *req);
 /* Sets the four headers of contracts/execd.md 2.1 on the response to come. */
 void sse_headers(struct http_req *req);
-/* id may be NULL. */
+/* id may be NULL, event too: such a frame is a plain message (`data:` only). */
 void sse_frame(struct evbuffer *out, enum sse_framing framing, const char *id, const char *event,
                const char *json, size_t json_len);

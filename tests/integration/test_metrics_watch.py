@@ -1,0 +1,90 @@
+"""GET /metrics/watch: one sampler for all who watch, valid server-sent events, and nobody waits for a slow one."""
+
+import json
+import resource
+import selectors
+import socket
+import time
+
+import pytest
+
+from harness.execd import TOKEN, TOKEN_HEADER, eventually, rss_kib
+
+HEAD = f"GET /metrics/watch HTTP/1.1\r\nHost: x\r\n{TOKEN_HEADER}: {TOKEN}\r\n\r\n".encode()
+WATCHERS = 1000
+
+
+def test_C32_frames_are_standard_events(execd):
+    with execd.client.stream("GET", "/metrics/watch") as response:
+        assert response.headers["content-type"] == "text/event-stream"
+        lines = response.iter_lines()
+        frames = [(next(lines), next(lines)) for _ in range(2)]
+    samples = [json.loads(data.removeprefix("data: ")) for data, blank in frames]
+    assert all(blank == "" for _, blank in frames)
+    assert [list(s) for s in samples] == [["cpu_count", "cpu_used_pct", "mem_total_mib", "mem_used_mib", "timestamp"]] * 2
+    assert samples[0]["timestamp"] < samples[1]["timestamp"]
+
+
+def collect(sockets, enough, limit_s):
+    """Reads all of them until each has `enough` frames; the data by socket."""
+    data = {s: b"" for s in sockets}
+    left, deadline = set(sockets), time.monotonic() + limit_s
+    with selectors.DefaultSelector() as selector:
+        for s in sockets:
+            selector.register(s, selectors.EVENT_READ)
+        while left and time.monotonic() < deadline:
+            for key, _ in selector.select(0.5):
+                data[key.fileobj] += key.fileobj.recv(65536)
+                if data[key.fileobj].count(b"data: ") >= enough:
+                    left.discard(key.fileobj)
+    assert not left, f"{len(left)} watchers got too little"
+    return data
+
+
+@pytest.fixture
+def many_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 8192)
+    if wanted < WATCHERS + 200:
+        pytest.skip(f"only {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_C14_a_thousand_watchers_and_one_that_reads_nothing(many_files, start_execd):
+    execd = start_execd()
+    before = rss_kib(execd.pid)
+    stalled = execd.connect()
+    sockets = [execd.connect() for _ in range(WATCHERS)]
+    try:
+        for s in [stalled, *sockets]:
+            s.sendall(HEAD)
+        data = collect(sockets, 3, 10)
+        last = [d.rpartition(b"data: ")[2].partition(b"\n")[0] for d in data.values()]
+        assert len({json.loads(text)["timestamp"] for text in last}) <= 2, "one sample serves all"
+        assert rss_kib(execd.pid) - before < 64 * 1024
+        started = time.monotonic()
+        assert execd.client.get("/ping").status_code == 200
+        assert time.monotonic() - started < 2
+    finally:
+        for s in [stalled, *sockets]:
+            s.close()
+    text = {"Accept": "text/plain"}
+    eventually(lambda: "execd_http_active_requests 1\n" in execd.client.get("/metrics", headers=text).text, 5)
+
+
+def test_the_stream_ends_when_execd_does(start_execd):
+    agent = start_execd()
+    with socket.socket(socket.AF_UNIX) as s:
+        agent.client.get("/ping")
+        s.connect(str(agent.socket))
+        s.sendall(HEAD)
+        s.settimeout(5)
+        s.recv(65536)
+        agent.send_signal(15)
+        tail = b""
+        while part := s.recv(65536):
+            tail += part
+    assert tail.endswith(b"0\r\n\r\n")
+    assert agent.wait() == 0
