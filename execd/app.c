@@ -178,6 +178,7 @@ static int start_managers(struct app *app, struct err *err)
         .n_routes = api_n_routes,
         .app = api,
         .authorize = api_authorize,
+        .rewrite = api_rewrite,
         .render_error = api_render_error,
         .on_done = on_request_done,
     };

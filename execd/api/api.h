@@ -37,6 +37,8 @@ extern const size_t api_n_routes;
 
 /* http_server_config.authorize / render_error / on_done for this program. */
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
+int api_rewrite(struct http_req *req, void *app, const char **ret_path,
+                struct err *err); /* h_proxy.c */
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
 /* Handlers: each stands in the h_*.c of its subject. */

@@ -6,6 +6,7 @@
 #include "proto/http/conn_priv.h"
 
 #define HEAD_BUF_MIN 1024
+#define REWRITES_MAX 4 /* each looks through the whole path */
 
 /* Scans what has arrived since the last look. 1: complete, its length in *ret_len. */
 static int scan_input(struct conn *c, size_t *ret_len, struct err *err)
@@ -127,13 +128,33 @@ static int check_body(struct conn *c, struct err *err)
     return 0;
 }
 
+/* Finds the row, again for every path that the program says it stands for. Nothing is decoded twice: a rewritten path is
+ * a raw piece of the one before it. */
+static int find_route(struct conn *c, struct err *err)
+{
+    const struct http_server_config *config = &c->server->config;
+
+    for (int depth = 0; depth <= REWRITES_MAX; depth++) {
+        const char *path = NULL;
+        int r = route_find(config->routes, config->n_routes, c->req.head.method, c->req.head.path,
+                           &c->req.arena, &c->req.match, err);
+
+        if (r < 0 || !config->rewrite)
+            return r;
+        r = config->rewrite(&c->req, config->app, &path, err);
+        if (r < 0 || !path)
+            return r;
+        c->req.head.path = path;
+    }
+    c->req.match = (struct route_match){0};
+    return err_set(err, ERR_BAD_REQUEST, ELOOP, "the request path leads to itself too often");
+}
+
 /* Credentials come before everything that tells about routes, and before any byte of a body. */
 static int admit(struct conn *c, struct err *err)
 {
-    const struct http_server_config *config = &c->server->config;
     struct err route_err = {0};
-    int found = route_find(config->routes, config->n_routes, c->req.head.method, c->req.head.path,
-                           &c->req.arena, &c->req.match, &route_err);
+    int found = find_route(c, &route_err);
     int r = check_access(c, err);
 
     if (r < 0)

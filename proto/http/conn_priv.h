@@ -124,6 +124,7 @@ struct listener {
     struct http_server *server; /* borrowed */
     struct event *event;        /* owned */
     int fd;                     /* owned */
+    int port;                   /* of TCP; 0 = none */
     char *unix_path;            /* owned; unlinked at the end; NULL for TCP and taken sockets */
     SLIST_ENTRY(listener) link;
 };

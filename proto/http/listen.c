@@ -242,6 +242,7 @@ static int add_listener(struct http_server *server, int fd, const char *unix_pat
         free(l);
         return err_set(err, 0, ENOMEM, "no memory for a listener");
     }
+    l->port = bound_port(fd);
     l->unix_path = unix_path ? xstrdup(unix_path) : NULL;
     SLIST_INSERT_HEAD(&server->listeners, l, link);
     return 0;
@@ -275,6 +276,18 @@ int http_server_listen(struct http_server *server, const char *where, int *ret_p
     if (ret_port)
         *ret_port = port;
     return 0;
+}
+
+bool http_server_has_port(const struct http_server *server, uint16_t port)
+{
+    const struct listener *l;
+
+    SLIST_FOREACH(l, &server->listeners, link)
+    {
+        if (l->port == port)
+            return true;
+    }
+    return false;
 }
 
 int http_server_listen_fd(struct http_server *server, int listen_fd, struct err *err)

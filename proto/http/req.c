@@ -56,6 +56,11 @@ const char *http_req_param(const struct http_req *req, const char *name)
     return NULL;
 }
 
+const struct route *http_req_route(const struct http_req *req)
+{
+    return req->match.route;
+}
+
 /* ---- query -------------------------------------------------------------------------------------- */
 
 /* Decodes one "key=value" in place; false = undecodable. */

@@ -25,6 +25,9 @@ const char *http_req_peer(const struct http_req *req); /* "127.0.0.1:4711" or "u
 /* Path parameter of the matched row; NULL if the pattern has none of that name. */
 const char *http_req_param(const struct http_req *req, const char *name);
 
+/* The matched row; NULL when there is none. */
+const struct route *http_req_route(const struct http_req *req);
+
 /* i-th value of a query key, decoded once ('+' is a blank); NULL when there are fewer. At most 1,000 pairs
  * are looked at. An undecodable pair counts as absent; http_req_query_check tells. */
 const char *http_req_query(struct http_req *req, const char *key, size_t i);

@@ -39,6 +39,11 @@ struct http_server_config {
     /* AUTH_REQUIRED rows and unknown routes: 0, or -errno with a filled err (its code gives the status).
      * NULL = everything is open. Runs after the head, before the body and before any 100-continue. */
     int (*authorize)(struct http_req *req, const struct route *route, void *app, struct err *err);
+    /* A request may stand for another one on this server (a proxy path that names our own port): after its route was
+     * looked for, with parameters, before credentials. 0 with *ret_path NULL: it is what it says. *ret_path (arena,
+     * raw, starts with '/'): it is treated as if it had asked for that path from the beginning, credentials and body
+     * rules too. -errno with err: refused, once the credential is right. May be NULL. */
+    int (*rewrite)(struct http_req *req, void *app, const char **ret_path, struct err *err);
     /* Before the head of every response (errors too): a place for request ids and CORS. May be NULL. */
     void (*decorate)(struct http_req *req, void *app);
     /* Renders an error other than {"code","message"}; NULL = that envelope. Returns a new JSON object. */
@@ -57,6 +62,9 @@ void http_server_free(struct http_server *server); /* closes everything at once 
  * On success *ret_port is the bound TCP port, 0 for Unix sockets. */
 int http_server_listen(struct http_server *server, const char *where, int *ret_port,
                        struct err *err) must_check;
+
+/* One of our listeners has this TCP port. */
+bool http_server_has_port(const struct http_server *server, uint16_t port);
 
 /* Serves an already listening socket (taken on success). */
 int http_server_listen_fd(struct http_server *server, int listen_fd, struct err *err) must_check;

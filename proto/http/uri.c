@@ -118,3 +118,13 @@ bool uri_host_is_valid(const char *p, size_t n)
         return true;
     return p[i] == ':' && i > 0 && port_is_valid(p + i + 1, n - i - 1);
 }
+
+bool uri_parse_port(const char *text, uint16_t *ret_port)
+{
+    uint64_t port;
+
+    if (text[0] == '0' || str_to_u64(text, &port) < 0 || port < 1 || port > 65535)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
+}

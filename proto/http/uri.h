@@ -19,5 +19,8 @@ char *uri_decode_path(struct arena *arena, const char *p, size_t len);
 /* No control bytes (C0, DEL) and valid UTF-8: what a decoded path segment must be. */
 bool uri_text_is_clean(const char *p, size_t n);
 
+/* A port in a path: plain decimal, 1..65535, no sign, no leading zero (hardening I01). */
+bool uri_parse_port(const char *text, uint16_t *ret_port);
+
 /* A Host value: reg-name, IPv4 or [IPv6], with an optional port 0..65535; empty is legal (RFC 9110 7.2). */
 bool uri_host_is_valid(const char *p, size_t n);

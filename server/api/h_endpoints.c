@@ -3,18 +3,9 @@
 
 #include "proto/api/errors.h"
 #include "proto/base/str.h"
+#include "proto/http/uri.h"
 #include "server/api/handlers.h"
 #include "server/api/ports.h"
-
-bool port_parse(const char *text, uint16_t *ret_port)
-{
-    uint64_t port;
-
-    if (text[0] == '0' || str_to_u64(text, &port) < 0 || port < 1 || port > 65535)
-        return false;
-    *ret_port = (uint16_t)port;
-    return true;
-}
 
 /* A Host that may stand in front of a path: no blanks, no slashes, nothing to inject. */
 static bool host_is_sane(const char *host)
@@ -37,7 +28,7 @@ enum http_result h_endpoint(struct http_req *req, void *app)
     char token[TOKEN_TEXT_SIZE];
     uint16_t port;
 
-    if (!port_parse(http_req_param(req, "port"), &port))
+    if (!uri_parse_port(http_req_param(req, "port"), &port))
         return http_resp_fail(req, ERR_INVALID_PORT, "port '%.16s' is not a number from 1 to 65535",
                               http_req_param(req, "port"));
     if (http_req_query(req, "expires", 0) != NULL)

@@ -2,6 +2,7 @@
 
 #include "proto/api/errors.h"
 #include "proto/http/relay.h"
+#include "proto/http/uri.h"
 #include "server/api/handlers.h"
 #include "server/api/ports.h"
 
@@ -34,7 +35,7 @@ enum http_result h_proxy(struct http_req *req, void *app)
 
     if (sb == NULL)
         return h_no_sandbox(req, id);
-    if (!port_parse(http_req_param(req, "port"), &port))
+    if (!uri_parse_port(http_req_param(req, "port"), &port))
         return http_resp_fail(req, ERR_INVALID_PORT, "port '%.16s' is not a number from 1 to 65535",
                               http_req_param(req, "port"));
     if (sb->state != SANDBOX_RUNNING)

@@ -86,6 +86,22 @@ static void test_D51_host_syntax(void **state)
         assert_false(uri_host_is_valid(bad[i], strlen(bad[i])));
 }
 
+static void test_I01_ports_are_plain_decimals(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",     "0",           "08",  "65536",
+                                      "-1",   "+1",          " 1",  "1 ",
+                                      "0x50", "80@evil",     "8e1", "18446744073709551617",
+                                      "1.",   "\xef\xbc\x91"};
+    uint16_t port = 7;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(uri_parse_port(bad[i], &port));
+    assert_int_equal(port, 7);
+    assert_true(uri_parse_port("1", &port) && port == 1);
+    assert_true(uri_parse_port("65535", &port) && port == 65535);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -93,6 +109,7 @@ int main(void)
         cmocka_unit_test(test_decoded_copies_are_utf8),
         cmocka_unit_test(test_D57_text_is_clean_utf8),
         cmocka_unit_test(test_D51_host_syntax),
+        cmocka_unit_test(test_I01_ports_are_plain_decimals),
     };
     return cmocka_run_group_tests_name("uri", tests, NULL, NULL);
 }
