@@ -8,6 +8,7 @@
 
 #include "execd/api/api.h"
 #include "execd/events/bus.h"
+#include "execd/files/watch.h"
 #include "execd/init/entrypoint.h"
 #include "execd/init/pid1.h"
 #include "execd/init/shutdown.h"
@@ -283,6 +284,7 @@ static void teardown(struct app *app)
     shutdown_stop();
     entrypoint_forget();
     http_server_free(api->server);
+    watch_close_all();
     code_manager_free(api->code);
     command_manager_free(api->commands);
     archive_free(api->archive);

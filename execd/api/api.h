@@ -63,6 +63,7 @@ enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
 enum http_result h_events(struct http_req *req, void *app);
 enum http_result h_file_search(struct http_req *req, void *app);
+enum http_result h_file_watch(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
 enum http_result h_watch_metrics(struct http_req *req, void *app);
 void watch_metrics_close(void); /* execd ends: so do the streams */

@@ -39,6 +39,7 @@ const struct route api_routes[] = {
     {"POST", "/files/upload", AUTH_REQUIRED, BODY_STREAMED, 0, h_file_upload, "Upload files"},
     {"GET", "/files/download", AUTH_REQUIRED, BODY_NONE, 0, h_file_download, "Download a file"},
     {"GET", "/files/search", AUTH_REQUIRED, BODY_NONE, 0, h_file_search, "Search files by name"},
+    {"GET", "/files/watch", AUTH_REQUIRED, BODY_NONE, 0, h_file_watch, "Watch files for changes"},
     {"*", "/proxy/:port/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, h_proxy,
      "Another port of the sandbox"},
 };
