@@ -15,8 +15,6 @@ enum http_result h_file_info(struct http_req *req, void *app)
     const char *given;
 
     (void)app;
-    if (http_req_query_check(req, &err) < 0)
-        return http_resp_error(req, &err);
     json_t *answer = json_object();
     for (size_t i = 0; (given = http_req_query(req, "path", i)) != NULL; i++) {
         const char *path;

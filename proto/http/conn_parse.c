@@ -106,6 +106,15 @@ static int check_route(struct conn *c, struct err *err)
                    c->req.head.path, c->req.head.method);
 }
 
+/* A value that was lost in decoding must not look like one that was not given. Routes that take any path hand the
+ * query on as it is. */
+static int check_query(struct conn *c, struct err *err)
+{
+    if (strchr(c->req.match.route->pattern, '*') != NULL)
+        return 0;
+    return http_req_query_check(&c->req, err);
+}
+
 static uint64_t body_limit(const struct route *route)
 {
     if (route->body == BODY_NONE)
@@ -163,8 +172,9 @@ static int admit(struct conn *c, struct err *err)
         *err = route_err;
         return found;
     }
-    r = check_route(c, err);
-    return r < 0 ? r : check_body(c, err);
+    if ((r = check_route(c, err)) < 0 || (r = check_query(c, err)) < 0)
+        return r;
+    return check_body(c, err);
 }
 
 static void start_request(struct conn *c, size_t head_len)

@@ -54,15 +54,10 @@ static enum http_result get_stats(struct http_req *req, void *arg)
 static enum http_result any_echo(struct http_req *req, void *app)
 {
     struct slice body = http_req_body(req);
-    struct err err = {0};
     json_t *values = json_array();
     const char *value;
 
     (void)app;
-    if (http_req_query_check(req, &err) < 0) {
-        json_decref(values);
-        return http_resp_error(req, &err);
-    }
     for (size_t i = 0; (value = http_req_query(req, "q", i)); i++)
         json_array_append_new(values, json_string(value));
     if (http_req_query(req, "q", 0))

@@ -5,63 +5,16 @@ tests/lint/routes.py compares the same files with the route tables.
 
 import json
 import os
-import re
-import uuid
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
+from harness.contract import Contract, filled
 from harness.execd import TOKEN_HEADER
 from harness.server import SERVER, Server
 
-ROOT = Path(__file__).resolve().parents[2]
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
-SHORT_CODE = re.compile(r" \[[A-Z]+_\d{3}\]$")
-
-
-class Contract:
-    def __init__(self, name):
-        self.doc = yaml.safe_load((ROOT / f"proto/api/openapi-{name}.yaml").read_text(encoding="utf-8"))
-        self.codes = set(self.doc["components"]["schemas"]["Error"]["properties"]["code"]["enum"])
-
-    def operations(self, any_method=False):
-        """(method, path, operation) of each, below every prefix; routes for every method only when asked for."""
-        root = self.doc["servers"][0]["url"]
-        for path, item in self.doc["paths"].items():
-            if item.get("x-any-method", False) != any_method:
-                continue
-            for server in item.get("servers", [{"url": root}]):
-                for method in METHODS:
-                    if method in item:
-                        yield method.upper(), server["url"].removeprefix(root) + path, item[method]
-
-    def methods(self):
-        """The methods of each path, HEAD with GET."""
-        found = {}
-        for method, path, _ in self.operations():
-            found.setdefault(path, set()).update({"GET", "HEAD"} if method == "GET" else {method})
-        return found
-
-    def is_open(self, operation):
-        return operation.get("security", self.doc["security"]) == []
-
-    def check_error(self, response, *statuses):
-        assert response.status_code in statuses, response.text
-        assert response.headers["Content-Type"] == "application/json"
-        body = response.json()
-        assert body["code"] in self.codes, body
-        assert SHORT_CODE.search(body["message"]), body
-
-
 EXECD, SERVER_API = Contract("execd"), Contract("server")
-
-
-def filled(path):
-    """A path with values that name nothing."""
-    values = {"port": "1", "rest": "nothing", "id": str(uuid.UUID(int=0)), "contextId": str(uuid.UUID(int=0))}
-    return re.sub(r"{(\w+)}", lambda match: values[match.group(1)], path)
 
 
 def ids(operations):
