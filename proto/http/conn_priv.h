@@ -153,8 +153,6 @@ struct http_server {
 /* conn.c */
 int conn_new(struct http_server *server, int fd, const char *peer,
              bool local); /* takes fd always */
-/* ERR_INVALID_QUERY when a pair of the query cannot be decoded. */
-int http_req_query_check(struct http_req *req, struct err *err) must_check;
 void conn_free(struct conn *c); /* ends the request, closes; unlinks from the server */
 void conn_post(struct conn *c); /* run soon, from the loop */
 void conn_run(struct conn *c);

@@ -32,6 +32,7 @@ const struct route *http_req_route(const struct http_req *req);
  * are looked at. A query with an undecodable pair is refused before any handler runs; routes that end in "*name" are
  * the exception: there such a pair counts as absent. */
 const char *http_req_query(struct http_req *req, const char *key, size_t i);
+int http_req_query_check(struct http_req *req, struct err *err) must_check;
 
 /* First field of that name (case-insensitive), NULL if absent. */
 const char *http_req_header(const struct http_req *req, const char *name);
