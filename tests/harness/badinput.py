@@ -147,8 +147,10 @@ def parameter_mutations(contract, parameter):
         for text in ("x", "1.5", "1e3", "0x10", "%20", "+"):
             yield f"{text!r} instead of an integer", text
     if allowed <= {"integer"}:
-        for text in ("9223372036854775808", "99999999999999999999", "1%00"):
+        for text in ("99999999999999999999", "-99999999999999999999", "1%00"):
             yield f"{text!r} instead of an integer", text
+        if schema.get("format") == "int64":
+            yield "past 64 bits", "9223372036854775808"
         if schema.get("minimum", -1) >= 0:
             yield "negative", "-1"
     if allowed <= {"boolean"}:
