@@ -152,7 +152,7 @@ struct http_server {
 
 /* conn.c */
 int conn_new(struct http_server *server, int fd, const char *peer,
-             bool local); /* takes fd always */
+             bool local);       /* takes fd always */
 void conn_free(struct conn *c); /* ends the request, closes; unlinks from the server */
 void conn_post(struct conn *c); /* run soon, from the loop */
 void conn_run(struct conn *c);
