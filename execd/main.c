@@ -6,10 +6,13 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "execd/app.h"
 #include "execd/init/pid1.h"
+#include "execd/isolate/init.h"
+#include "execd/isolate/plan.h"
 
 #define EXIT_USAGE 2
 
@@ -37,6 +40,8 @@ int main(int argc, char **argv)
     struct cgroup_dirs handed;
     struct err err = {.text = ""};
 
+    if (argc > 1 && strcmp(argv[1], ISOLATE_INIT_ARG) == 0)
+        return isolate_init_main(argc, argv);
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
     mallopt(M_ARENA_MAX, 1);

@@ -31,10 +31,10 @@ void spawn_set_nofile(const struct rlimit *limit)
 }
 
 /* Returns as fork: 0 in the child. The raw calls skip libc's fork handlers; the child needs nothing of libc. */
-static long clone_with_pidfd(int *ret_pidfd)
+static long clone_with_pidfd(uint64_t namespaces, int *ret_pidfd)
 {
     struct clone_args args = {
-        .flags = CLONE_PIDFD,
+        .flags = CLONE_PIDFD | namespaces,
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -42,9 +42,9 @@ static long clone_with_pidfd(int *ret_pidfd)
         long pid = syscall(SYS_clone3, &args, sizeof(args));
         if (pid >= 0 || (errno != ENOSYS && errno != EPERM))
             return pid;
-        no_clone3 = true;
+        no_clone3 = namespaces == 0; /* else it may be the namespaces that are refused */
     }
-    return syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, ret_pidfd, NULL, NULL);
+    return syscall(SYS_clone, CLONE_PIDFD | SIGCHLD | namespaces, NULL, ret_pidfd, NULL, NULL);
 }
 
 static const char *const step_texts[CHILD_STEP_MAX] = {
@@ -158,9 +158,12 @@ int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child, struc
     cleanup_fd int write_end = report_pipe[1];
 
     int pidfd = -1;
-    long pid = clone_with_pidfd(&pidfd);
+    long pid = clone_with_pidfd(plan->namespaces, &pidfd);
     if (pid < 0)
-        return err_sys(err, 0, errno, "make a new process");
+        return err_sys(err, 0, errno, "make a new process%s",
+                       plan->namespaces != 0 && errno == EPERM
+                           ? " in namespaces of its own (needs CAP_SYS_ADMIN)"
+                           : "");
     if (pid == 0)
         child_run(plan, has_child_nofile ? &child_nofile : NULL, write_end);
 

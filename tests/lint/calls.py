@@ -31,7 +31,8 @@ OWNED = [
     (
         "fork vfork clone clone3 posix_spawn posix_spawnp wait waitpid waitid wait4",
         ("execd/",),
-        ("execd/proc/",),
+        # The last two are the first process of an isolated session, never execd itself.
+        ("execd/proc/", "execd/isolate/init.c", "execd/isolate/program.c"),
         "only execd/proc forks and waits",
     ),
     (

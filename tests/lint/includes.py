@@ -26,6 +26,7 @@ ARROWS = {
     "execd/files": ["execd/stream", "execd/proc"],
     "execd/metrics": ["execd/stream", "execd/proc", "execd/events"],
     "execd/ports": ["execd/events"],
+    "execd/isolate": ["execd/exec", "execd/harden"],
     "execd/pty": ["execd/stream", "execd/proc", "execd/events"],
     "execd/gateway": ["execd/code"],
     "execd/api": [
@@ -36,6 +37,7 @@ ARROWS = {
         "execd/ports",
         "execd/events",
         "execd/pty",
+        "execd/isolate",
         "execd/gateway",
         "proto/http",
     ],
@@ -70,7 +72,7 @@ OWNERS = {
     "sys/capability.h": ["execd/harden/", "server/runtime/native/"],
     "event2/http.h": [],
     "pwd.h": ["execd/proc/users.c", "server/runtime/native/"],
-    "grp.h": ["execd/proc/users.c", "execd/proc/spawn", "server/runtime/native/"],
+    "grp.h": ["execd/proc/users.c", "execd/proc/spawn", "execd/isolate/program.c", "server/runtime/native/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
