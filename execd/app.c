@@ -167,6 +167,8 @@ static int start_managers(struct app *app, struct err *err)
     if ((result = archive_new(app->base, NULL, &api->archive)) < 0)
         return err_sys(err, 0, -result, "start the archive of streams");
     const struct command_config commands = {.archive = api->archive, .pool = api->pool};
+    if ((result = port_watch_new(app->base, api->pool, &api->ports)) < 0)
+        return err_sys(err, 0, -result, "start the watch over ports");
     if ((result = command_manager_new(app->base, &commands, &api->commands)) < 0)
         return err_sys(err, 0, -result, "start the command manager");
     if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
@@ -290,6 +292,7 @@ static void teardown(struct app *app)
     archive_free(api->archive);
     if (api->pool != NULL)
         work_pool_free(api->pool);
+    port_watch_free(api->ports);
     sampler_free(api->sampler);
     events_stop();
     reaper_done();

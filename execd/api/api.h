@@ -9,6 +9,7 @@
 #include "execd/code/context.h"
 #include "execd/exec/command.h"
 #include "execd/metrics/sampler.h"
+#include "execd/ports/watch.h"
 #include "execd/stream/sink_sse.h"
 #include "proto/base/codec.h"
 #include "proto/http/server.h"
@@ -22,6 +23,7 @@ struct api {
     struct code_manager *code; /* NULL when kernels are off */
     struct sampler *sampler;
     struct work_pool *pool;
+    struct port_watch *ports;
     struct http_server *server;
     enum line_endings line_endings;
     bool has_token;
@@ -61,6 +63,7 @@ enum http_result h_context_delete(struct http_req *req, void *app);
 enum http_result h_file_info(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
+enum http_result h_ports(struct http_req *req, void *app);
 enum http_result h_events(struct http_req *req, void *app);
 enum http_result h_file_search(struct http_req *req, void *app);
 enum http_result h_file_watch(struct http_req *req, void *app);
