@@ -15,6 +15,7 @@
 #include "execd/init/signals.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
+#include "execd/pty/term.h"
 #include "proto/base/clock.h"
 #include "proto/base/version.h"
 #include "proto/base/work.h"
@@ -68,6 +69,7 @@ static void stop(struct app *app, int grace_ms)
                              NULL); /* streams learn the reason */
     events_close();
     watch_metrics_close();
+    term_manager_shutdown(app->api.terms);
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
@@ -152,6 +154,7 @@ static int start_managers(struct app *app, struct err *err)
     *api = (struct api){
         .base = app->base,
         .line_endings = config->line_endings,
+        .allowed_origins = config->allowed_origins,
         .has_token = config->has_token,
         .is_ready = is_ready,
         .ready_arg = app,
@@ -171,6 +174,8 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the watch over ports");
     if ((result = command_manager_new(app->base, &commands, &api->commands)) < 0)
         return err_sys(err, 0, -result, "start the command manager");
+    if ((result = term_manager_new(app->base, NULL, &api->terms)) < 0)
+        return err_sys(err, 0, -result, "start the terminal manager");
     if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
         /* Commands and files work without kernels: say why there are none, and go on. */
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
@@ -289,6 +294,7 @@ static void teardown(struct app *app)
     watch_close_all();
     code_manager_free(api->code);
     command_manager_free(api->commands);
+    term_manager_free(api->terms);
     archive_free(api->archive);
     if (api->pool != NULL)
         work_pool_free(api->pool);

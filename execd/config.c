@@ -70,6 +70,21 @@ static int add_listen(void *target, const char *value, struct err *err)
     return *slot != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
 }
 
+static int add_origin(void *target, const char *value, struct err *err)
+{
+    struct config *c = ((struct flags *)target)->config;
+    size_t n = 0;
+    while (c->allowed_origins[n] != NULL)
+        n++;
+    if (n == CONFIG_ORIGINS_MAX)
+        return err_set(err, 0, EINVAL, "--allow-origin: more than %d origins", CONFIG_ORIGINS_MAX);
+    if (strcmp(value, "*") != 0 && strstr(value, "://") == NULL)
+        return err_set(err, 0, EINVAL, "--allow-origin: '%.60s' is no origin like https://host",
+                       value);
+    c->allowed_origins[n] = arena_strndup(&c->arena, value, strlen(value));
+    return c->allowed_origins[n] != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
+}
+
 /* clang-format off: one option per row */
 #define AT(field) offsetof(struct flags, field)
 static const struct option_row option_rows[] = {
@@ -94,6 +109,10 @@ static const struct option_row option_rows[] = {
     {"insecure", 0, OPTION_FLAG, "EXECD_INSECURE", NULL,
      "Serve without a token on addresses that others can reach: whoever connects runs commands.",
      NULL, AT(insecure), NULL},
+    {"allow-origin", 0, OPTION_CALL, "EXECD_ALLOW_ORIGIN", "ORIGIN",
+     "Web pages of this origin (https://host, or * for all) may open WebSockets, besides pages of "
+     "execd's own address; may be given several times.",
+     NULL, 0, add_origin},
     {"init", 0, OPTION_FLAG, "EXECD_INIT", NULL,
      "Be the container's init: run the program given after --, and end with its exit code.",
      "Entrypoint", AT(init), NULL},

@@ -16,6 +16,7 @@
 #include "proto/base/mem.h"
 
 #define CONFIG_LISTEN_MAX 16
+#define CONFIG_ORIGINS_MAX 16
 
 struct config {
     struct arena arena;                    /* owns every string below that is not argv's */
@@ -24,6 +25,7 @@ struct config {
     int listen_fd;                         /* an inherited listening socket; -1 = none */
     uint16_t port;
     const char *inner_listen; /* the second listener inside the sandbox; NULL = none */
+    const char *allowed_origins[CONFIG_ORIGINS_MAX + 1]; /* NULL-terminated, in the arena */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
     bool insecure;

@@ -14,6 +14,7 @@
 #include "proto/base/codec.h"
 #include "proto/http/server.h"
 
+struct term_manager;
 struct work_pool;
 
 struct api {
@@ -21,11 +22,13 @@ struct api {
     struct command_manager *commands;
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
+    struct term_manager *terms;
     struct sampler *sampler;
     struct work_pool *pool;
     struct port_watch *ports;
     struct http_server *server;
     enum line_endings line_endings;
+    const char *const *allowed_origins; /* of pages that may open WebSockets; NULL-terminated */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
     bool (*is_ready)(void *arg); /* GET /ready */
@@ -40,7 +43,7 @@ extern const size_t api_n_routes;
 /* http_server_config.authorize / render_error / on_done for this program. */
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
 int api_rewrite(struct http_req *req, void *app, const char **ret_path,
-                struct err *err); /* h_proxy.c */
+                struct err *err); /* h_pty.c h_proxy.c */
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
 /* Handlers: each stands in the h_*.c of its subject. */
@@ -68,6 +71,12 @@ enum http_result h_events(struct http_req *req, void *app);
 enum http_result h_file_search(struct http_req *req, void *app);
 enum http_result h_file_watch(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
+enum http_result h_pty_create(struct http_req *req, void *app);
+enum http_result h_pty_list(struct http_req *req, void *app);
+enum http_result h_pty_get(struct http_req *req, void *app);
+enum http_result h_pty_delete(struct http_req *req, void *app);
+enum http_result h_pty_ws(struct http_req *req, void *app);
+enum http_result h_pty_recording(struct http_req *req, void *app);
 enum http_result h_watch_metrics(struct http_req *req, void *app);
 void watch_metrics_close(void); /* execd ends: so do the streams */
 enum http_result

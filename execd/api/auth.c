@@ -7,21 +7,32 @@
 #include "execd/api/api.h"
 #include "proto/api/errors.h"
 #include "proto/http/req.h"
+#include "proto/http/ws_conn.h"
 
 #define TOKEN_HEADER "X-EXECD-ACCESS-TOKEN"
+#define TOKEN_PROTOCOL "execd.token."
+
+/* A page in a browser can give a WebSocket no header of its own, but subprotocols. The entry is never chosen, so it
+ * is not sent back. */
+static const char *token_of_page(struct http_req *req, const struct route *route)
+{
+    if (route == NULL || route->handler != h_pty_ws || !ws_is_upgrade(req))
+        return NULL;
+    return ws_offered_secret(req, TOKEN_PROTOCOL);
+}
 
 /* Compared as hashes of one length: neither the content nor the length of the token shows in the time taken. */
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err)
 {
     const struct api *api = app;
     uint8_t presented[SHA256_LEN];
-    (void)route;
     if (!api->has_token)
         return 0;
-    const char *token = http_req_header(req, TOKEN_HEADER);
+    size_t n = http_req_header_count(req, TOKEN_HEADER);
+    const char *token = n > 0 ? http_req_header(req, TOKEN_HEADER) : token_of_page(req, route);
     codec_sha256(token != NULL ? token : "", token != NULL ? strlen(token) : 0, presented);
     bool same = codec_equal(presented, api->token_sha256, SHA256_LEN);
-    if (same && token != NULL && http_req_header_count(req, TOKEN_HEADER) == 1)
+    if (same && token != NULL && n <= 1)
         return 0;
     return err_set(err, ERR_UNAUTHORIZED, EACCES,
                    "Unauthorized: invalid or missing header " TOKEN_HEADER);

@@ -289,15 +289,21 @@ static int absolute_cwd(const char *cwd, const char *const *envp, char *cleaned,
     return 0;
 }
 
+static int keep_cwd(struct arena *arena, const char *cleaned, const char **ret_cwd, struct err *err)
+{
+    int result = check_cwd(cleaned, err);
+    if (result < 0)
+        return result;
+    *ret_cwd = arena_strndup(arena, cleaned, strlen(cleaned));
+    return *ret_cwd != NULL ? 0 : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "cwd: out of memory");
+}
+
 int environment_resolve_cwd(struct arena *arena, const char *cwd, const char *const *envp,
                             const char **ret_cwd, struct err *err)
 {
     char cleaned[PATH_MAX];
     int result = absolute_cwd(cwd, envp, cleaned, err);
-    if (result < 0 || (result = check_cwd(cleaned, err)) < 0)
-        return result;
-    *ret_cwd = arena_strndup(arena, cleaned, strlen(cleaned));
-    return *ret_cwd != NULL ? 0 : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "cwd: out of memory");
+    return result < 0 ? result : keep_cwd(arena, cleaned, ret_cwd, err);
 }
 
 int environment_make_cwd(struct arena *arena, const char *cwd, const char *const *envp,
@@ -311,5 +317,5 @@ int environment_make_cwd(struct arena *arena, const char *cwd, const char *const
     if (root < 0 || (result = path_mkdirs_in_root(root, cleaned + 1, 0755)) < 0)
         return err_sys(err, ERR_RUNTIME_ERROR, root < 0 ? errno : -result,
                        "cannot create working directory \"%.150s\"", cleaned);
-    return environment_resolve_cwd(arena, cleaned, envp, ret_cwd, err);
+    return keep_cwd(arena, cleaned, ret_cwd, err);
 }

@@ -13,6 +13,7 @@
 #include "proto/http/ws_conn_priv.h"
 
 #define READ_MAX 65536 /* bytes read ahead of what was parsed */
+#define REPLY_ROOM 8   /* times out_high: unsent bytes above which nothing more is read */
 
 enum ws_state { WS_OPEN, WS_CLOSING, WS_LAST, WS_FAILED, WS_GONE };
 
@@ -144,6 +145,15 @@ static void send_close(struct ws_conn *ws, uint16_t code, const char *reason, si
     send_frame(ws, WS_CLOSE, parts, code != 0 ? ARRAY_LEN(parts) : 0);
 }
 
+/* Whoever closes may be about to end altogether: what the socket takes now is not lost with the loop. */
+static void flush(struct ws_conn *ws)
+{
+    /* Bufferevents freeze the front of their output against anyone else; on this thread nobody else is. */
+    (void)evbuffer_unfreeze(output(ws), 1);
+    (void)evbuffer_write(output(ws), bufferevent_getfd(ws->bev)); /* the rest is the loop's */
+    (void)evbuffer_freeze(output(ws), 1);
+}
+
 void ws_conn_close(struct ws_conn *ws, uint16_t code, const char *reason)
 {
     if (ws->state != WS_OPEN)
@@ -152,6 +162,7 @@ void ws_conn_close(struct ws_conn *ws, uint16_t code, const char *reason)
     send_close(ws, code, reason, strlen(reason));
     if (ws->state != WS_OPEN)
         return; /* no memory */
+    flush(ws);
     begin_end(ws, WS_CLOSING);
     event_active(&ws->tick, EV_TIMEOUT,
                  0); /* what is already read may hold the peer's close frame */
@@ -193,11 +204,12 @@ static void dispatch(struct ws_conn *ws, const struct ws_message *m)
         ws->handlers->on_message(ws->arg, m);
 }
 
-/* While OPEN, whoever does not read what we send gets nothing more read. */
+/* While OPEN, whoever asks without reading our answers is not heard any more. The limit is far above the one for bulk
+ * output: a stream that keeps the output full must not keep "stop" from being read. */
 static bool may_read(const struct ws_conn *ws)
 {
     if (ws->state == WS_OPEN)
-        return !ws->paused && queued(ws) < ws->options.out_high;
+        return !ws->paused && queued(ws) < REPLY_ROOM * ws->options.out_high;
     return ws->state == WS_CLOSING;
 }
 

@@ -1,9 +1,9 @@
 /*
  * A WebSocket connection of the server: handshake, messages in and out, keepalive, closing.
  *
- * Knows nothing of what is talked about. Reading and writing are both bounded: messages are read only while less
- * than out_high bytes wait to be sent, so that a peer that asks without reading the answers asks no more; whoever
- * produces output pulls (ws_conn_wants_more, on_writable).
+ * Knows nothing of what is talked about. Reading and writing are both bounded: whoever produces much
+ * output pulls, in messages of at most 4 * out_high (ws_conn_wants_more, on_writable); answers to messages go on top of
+ * that, and when 8 * out_high bytes wait to be sent, no more messages are read until the peer has taken them.
  *
  *   OPEN ──ws_conn_close──► CLOSING ──close frame, or close_ms──► gone
  *     ├──close frame──► LAST ──answer sent──► gone
@@ -32,7 +32,7 @@ struct ws_handlers {
 /* Zeroed fields take the default. */
 struct ws_options {
     size_t message_max; /* bytes of one message in: 1 MiB */
-    size_t out_high;    /* unsent bytes above which nothing more is produced or read: 64 KiB */
+    size_t out_high;    /* unsent bytes above which nothing more is produced: 64 KiB */
     int ping_ms;        /* of silence before a ping: 30 s */
     int dead_ms;        /* of silence before the peer counts as dead: 60 s */
     int stall_ms;       /* without the peer taking a byte of waiting output: 60 s */

@@ -54,6 +54,8 @@ EXTRA = {
     # Sinks turn a channel into HTTP output: the one place where streams meet the transport.
     "execd/stream/sink_sse": ["proto/http"],
     "execd/stream/sink_ws": ["proto/http"],
+    # The same for terminals: what a session shows, as WebSocket frames.
+    "execd/pty/attach": ["proto/http"],
     # A runtime names the address at which the relay reaches a sandbox.
     "server/runtime/runtime.h": ["proto/http/relay.h"],
     # A start is over when execd answers its first /ping.
