@@ -149,6 +149,7 @@ llhttp_stamp   := $(DEPS)/.llhttp-$(call sum,$(setup_dir)/fetch-llhttp)
 promtool_stamp := $(DEPS)/.promtool-$(call sum,$(setup_dir)/fetch-promtool)
 packages_sum   := $(call sum,$(setup_dir)/packages)
 venv_stamp     := $(BUILD)/venv/.requirements-$(call sum,tests/requirements.txt)
+js_stamp       := $(BUILD)/js/.sdk-$(call sum,$(setup_dir)/fetch-js-sdk tests/conformance/js/package-lock.json)
 deps_stamps    := $(zmq_stamp) $(llhttp_stamp)
 
 # Only the targets that promise to install do so; the others name what is missing.
@@ -180,8 +181,13 @@ $(venv_stamp): | $(BUILD)/.packages-test-$(packages_sum)
 	$(Q)$(BUILD)/venv/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt
 	$(Q)touch $@
 
+$(js_stamp): | $(BUILD)/js/
+	$(call say,SETUP,$(BUILD)/js)
+	$(Q)$(setup_dir)/fetch-js-sdk $(BUILD)/js >$(BUILD)/js/log 2>&1 || { tail -30 $(BUILD)/js/log; exit 1; }
+	$(Q)touch $@
+
 deps: $(deps_stamps) ## Prepare libzmq and llhttp below build/deps
-setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(promtool_stamp) $(venv_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
+setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(promtool_stamp) $(venv_stamp) $(js_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
 
 # ---- rules of one flavour ----------------------------------------------------------------------
 
