@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -20,6 +21,9 @@
 #define PATH_MAX_CWD 4096
 /* Without close_range(CLOEXEC) (before Linux 5.11) this many descriptors are looked at. */
 #define FALLBACK_FDS 4096
+#ifndef SYS_landlock_restrict_self
+#define SYS_landlock_restrict_self 446
+#endif
 
 /* As the kernel wants it: not glibc's struct. Zeroed = SIG_DFL on every architecture. */
 struct kernel_sigaction {
@@ -109,17 +113,27 @@ static void mark_all_cloexec(void)
         syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
 }
 
+static int move_up(int *fd, int base)
+{
+    long moved = *fd < 0 ? -1 : syscall(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, base);
+    if (*fd >= 0 && moved < 0)
+        return errno;
+    *fd = (int)moved;
+    return 0;
+}
+
 /* Copies every source above all targets first, so that no target overwrites a source that is still needed.
- * *report_fd moves up with them. */
-static int place_fds(const struct spawn_plan *plan, int *report_fd)
+ * *report_fd and *ruleset_fd move up with them. */
+static int place_fds(const struct spawn_plan *plan, int *report_fd, int *ruleset_fd)
 {
     int base = 3, copies[PLAN_FDS_MAX];
     for (size_t i = 0; i < plan->n_fds; i++)
         base = MAX(base, plan->fds[i].target + 1);
-    long moved = syscall(SYS_fcntl, *report_fd, F_DUPFD_CLOEXEC, base);
-    if (moved < 0)
-        return errno;
-    *report_fd = (int)moved;
+    int fault = move_up(report_fd, base);
+    if (fault == 0)
+        fault = move_up(ruleset_fd, base);
+    if (fault != 0)
+        return fault;
     for (size_t i = 0; i < plan->n_fds; i++) {
         long fd = plan->fds[i].source;
         if (fd < 0)
@@ -147,6 +161,40 @@ static int enter_cwd(const char *cwd)
     if (syscall(SYS_getcwd, where, sizeof(where)) < 0)
         return errno == ERANGE ? ENAMETOOLONG : errno;
     return where[0] == '/' ? 0 : EACCES;
+}
+
+static int set_limits(const struct spawn_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_rlimits; i++)
+        if (syscall(SYS_prlimit64, 0, plan->rlimits[i].resource, &plan->rlimits[i].limit, NULL) < 0)
+            return errno;
+    return 0;
+}
+
+/* Inheritable and ambient are emptied for every child: what a program gets beyond its user's rights it must get from
+ * its file (CVE-2022-24769). The bounding set needs CAP_SETPCAP, so all this is done before the user changes. */
+static int drop_capabilities(uint64_t drop)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    for (int number = 0; drop != 0; number++, drop >>= 1)
+        /* EINVAL: a capability that this kernel does not know, so nobody has it. */
+        if ((drop & 1) != 0 && syscall(SYS_prctl, PR_CAPBSET_DROP, number, 0, 0, 0) < 0 &&
+            errno != EINVAL)
+            return errno;
+    /* EINVAL: no ambient set before Linux 4.3. */
+    (void)syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capget, &header, data) < 0)
+        return errno;
+    if (data[0].inheritable == 0 && data[1].inheritable == 0)
+        return 0;
+    data[0].inheritable = data[1].inheritable = 0;
+    return sys_result(syscall(SYS_capset, &header, data));
+}
+
+static int enter_ruleset(int fd)
+{
+    return fd < 0 ? 0 : sys_result(syscall(SYS_landlock_restrict_self, fd, 0));
 }
 
 static int load_filter(const struct sock_fprog *filter)
@@ -180,7 +228,7 @@ static int execute(const struct spawn_plan *plan, int *ret_candidate)
 noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile,
                            int report_fd)
 {
-    int fault, candidate = 0;
+    int fault, candidate = 0, ruleset_fd = plan->landlock_fd;
 #define STEP(step, result)                                                                         \
     do {                                                                                           \
         if ((fault = (result)) != 0)                                                               \
@@ -204,7 +252,10 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
     if (plan->oom_score_adj != 0)
         (void)write_oom_score_adj(plan->oom_score_adj);
     syscall(SYS_umask, plan->umask);
-    STEP(CHILD_FDS, place_fds(plan, &report_fd));
+    STEP(CHILD_FDS, place_fds(plan, &report_fd, &ruleset_fd));
+    /* After the descriptors, which a low limit would refuse; before the privilege to raise one may go. */
+    STEP(CHILD_LIMITS, set_limits(plan));
+    STEP(CHILD_CAPS, drop_capabilities(plan->drop_caps));
     if (plan->switch_user) {
         STEP(CHILD_GROUPS, sys_result(syscall(SYS_setgroups, plan->n_groups, plan->groups)));
         STEP(CHILD_GID, sys_result(syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid)));
@@ -216,6 +267,7 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
         syscall(SYS_prctl, PR_SET_PDEATHSIG, plan->death_signal, 0, 0, 0);
     if (plan->no_new_privs)
         STEP(CHILD_NO_NEW_PRIVS, sys_result(syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)));
+    STEP(CHILD_LANDLOCK, enter_ruleset(ruleset_fd));
     if (plan->seccomp != NULL)
         STEP(CHILD_SECCOMP, load_filter(plan->seccomp));
     STEP(CHILD_EXEC, unblock_signals());

@@ -7,17 +7,25 @@
  */
 #pragma once
 
+#include <sys/resource.h>
+
 #include "proto/base/defs.h"
 
 #define PLAN_FDS_MAX 8
 #define PLAN_GROUPS_MAX 64
 #define PLAN_CGROUPS_MAX 8
+#define PLAN_RLIMITS_MAX 16
 
 struct sock_fprog;
 
 struct plan_fd {
     int source; /* parent's descriptor; -1 = /dev/null */
     int target; /* number in the child */
+};
+
+struct plan_rlimit {
+    int resource; /* RLIMIT_* */
+    struct rlimit limit;
 };
 
 struct spawn_plan {
@@ -40,7 +48,12 @@ struct spawn_plan {
     int tty_fd;       /* becomes the controlling terminal of the new session; -1 = none */
     struct plan_fd fds[PLAN_FDS_MAX]; /* everything else is closed */
     size_t n_fds;
+    struct plan_rlimit rlimits[PLAN_RLIMITS_MAX];
+    size_t n_rlimits;
+    uint64_t
+        drop_caps; /* bit per capability, taken out of the bounding set; inheritable and ambient are always empty */
     bool no_new_privs;
+    int landlock_fd;                  /* a ruleset to enter; -1 = none */
     const struct sock_fprog *seccomp; /* NULL = none */
     int nice;                         /* added to the current value; 0 = unchanged */
     int oom_score_adj;                /* written when not 0 and permitted */
@@ -49,4 +62,4 @@ struct spawn_plan {
     uint64_t namespaces; /* CLONE_NEW* that it starts in: needs CAP_SYS_ADMIN; 0 = those of execd */
     uint64_t tag;        /* marks the process and all its descendants (tree.h); 0 = none */
 };
-void plan_init(struct spawn_plan *plan); /* zero, tty_fd -1, umask 022, new_session true */
+void plan_init(struct spawn_plan *plan); /* zero, descriptors -1, umask 022, new_session true */

@@ -55,11 +55,13 @@ static const char *const step_texts[CHILD_STEP_MAX] = {
     [CHILD_NICE] = "change the priority",
     [CHILD_OOM] = "set oom_score_adj",
     [CHILD_FDS] = "place descriptors",
+    [CHILD_CAPS] = "drop capabilities",
     [CHILD_GROUPS] = "set supplementary groups",
     [CHILD_GID] = "change to gid",
     [CHILD_UID] = "change to uid",
     [CHILD_CWD] = "change directory to",
     [CHILD_NO_NEW_PRIVS] = "set no_new_privs",
+    [CHILD_LANDLOCK] = "enter the Landlock ruleset",
     [CHILD_SECCOMP] = "load the seccomp filter",
     [CHILD_EXEC] = "exec",
 };
@@ -138,7 +140,7 @@ static void abandon(struct pidref *child)
 static int check_plan(const struct spawn_plan *plan, struct err *err)
 {
     if (plan->n_fds > PLAN_FDS_MAX || plan->n_groups > PLAN_GROUPS_MAX ||
-        plan->n_cgroup_procs > PLAN_CGROUPS_MAX)
+        plan->n_cgroup_procs > PLAN_CGROUPS_MAX || plan->n_rlimits > PLAN_RLIMITS_MAX)
         return err_set(err, 0, EINVAL, "spawn: the plan has too many entries");
     if (plan->argv == NULL || plan->argv[0] == NULL || plan->envp == NULL ||
         (plan->file == NULL && (plan->candidates == NULL || plan->candidates[0] == NULL)))

@@ -16,7 +16,7 @@ ARROWS = {
     "proto/api": ["proto/json"],
     "proto/json": [],
     "proto/http": ["proto/json"],
-    "execd/harden": [],
+    "execd/harden": ["proto/json"],
     "execd/proc": ["execd/harden", "proto/json"],
     "execd/init": ["execd/proc"],
     "execd/stream": ["proto/json"],
