@@ -143,8 +143,10 @@ struct http_server {
     void *on_drained_arg;
     time_t date_at;
     char date[40];
-    char *scratch;               /* owned; where heads are composed */
-    LIST_HEAD(, tunnel) tunnels; /* owned; relay_tunnel.c */
+    char *scratch;                /* owned; where heads are composed */
+    LIST_HEAD(, tunnel) tunnels;  /* owned; relay_tunnel.c */
+    LIST_HEAD(, ws_conn) sockets; /* owned; ws_conn.c */
+    unsigned n_sockets;
 };
 
 #define SERVER_FIELDS_MAX 65536
@@ -190,6 +192,9 @@ void conn_set_phase(struct conn *c, enum conn_phase phase);
 void tunnel_start(struct http_server *server, struct bufferevent *client,
                   struct bufferevent *backend, int idle_ms);
 void tunnel_free_all(struct http_server *server);
+
+/* ws_conn.c: cuts every WebSocket; their owners hear of it. */
+void ws_end_all(struct http_server *server);
 
 /* server.c */
 void server_check_drained(struct http_server *server); /* posts on_drained when nobody is left */

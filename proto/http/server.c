@@ -68,6 +68,7 @@ int http_server_new(struct event_base *base, const struct http_server_config *co
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->busy);
     LIST_INIT(&s->tunnels);
+    LIST_INIT(&s->sockets);
     s->spare_fd = -1;
     s->scratch = malloc(SERVER_SCRATCH);
     s->drain = evtimer_new(base, on_drain, s);
@@ -90,6 +91,7 @@ void http_server_free(struct http_server *server)
     while ((c = TAILQ_FIRST(&server->busy)) || (c = TAILQ_FIRST(&server->waiting)))
         conn_free(c);
     tunnel_free_all(server);
+    ws_end_all(server);
     if (server->drain)
         event_free(server->drain);
     free(server->scratch);

@@ -1,15 +1,11 @@
 #include "proto/http/ws_conn.h"
 
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "proto/api/errors.h"
 #include "proto/base/clock.h"
+#include "proto/http/conn_priv.h"
 #include "proto/http/ws_conn_priv.h"
 
 #define READ_MAX 65536 /* bytes read ahead of what was parsed */
@@ -27,7 +23,9 @@ static const struct ws_options defaults = {
 };
 
 struct ws_conn {
-    struct bufferevent *bev; /* owned */
+    LIST_ENTRY(ws_conn) link;
+    struct http_server *server; /* borrowed */
+    struct bufferevent *bev;    /* owned */
     const struct ws_handlers *handlers;
     void *arg;
     struct ws_options options;
@@ -71,6 +69,8 @@ void ws_conn_free(struct ws_conn *ws)
 {
     if (ws == NULL)
         return;
+    LIST_REMOVE(ws, link);
+    ws->server->n_sockets--;
     (void)evbuffer_remove_cb(output(ws), on_output, ws); /* it was added */
     bufferevent_free(ws->bev);
     event_del(&ws->timer);
@@ -85,6 +85,12 @@ static void end(struct ws_conn *ws)
     bufferevent_disable(ws->bev, EV_READ | EV_WRITE);
     ws->handlers->on_close(ws->arg, ws->code != 0 ? ws->code : WS_CLOSE_ABNORMAL);
     ws_conn_free(ws);
+}
+
+void ws_end_all(struct http_server *server)
+{
+    while (!LIST_EMPTY(&server->sockets))
+        end(LIST_FIRST(&server->sockets));
 }
 
 void ws_conn_abort(struct ws_conn *ws)
@@ -370,6 +376,11 @@ int ws_conn_accept(struct http_req *req, const struct ws_options *options,
                    const struct ws_handlers *handlers, void *arg, struct ws_conn **ret_conn,
                    struct err *err)
 {
+    struct http_server *server = req->conn->server;
+
+    if (server->n_sockets >= server->config.limits.conns_max)
+        return err_set(err, ERR_OVERLOADED, EAGAIN, "%u WebSockets are open, which is the limit",
+                       server->n_sockets);
     struct evbuffer *answer = evbuffer_new();
     struct ws_conn *ws = xnew(struct ws_conn);
 
@@ -388,6 +399,9 @@ int ws_conn_accept(struct http_req *req, const struct ws_options *options,
     evbuffer_free(answer);
     ws->handlers = handlers;
     ws->arg = arg;
+    ws->server = server;
+    LIST_INSERT_HEAD(&server->sockets, ws, link);
+    server->n_sockets++;
     ws_parser_init(&ws->parser, ws->options.message_max);
     start(ws, bufferevent_get_base(ws->bev));
     *ret_conn = ws;

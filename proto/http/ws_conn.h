@@ -58,8 +58,9 @@ int ws_check_origin(const struct http_req *req, const char *const *allowed,
  * In the request's arena. For credentials that a browser can give in no other way; such an entry is never chosen. */
 const char *ws_offered_secret(struct http_req *req, const char *prefix);
 
-/* Answers 101. Only after ws_check_handshake; the request is over, and the handler returns H_DONE. handlers and the
- * strings in options are borrowed for the life of the connection. -ENOMEM (the request is then still to be answered). */
+/* Answers 101, unless as many WebSockets as connections are allowed are open (ERR_OVERLOADED). Only after
+ * ws_check_handshake; the request is over, and the handler returns H_DONE. handlers and the strings in options are
+ * borrowed for the life of the connection. After an error the request is still to be answered. */
 int ws_conn_accept(struct http_req *req, const struct ws_options *options,
                    const struct ws_handlers *handlers, void *arg, struct ws_conn **ret_conn,
                    struct err *err) must_check;

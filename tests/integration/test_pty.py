@@ -234,6 +234,20 @@ def test_c19_errors_have_one_body(execd, tmp_path):
     assert execd.client.post("/pty", content=b"{").json()["message"].startswith("error parsing request: ")
 
 
+def test_a_start_that_fails_is_said(pty, tmp_path):
+    session = pty.create(cwd=str(tmp_path / "gone"))
+    (tmp_path / "gone").rmdir()
+    (tmp_path / "gone").write_text("")
+    client = pty.connect(session)
+    error = client.text("error")
+    assert error["code"] == "START_FAILED" and "gone" in error["error"]
+    client.rest()
+    assert client.closed[0] == 1011
+    (tmp_path / "gone").unlink()
+    eventually(lambda: not pty.info(session)["attached"])
+    pty.connect(session).text("connected")
+
+
 def test_unknown_sessions(execd, pty):
     for method, path in (("GET", "/pty/x"), ("DELETE", "/pty/x"), ("GET", "/pty/x/ws"), ("GET", "/pty/x/recording")):
         response = execd.client.request(method, path)
