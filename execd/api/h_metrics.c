@@ -114,17 +114,47 @@ static void one(struct strbuf *out, enum metric_format f, const char *name, enum
     metric_sample(out, f, name, kind, value, NULL);
 }
 
+/* One family of the pressure files: a sample for each resource that has it. */
+static void pressure_family(struct strbuf *out, enum metric_format f, const struct sample *s,
+                            const char *name, enum metric_kind kind, const char *unit,
+                            const char *help, bool full,
+                            double (*value)(const struct pressure *p, bool full))
+{
+    bool begun = false;
+
+    for (unsigned r = 0; r < SAMPLE_RESOURCE_MAX; r++) {
+        const struct pressure *p = &s->pressure[r];
+
+        if (!(full ? p->has_full : p->has_some))
+            continue;
+        if (!begun)
+            metric_family(out, f, name, kind, unit, help);
+        begun = true;
+        metric_sample(out, f, name, kind, value(p, full), "resource",
+                      sample_resource_name((enum sample_resource)r), NULL);
+    }
+}
+
+static double ratio_of(const struct pressure *p, bool full)
+{
+    return (full ? p->full_avg10 : p->some_avg10) / 100;
+}
+
+static double seconds_of(const struct pressure *p, bool full)
+{
+    return (double)(full ? p->full_total_us : p->some_total_us) / 1e6;
+}
+
 static void pressure_metrics(struct strbuf *out, enum metric_format f, const struct sample *s)
 {
-    const char *name = "sandbox_pressure_ratio";
-
-    if (!s->has_pressure)
-        return;
-    metric_family(out, f, name, METRIC_GAUGE, NULL,
-                  "Share of the last 10 s in which some task was stalled.");
-    metric_sample(out, f, name, METRIC_GAUGE, s->cpu_some_avg10 / 100, "resource", "cpu", NULL);
-    metric_sample(out, f, name, METRIC_GAUGE, s->mem_some_avg10 / 100, "resource", "memory", NULL);
-    metric_sample(out, f, name, METRIC_GAUGE, s->io_some_avg10 / 100, "resource", "io", NULL);
+    pressure_family(out, f, s, "sandbox_pressure_ratio", METRIC_GAUGE, NULL,
+                    "Share of the last 10 s in which some task was stalled.", false, ratio_of);
+    pressure_family(out, f, s, "sandbox_pressure_full_ratio", METRIC_GAUGE, NULL,
+                    "Share of the last 10 s in which all tasks were stalled.", true, ratio_of);
+    pressure_family(out, f, s, "sandbox_pressure_waiting_seconds", METRIC_COUNTER, "seconds",
+                    "Time in which some task was stalled.", false, seconds_of);
+    pressure_family(out, f, s, "sandbox_pressure_stalled_seconds", METRIC_COUNTER, "seconds",
+                    "Time in which all tasks were stalled.", true, seconds_of);
 }
 
 static void command_metrics(struct strbuf *out, enum metric_format f, const struct api *api)

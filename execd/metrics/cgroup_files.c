@@ -1,12 +1,12 @@
 #include "execd/metrics/cgroup_files.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/fd.h"
+#include "proto/base/str.h"
 
 #define FILE_TEXT_MAX 16384
 /* v1 shows "no limit" as the largest multiple of the page size. */
@@ -24,11 +24,43 @@ static uint64_t read_number(int dirfd, const char *file, uint64_t missing)
     return dirfd >= 0 && cgroup_read_u64(dirfd, file, &value) == 0 ? value : missing;
 }
 
-static uint64_t read_key(int dirfd, const char *file, const char *key)
+/* One value of a flat keyed file. */
+struct key {
+    const char *name;
+    uint64_t *value; /* stays what it was where the key is missing */
+};
+
+static void take_line(const char *line, size_t len, const struct key *keys, size_t n_keys)
 {
+    const char *blank = memchr(line, ' ', len);
+    char number[24];
     uint64_t value;
 
-    return dirfd >= 0 && cgroup_read_keyed(dirfd, file, key, &value) == 0 ? value : 0;
+    if (blank == NULL || (size_t)(line + len - blank) > sizeof(number))
+        return;
+    memcpy(number, blank + 1, (size_t)(line + len - blank - 1));
+    number[line + len - blank - 1] = '\0';
+    for (size_t i = 0; i < n_keys; i++) {
+        if (strlen(keys[i].name) == (size_t)(blank - line) &&
+            memcmp(keys[i].name, line, (size_t)(blank - line)) == 0 &&
+            str_to_u64(number, &value) == 0)
+            *keys[i].value = value;
+    }
+}
+
+/* Reads the file once, whatever is wanted of it; false when it is not there. */
+static bool read_keys(int dirfd, const char *file, const struct key *keys, size_t n_keys)
+{
+    char text[FILE_TEXT_MAX];
+
+    if (!read_text(dirfd, file, text, sizeof(text)))
+        return false;
+    for (const char *line = text; *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        take_line(line, len, keys, n_keys);
+        line += len + (line[len] == '\n');
+    }
+    return true;
 }
 
 int cgroup_parse_cpu_max(const char *text, double *ret_cpus)
@@ -47,18 +79,21 @@ int cgroup_parse_cpu_max(const char *text, double *ret_cpus)
 
 static void cpu_v2(int fd, struct sample *s)
 {
+    uint64_t total = UINT64_MAX;
+    const struct key keys[] = {
+        {"usage_usec", &total},
+        {"user_usec", &s->cpu_user_us},
+        {"system_usec", &s->cpu_system_us},
+        {"nr_periods", &s->cpu_periods},
+        {"nr_throttled", &s->cpu_throttled},
+        {"throttled_usec", &s->cpu_throttled_us},
+    };
     char text[128];
-    uint64_t total;
 
-    if (cgroup_read_keyed(fd, "cpu.stat", "usage_usec", &total) < 0)
+    if (!read_keys(fd, "cpu.stat", keys, ARRAY_LEN(keys)) || total == UINT64_MAX)
         return;
     s->has |= SAMPLE_CPU;
     s->cpu_total_us = total;
-    s->cpu_user_us = read_key(fd, "cpu.stat", "user_usec");
-    s->cpu_system_us = read_key(fd, "cpu.stat", "system_usec");
-    s->cpu_periods = read_key(fd, "cpu.stat", "nr_periods");
-    s->cpu_throttled = read_key(fd, "cpu.stat", "nr_throttled");
-    s->cpu_throttled_us = read_key(fd, "cpu.stat", "throttled_usec");
     if (read_text(fd, "cpu.max", text, sizeof(text)) &&
         cgroup_parse_cpu_max(text, &s->cpu_limit) < 0)
         s->cpu_limit = 0;
@@ -68,6 +103,10 @@ static void cpu_v1(const struct cgroup_dirs *d, struct sample *s)
 {
     int acct = d->fd[CGROUP_CPUACCT], cpu = d->fd[CGROUP_CPU];
     uint64_t usage_ns = read_number(acct, "cpuacct.usage", UINT64_MAX);
+    uint64_t throttled_ns = 0;
+    const struct key keys[] = {{"nr_periods", &s->cpu_periods},
+                               {"nr_throttled", &s->cpu_throttled},
+                               {"throttled_time", &throttled_ns}};
     char text[64];
     long long quota = -1;
 
@@ -77,9 +116,8 @@ static void cpu_v1(const struct cgroup_dirs *d, struct sample *s)
         s->cpu_user_us = read_number(acct, "cpuacct.usage_user", 0) / 1000;
         s->cpu_system_us = read_number(acct, "cpuacct.usage_sys", 0) / 1000;
     }
-    s->cpu_periods = read_key(cpu, "cpu.stat", "nr_periods");
-    s->cpu_throttled = read_key(cpu, "cpu.stat", "nr_throttled");
-    s->cpu_throttled_us = read_key(cpu, "cpu.stat", "throttled_time") / 1000;
+    (void)read_keys(cpu, "cpu.stat", keys, ARRAY_LEN(keys)); /* missing: zeroes */
+    s->cpu_throttled_us = throttled_ns / 1000;
     uint64_t period = read_number(cpu, "cpu.cfs_period_us", 0);
     if (period > 0 && read_text(cpu, "cpu.cfs_quota_us", text, sizeof(text)) &&
         sscanf(text, "%lld", &quota) == 1 && quota > 0)
@@ -94,6 +132,17 @@ void cgroup_sample_cpu(const struct cgroup_dirs *d, struct sample *s)
         cpu_v1(d, s);
 }
 
+/* Names differ by version. The working set is what is charged without file pages that nobody has touched for long. */
+static void read_memory_stat(int fd, const char *cache, const char *rss, const char *inactive,
+                             struct sample *s)
+{
+    uint64_t idle = 0;
+    const struct key keys[] = {{cache, &s->mem_cache}, {rss, &s->mem_rss}, {inactive, &idle}};
+
+    (void)read_keys(fd, "memory.stat", keys, ARRAY_LEN(keys)); /* missing: zeroes */
+    s->mem_used = s->mem_usage > idle ? s->mem_usage - idle : 0;
+}
+
 static void memory_v2(int fd, struct sample *s)
 {
     uint64_t limit = read_number(fd, "memory.max", UINT64_MAX);
@@ -106,17 +155,14 @@ static void memory_v2(int fd, struct sample *s)
     s->has |= SAMPLE_MEMORY | SAMPLE_OOM;
     s->mem_limit = limit == UINT64_MAX ? 0 : limit;
     s->mem_peak = read_number(fd, "memory.peak", 0);
-    s->mem_cache = read_key(fd, "memory.stat", "file");
-    s->mem_rss = read_key(fd, "memory.stat", "anon");
-    uint64_t inactive = read_key(fd, "memory.stat", "inactive_file");
-    s->mem_used = s->mem_usage > inactive ? s->mem_usage - inactive : 0;
-    s->oom_events = read_key(fd, "memory.events", "oom");
-    s->oom_kills = read_key(fd, "memory.events", "oom_kill");
+    read_memory_stat(fd, "file", "anon", "inactive_file", s);
+    const struct key events[] = {{"oom", &s->oom_events}, {"oom_kill", &s->oom_kills}};
+    (void)read_keys(fd, "memory.events", events, ARRAY_LEN(events)); /* missing: zeroes */
 }
 
 static void memory_v1(int fd, struct sample *s)
 {
-    uint64_t limit = read_number(fd, "memory.limit_in_bytes", 0), kills;
+    uint64_t limit = read_number(fd, "memory.limit_in_bytes", 0), kills = UINT64_MAX;
 
     s->mem_usage = read_number(fd, "memory.usage_in_bytes", UINT64_MAX);
     if (s->mem_usage == UINT64_MAX) {
@@ -126,12 +172,10 @@ static void memory_v1(int fd, struct sample *s)
     s->has |= SAMPLE_MEMORY;
     s->mem_limit = limit < V1_UNLIMITED ? limit : 0;
     s->mem_peak = read_number(fd, "memory.max_usage_in_bytes", 0);
-    s->mem_cache = read_key(fd, "memory.stat", "total_cache");
-    s->mem_rss = read_key(fd, "memory.stat", "total_rss");
-    uint64_t inactive = read_key(fd, "memory.stat", "total_inactive_file");
-    s->mem_used = s->mem_usage > inactive ? s->mem_usage - inactive : 0;
+    read_memory_stat(fd, "total_cache", "total_rss", "total_inactive_file", s);
     s->oom_events = read_number(fd, "memory.failcnt", 0);
-    if (cgroup_read_keyed(fd, "memory.oom_control", "oom_kill", &kills) == 0) {
+    const struct key oom[] = {{"oom_kill", &kills}};
+    if (read_keys(fd, "memory.oom_control", oom, 1) && kills != UINT64_MAX) {
         s->has |= SAMPLE_OOM;
         s->oom_kills = kills;
     }
@@ -210,35 +254,4 @@ void cgroup_sample_io(const struct cgroup_dirs *d, struct sample *s)
     if (read_text(fd, "blkio.throttle.io_serviced_recursive", text, sizeof(text)) ||
         read_text(fd, "blkio.throttle.io_serviced", text, sizeof(text)))
         cgroup_parse_blkio(text, &s->io_reads, &s->io_writes);
-}
-
-int cgroup_parse_pressure(const char *text, double *ret_avg10)
-{
-    const char *p = strstr(text, "avg10=");
-    char *end;
-
-    if (strncmp(text, "some ", 5) != 0 || p == NULL)
-        return -EINVAL;
-    double value = strtod(p + strlen("avg10="), &end);
-    if (end == p + strlen("avg10=") || !isfinite(value) || value < 0)
-        return -EINVAL;
-    *ret_avg10 = value;
-    return 0;
-}
-
-void cgroup_sample_pressure(const struct cgroup_dirs *d, struct sample *s)
-{
-    const struct {
-        const char *file;
-        double *value;
-    } files[] = {{"cpu.pressure", &s->cpu_some_avg10},
-                 {"memory.pressure", &s->mem_some_avg10},
-                 {"io.pressure", &s->io_some_avg10}};
-    char text[512];
-
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        if (read_text(d->fd[CGROUP_UNIFIED], files[i].file, text, sizeof(text)) &&
-            cgroup_parse_pressure(text, files[i].value) == 0)
-            s->has_pressure = true;
-    }
 }

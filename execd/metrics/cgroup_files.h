@@ -15,8 +15,8 @@ void cgroup_sample_io(const struct cgroup_dirs *d, struct sample *s);
 void cgroup_sample_pressure(const struct cgroup_dirs *d, struct sample *s);
 
 /* Pure parsers, for the tests and the fuzzer. */
-/* "some avg10=1.23 avg60=..." → 1.23; -EINVAL. */
-int cgroup_parse_pressure(const char *text, double *ret_avg10) must_check;
+/* "some avg10=1.23 avg60=... total=456", then perhaps a line "full ..."; -EINVAL. */
+int cgroup_parse_pressure(const char *text, struct pressure *ret_pressure) must_check;
 /* v2 io.stat: sums rbytes, wbytes, rios, wios over all devices. */
 void cgroup_parse_io_stat(const char *text, struct sample *s);
 /* v1 blkio.throttle.io_service_bytes / io_serviced: sums the Read and Write lines. */

@@ -7,6 +7,8 @@
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
+#define PROC_AGE_MS 1000
+
 struct sampler {
     const struct cgroup_dirs *dirs; /* borrowed */
     int min_age_ms;
@@ -93,7 +95,9 @@ const struct sample *sampler_get(struct sampler *s)
     int64_t now_ns = clock_monotonic_ns();
     struct sample fresh;
 
-    if (now_ns - s->taken_ns < (int64_t)s->min_age_ms * 1000000)
+    /* A walk through /proc costs more than a few files do. */
+    int age_ms = s->current.from_cgroup ? s->min_age_ms : MAX(s->min_age_ms, PROC_AGE_MS);
+    if (now_ns - s->taken_ns < (int64_t)age_ms * 1000000)
         return &s->current;
     take(s, &fresh);
     fresh.cpu_used_pct = percent(s, &fresh, now_ns);

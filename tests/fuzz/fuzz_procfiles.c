@@ -14,13 +14,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = malloc(size + 1);
     struct sample s = {0};
     uint64_t a, b, c, d;
+    struct pressure pressure;
     double value = 0;
 
     memcpy(text, data, size);
     text[size] = '\0';
     if (cgroup_parse_cpu_max(text, &value) == 0 && !isfinite(value))
         abort();
-    if (cgroup_parse_pressure(text, &value) == 0 && (!isfinite(value) || value < 0))
+    if (cgroup_parse_pressure(text, &pressure) == 0 &&
+        (!isfinite(pressure.some_avg10) || pressure.some_avg10 < 0 ||
+         !isfinite(pressure.full_avg10)))
         abort();
     cgroup_parse_io_stat(text, &s);
     cgroup_parse_blkio(text, &a, &b);

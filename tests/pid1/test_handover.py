@@ -173,3 +173,24 @@ def start_broken(tmp_path):
         return agent.wait(), "\n".join(agent.lines)
 
     return start
+
+
+def test_C31_metrics_are_the_sandboxes_own(tmp_path, sandbox_groups):
+    limit(sandbox_groups)
+    with start_in(tmp_path, sandbox_groups) as agent:
+        text = agent.client.get("/metrics", headers={"Accept": "text/plain"}).text
+        shown = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        if 'source="cgroup"' not in text:
+            pytest.skip("no controller for memory and CPU here")
+        assert float(shown["sandbox_memory_limit_bytes"]) == MEMORY
+        assert float(shown["sandbox_memory_usage_bytes"]) < MEMORY
+        assert agent.client.get("/metrics").json()["mem_total_mib"] == MEMORY >> 20
+        burnt = agent.command("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done")
+        assert burnt[-1]["type"] == "execution_complete"
+
+        def grown():
+            after = agent.client.get("/metrics", headers={"Accept": "text/plain"}).text
+            line = next(line for line in after.splitlines() if line.startswith("sandbox_cpu_seconds_total"))
+            return float(line.split()[1]) > float(shown["sandbox_cpu_seconds_total"])
+
+        eventually(grown)

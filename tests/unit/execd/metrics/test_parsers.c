@@ -25,17 +25,21 @@ static void test_cpu_max(void **state)
 
 static void test_pressure(void **state)
 {
-    double avg = -1;
+    struct pressure p = {0};
 
     (void)state;
     assert_int_equal(cgroup_parse_pressure("some avg10=1.25 avg60=0.10 avg300=0.00 total=5\n"
-                                           "full avg10=9.00 avg60=0.00 avg300=0.00 total=0\n",
-                                           &avg),
+                                           "full avg10=9.00 avg60=0.00 avg300=0.00 total=7\n",
+                                           &p),
                      0);
-    assert_true(avg == 1.25);
-    assert_true(cgroup_parse_pressure("full avg10=1.0", &avg) < 0);
-    assert_true(cgroup_parse_pressure("some avg10=nan", &avg) < 0);
-    assert_true(cgroup_parse_pressure("some avg10=", &avg) < 0);
+    assert_true(p.has_some && p.some_avg10 == 1.25 && p.some_total_us == 5);
+    assert_true(p.has_full && p.full_avg10 == 9 && p.full_total_us == 7);
+    assert_int_equal(cgroup_parse_pressure("some avg10=2.00 avg60=0 avg300=0 total=1\n", &p), 0);
+    assert_true(p.has_some && !p.has_full);
+    assert_true(cgroup_parse_pressure("full avg10=1.0 total=1", &p) < 0);
+    assert_true(cgroup_parse_pressure("some avg10=nan total=1", &p) < 0);
+    assert_true(cgroup_parse_pressure("some avg10= total=1", &p) < 0);
+    assert_true(cgroup_parse_pressure("some avg60=1.0\nfull avg10=1 total=1", &p) < 0);
 }
 
 static void test_io(void **state)
