@@ -1,68 +1,17 @@
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "execd/api/api.h"
 #include "execd/api/paths.h"
-#include "execd/files/download.h"
+#include "execd/api/send_file.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/http/range.h"
 #include "proto/http/resp.h"
 
-#define CHUNK (256 * 1024)
 #define NAME_MAX_BYTES 255
-
-/* One file on its way to one client. */
-struct transfer {
-    struct http_req *req;
-    struct file_source source;
-    uint64_t offset, left; /* left = UINT64_MAX: a pseudo file, until EOF */
-    char *buffer;          /* owned, CHUNK bytes */
-};
-
-static void transfer_stop(void *arg)
-{
-    struct transfer *t = arg;
-
-    file_source_done(&t->source);
-    free(t->buffer);
-    free(t);
-}
-
-static void transfer_proceed(void *arg)
-{
-    struct transfer *t = arg;
-
-    bool at_eof = false;
-
-    while (t->left > 0 && http_resp_wants_more(t->req)) {
-        size_t want = (size_t)MIN(t->left, (uint64_t)CHUNK);
-        /* Pseudo files are read in sequence: offsets mean nothing to some of them. */
-        ssize_t n = t->source.pseudo ? read(t->source.fd, t->buffer, want)
-                                     : pread(t->source.fd, t->buffer, want, (off_t)t->offset);
-        at_eof = n == 0 && t->source.pseudo;
-        if (at_eof)
-            break;
-        if (n <=
-            0) { /* it shrank or broke: the promised length cannot be kept, so the client must see a cut */
-            http_resp_abort(t->req);
-            return;
-        }
-        http_resp_write(t->req, t->buffer, (size_t)n);
-        t->offset += (uint64_t)n;
-        if (!t->source.pseudo)
-            t->left -= (uint64_t)n;
-    }
-    if (t->left == 0 || at_eof)
-        http_resp_end(t->req);
-}
-
-static const struct http_producer transfer_producer = {transfer_proceed, transfer_stop};
 
 /* RFC 6266 and RFC 8187: quoted ASCII, plus filename* where the name has other characters. */
 static void set_disposition(struct http_req *req, const char *path)
@@ -128,34 +77,16 @@ static enum http_result refuse_range(struct http_req *req, struct file_source *s
         malformed ? "Range '%.64s' is malformed" : "Range '%.64s' is outside the file", range);
 }
 
-static enum http_result send_file(struct http_req *req, struct file_source *source, int status,
-                                  uint64_t first, uint64_t length)
-{
-    struct transfer *t = xnew(struct transfer);
-
-    *t = (struct transfer){.req = req,
-                           .source = *source,
-                           .offset = first,
-                           .left = source->pseudo ? UINT64_MAX : length};
-    t->buffer = malloc(CHUNK);
-    if (t->buffer == NULL) {
-        transfer_stop(t);
-        return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the transfer");
-    }
-    return http_resp_begin(req, status, "application/octet-stream",
-                           t->source.pseudo ? -1 : (int64_t)length, &transfer_producer, t);
-}
-
 enum http_result h_file_download(struct http_req *req, void *app)
 {
     const char *given = http_req_query(req, "path", 0);
     const char *range = http_req_header(req, "Range");
+    struct api *api = app;
     struct file_source source = {.fd = -1};
     struct err err = {0};
     const char *path;
     uint64_t first = 0, last = 0;
 
-    (void)app;
     if (given == NULL)
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
     if (api_path(http_req_arena(req), given, &path, &err) < 0 ||
@@ -164,7 +95,7 @@ enum http_result h_file_download(struct http_req *req, void *app)
     uint64_t size = (uint64_t)source.st.st_size;
     set_disposition(req, path);
     if (source.pseudo) /* claims a size of 0 or a page: only reading tells (hardening F02) */
-        return send_file(req, &source, 200, 0, 0);
+        return api_send_file(req, api->pool, &source, 200, 0, 0);
     set_validators(req, &source.st);
     if (not_modified(req, &source.st)) {
         file_source_done(&source);
@@ -180,9 +111,9 @@ enum http_result h_file_download(struct http_req *req, void *app)
                          arena_printf(http_req_arena(req), "bytes %llu-%llu/%llu",
                                       (unsigned long long)first, (unsigned long long)last,
                                       (unsigned long long)size));
-        return send_file(req, &source, 206, first, last - first + 1);
+        return api_send_file(req, api->pool, &source, 206, first, last - first + 1);
     case RANGE_NONE:
         break;
     }
-    return send_file(req, &source, 200, 0, size);
+    return api_send_file(req, api->pool, &source, 200, 0, size);
 }

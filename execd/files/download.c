@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
@@ -56,6 +58,41 @@ int file_source_open(const char *path, struct file_source *ret_source, struct er
     ret_source->pseudo = on_pseudo_fs(fd);
     ret_source->fd = take_fd(&fd);
     return 0;
+}
+
+#define LOOK_MAX (1U << 20)
+#define PAGE_MIN 4096
+
+bool file_source_is_cached(const struct file_source *s, uint64_t offset, size_t n)
+{
+    unsigned char in_core[LOOK_MAX / PAGE_MIN + 2];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint64_t first = offset - offset % page;
+    size_t len = (size_t)(offset - first) + MIN(n, (size_t)LOOK_MAX);
+    bool cached = true;
+
+    void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, s->fd, (off_t)first); /* never touched */
+    if (map == MAP_FAILED)
+        return false;
+    if (mincore(map, len, in_core) < 0)
+        cached = false;
+    for (size_t i = 0; cached && i < (len + page - 1) / page; i++)
+        cached = (in_core[i] & 1) != 0;
+    (void)munmap(map, len); /* it was mapped */
+    return cached;
+}
+
+void file_source_load(int fd, uint64_t offset, size_t n)
+{
+    char scratch[64 * 1024];
+
+    (void)posix_fadvise(fd, (off_t)offset, (off_t)n * 2, POSIX_FADV_WILLNEED); /* advice */
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(fd, scratch, MIN(n - done, sizeof(scratch)), (off_t)(offset + done));
+        if (got <= 0)
+            break; /* the sender will meet it too */
+        done += (size_t)got;
+    }
 }
 
 void file_source_done(struct file_source *s)

@@ -3,7 +3,7 @@
  *
  * Only regular files are served, those of procfs and the like among them; FIFOs, sockets, devices and directories
  * are refused at once: an O_PATH look comes first, and the open itself never blocks (hardening F01). Ranges and the
- * sending are the API's. Thread rule: loop thread only.
+ * sending are the API's. Thread rule: loop thread only, but for file_source_load.
  */
 #pragma once
 
@@ -18,3 +18,9 @@ struct file_source {
 };
 int file_source_open(const char *path, struct file_source *ret_source, struct err *err) must_check;
 void file_source_done(struct file_source *s);
+
+/* Whether all of it is in the page cache (mincore), so that reading does not wait for a disk. Pages that the kernel
+ * does not speak of to this user count as cached. */
+bool file_source_is_cached(const struct file_source *s, uint64_t offset, size_t n);
+/* Brings it into the page cache; blocks: for the worker pool. What follows is asked for in advance. */
+void file_source_load(int fd, uint64_t offset, size_t n);

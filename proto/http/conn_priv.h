@@ -70,7 +70,9 @@ struct req_resp {
     int status;
     bool begun, ended, decorated, type_given, keep_alive_given;
     bool stream, chunked, until_close, swallow;
-    bool idle;      /* the producer had nothing; waits for a wake */
+    bool idle; /* the producer had nothing; waits for a wake */
+    bool
+        drain_first; /* the producer is asked again when all output has left, not at the low watermark */
     int64_t left;   /* declared bytes still to come; -1 = not declared */
     uint64_t bytes; /* body bytes handed over */
     struct http_producer producer;
@@ -183,6 +185,8 @@ size_t conn_pending(const struct conn *c);
 size_t
 conn_unread(const struct conn *c); /* the same and what the kernel still holds for the peer */
 bool conn_step_produce(struct conn *c);
+/* resp.c: counts body bytes that are about to be sent, or were; false when they may not be. */
+bool resp_account(struct http_req *req, size_t n);
 /* conn.c */
 void conn_dispatch(struct conn *c);                      /* calls the handler: ACTIVE */
 void conn_refuse(struct conn *c, const struct err *err); /* answers an error and closes */

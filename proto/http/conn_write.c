@@ -60,14 +60,18 @@ bool conn_step_produce(struct conn *c)
 
     if (!r->stream || r->ended || r->idle || !r->producer.proceed)
         return false;
-    if (conn_pending(c) >= c->server->config.limits.out_low) {
+    size_t low = r->drain_first ? 1 : c->server->config.limits.out_low;
+    if (conn_pending(c) >= low) {
         conn_flush(c);
-        if (conn_pending(c) >= c->server->config.limits.out_low)
+        if (conn_pending(c) >= low)
             return false;
     }
+    r->drain_first = false;
     r->idle = true; /* http_resp_wake inside proceed clears it */
     r->producer.proceed(r->arg);
-    if (r->bytes != before)
+    if (r->bytes != before || r->drain_first)
         r->idle = false;
+    if (r->drain_first && conn_pending(c) > 0)
+        return r->ended;
     return !r->idle || r->ended;
 }

@@ -360,7 +360,7 @@ enum http_result http_resp_begin(struct http_req *req, int status, const char *t
 }
 
 /* How many of n bytes may still be sent; a producer that writes more than it promised has broken framing. */
-static bool account(struct http_req *req, size_t n)
+bool resp_account(struct http_req *req, size_t n)
 {
     struct req_resp *r = &req->resp;
 
@@ -397,7 +397,7 @@ static void after_write(struct http_req *req)
 
 void http_resp_write(struct http_req *req, const void *p, size_t n)
 {
-    if (n == 0 || !account(req, n))
+    if (n == 0 || !resp_account(req, n))
         return;
     if (req->resp.chunked)
         put_chunk_size(req, n);
@@ -413,7 +413,7 @@ void http_resp_write_buffer(struct http_req *req, struct evbuffer *b)
 
     if (n == 0)
         return;
-    if (!account(req, n)) {
+    if (!resp_account(req, n)) {
         (void)evbuffer_drain(b, n); /* nobody wants it */
         return;
     }

@@ -47,7 +47,15 @@ void http_resp_trailer(struct http_req *req, const char *name, const char *value
 void http_resp_write(struct http_req *req, const void *p, size_t n); /* copies */
 void http_resp_write_buffer(struct http_req *req,
                             struct evbuffer *b); /* moves everything out of b */
-void http_resp_end(struct http_req *req);        /* the last byte was written; terminator follows */
+/* Bytes of a file, from inside proceed only: hands at most n of them to the socket by sendfile(2). Returns how many,
+ * 0 at the end of the file, -EAGAIN when proceed will be called again for more, or another -errno. The socket holds
+ * the file's own pages until the peer has read them, so a truncation could still change them: the last
+ * http_resp_sendfile_tail bytes of a response are to be read and written instead. What happens to the file before
+ * they are read then shows as their absence, and nothing that was handed over is with the socket any more.
+ * SIZE_MAX: not on this connection (only Unix sockets bound what is under way). */
+size_t http_resp_sendfile_tail(const struct http_req *req);
+ssize_t http_resp_sendfile(struct http_req *req, int fd, uint64_t offset, size_t n) must_check;
+void http_resp_end(struct http_req *req); /* the last byte was written; terminator follows */
 void http_resp_abort(
     struct http_req *req); /* cut the connection: the peer must notice that it is incomplete */
 size_t http_resp_pending(const struct http_req *req); /* unsent bytes of this connection */
