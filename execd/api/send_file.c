@@ -67,6 +67,16 @@ static bool is_near(struct transfer *t)
     return !t->loading;
 }
 
+/* A truncation during a read shortens the file first and clears what lies behind its new end then: bytes that were
+ * read before the file is found long enough are the file's. */
+static bool reaches(const struct transfer *t, size_t n)
+{
+    struct stat st;
+
+    return t->source.pseudo ||
+           (fstat(t->source.fd, &st) == 0 && (uint64_t)st.st_size >= t->offset + n);
+}
+
 /* Reads straight into the memory that is sent. */
 static ssize_t copy_piece(struct transfer *t, size_t n)
 {
@@ -79,6 +89,8 @@ static ssize_t copy_piece(struct transfer *t, size_t n)
                                    : pread(t->source.fd, room.iov_base, n, (off_t)t->offset);
     if (got < 0)
         return -errno;
+    if (!reaches(t, (size_t)got))
+        return 0;
     room.iov_len = (size_t)got;
     if (evbuffer_commit_space(t->out, &room, 1) < 0)
         return -ENOMEM;
