@@ -70,6 +70,7 @@ static void stop(struct app *app, int grace_ms)
     events_close();
     watch_metrics_close();
     term_manager_shutdown(app->api.terms);
+    session_manager_shutdown(app->api.sessions);
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
@@ -169,6 +170,9 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the worker threads");
     if ((result = archive_new(app->base, NULL, &api->archive)) < 0)
         return err_sys(err, 0, -result, "start the archive of streams");
+    const struct session_config sessions = {.archive = api->archive, .pool = api->pool};
+    if ((result = session_manager_new(app->base, &sessions, &api->sessions)) < 0)
+        return err_sys(err, 0, -result, "start the session manager");
     const struct command_config commands = {.archive = api->archive, .pool = api->pool};
     if ((result = port_watch_new(app->base, api->pool, &api->ports)) < 0)
         return err_sys(err, 0, -result, "start the watch over ports");
@@ -295,6 +299,7 @@ static void teardown(struct app *app)
     code_manager_free(api->code);
     command_manager_free(api->commands);
     term_manager_free(api->terms);
+    session_manager_free(api->sessions);
     archive_free(api->archive);
     if (api->pool != NULL)
         work_pool_free(api->pool);

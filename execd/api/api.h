@@ -8,6 +8,7 @@
 
 #include "execd/code/context.h"
 #include "execd/exec/command.h"
+#include "execd/exec/session.h"
 #include "execd/metrics/sampler.h"
 #include "execd/ports/watch.h"
 #include "execd/stream/sink_sse.h"
@@ -20,6 +21,7 @@ struct work_pool;
 struct api {
     struct event_base *base;
     struct command_manager *commands;
+    struct session_manager *sessions;
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
     struct term_manager *terms;
@@ -57,6 +59,11 @@ enum http_result h_command_logs(struct http_req *req, void *app);
 enum http_result h_stream(struct http_req *req, void *app);
 enum http_result h_stdin_write(struct http_req *req, void *app);
 enum http_result h_stdin_close(struct http_req *req, void *app);
+enum http_result h_session_create(struct http_req *req, void *app);
+enum http_result h_session_list(struct http_req *req, void *app);
+enum http_result h_session_get(struct http_req *req, void *app);
+enum http_result h_session_delete(struct http_req *req, void *app);
+enum http_result h_session_run(struct http_req *req, void *app);
 enum http_result h_code_run(struct http_req *req, void *app);
 enum http_result h_context_create(struct http_req *req, void *app);
 enum http_result h_context_list(struct http_req *req, void *app);

@@ -46,7 +46,7 @@ static enum http_result interrupt_command(struct http_req *req, struct command *
     return http_resp_fail(req, err.code, INTERRUPT_PREFIX "%s", err.text);
 }
 
-/* DELETE /command and DELETE /code are one: the id is a code context's or a command's (contracts/execd.md 1.6). */
+/* DELETE /command and DELETE /code are one: the id is a code context's, a session's or a command's (contracts/execd.md 1.6). */
 enum http_result h_interrupt(struct http_req *req, void *app)
 {
     struct api *api = app;
@@ -58,6 +58,12 @@ enum http_result h_interrupt(struct http_req *req, void *app)
     struct code_context *ctx = api->code != NULL ? code_context_find(api->code, id) : NULL;
     if (ctx != NULL) {
         if (code_interrupt(ctx, &err) < 0)
+            return http_resp_fail(req, err.code, INTERRUPT_PREFIX "%s", err.text);
+        return http_resp_empty(req, 200);
+    }
+    struct session *session = session_find(api->sessions, id);
+    if (session != NULL) {
+        if (session_interrupt(session, NULL, &err) < 0)
             return http_resp_fail(req, err.code, INTERRUPT_PREFIX "%s", err.text);
         return http_resp_empty(req, 200);
     }

@@ -26,6 +26,20 @@ enum http_result api_stream(struct http_req *req, struct api *api, struct channe
     return result;
 }
 
+enum http_result api_stream_watched(struct http_req *req, struct api *api, struct channel *ch,
+                                    const char *run_id, void (*on_end)(void *arg, bool complete),
+                                    void *arg)
+{
+    struct sink_options options = choose(req, api, STREAM_LINES);
+
+    options.on_end = on_end;
+    options.arg = arg;
+    http_resp_header(req, "X-Execd-Run-Id", run_id);
+    enum http_result result = sink_sse_start(req, ch, &options);
+    channel_unref(ch);
+    return result;
+}
+
 /* Where the client stands: by the header that EventSource sends, or by the query. */
 static int take_since(struct http_req *req, struct sink_position *since, struct err *err)
 {

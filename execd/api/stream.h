@@ -15,3 +15,7 @@ enum stream_text {
 /* Streams the channel from its beginning, with the header X-Execd-Run-Id. Takes the reference. */
 enum http_result api_stream(struct http_req *req, struct api *api, struct channel *ch,
                             const char *run_id, enum stream_text text);
+/* Lines, and on_end once when the client has had everything (complete) or is gone. */
+enum http_result api_stream_watched(struct http_req *req, struct api *api, struct channel *ch,
+                                    const char *run_id, void (*on_end)(void *arg, bool complete),
+                                    void *arg);

@@ -104,7 +104,7 @@ static int start_feed(struct command *c, const struct command_request *request, 
 {
     if (*fd < 0)
         return 0;
-    int rc = feed_new(c->manager->base, take_fd(fd), &c->feed);
+    int rc = feed_new(c->manager->base, take_fd(fd), 0, &c->feed);
     if (rc == 0 && request->stdin_text != NULL)
         rc = feed_write(c->feed, request->stdin_text, request->stdin_len);
     if (rc == -EPIPE) /* it has closed its input already: its own choice */

@@ -356,7 +356,7 @@ static int signal_batch(int dirfd, struct pidref *batch, size_t n, char *list, i
     return hit;
 }
 
-static int signal_listed(int dirfd, int signum)
+static int signal_listed(int dirfd, int signum, const struct pid_list *spared)
 {
     struct pidref batch[BATCH];
     size_t in_batch = 0;
@@ -369,7 +369,7 @@ static int signal_listed(int dirfd, int signum)
     for (char *word = strtok_r(first, "\n", &save); word != NULL;
          word = strtok_r(NULL, "\n", &save)) {
         uint32_t pid;
-        if (str_to_u32(word, &pid) < 0 || pid == 0)
+        if (str_to_u32(word, &pid) < 0 || pid == 0 || pid_list_has(spared, (pid_t)pid))
             continue;
         int fd = (int)syscall(SYS_pidfd_open, pid, 0);
         if (fd >= 0)
@@ -401,8 +401,8 @@ static int signal_group_of_leader(const struct leaf *leaf, int signum)
 int leaf_signal(struct leaf *leaf, int signum)
 {
     if (leaf->has_group)
-        return signal_listed(procs_dir(&leaf->dirs), signum);
-    int n = tree_signal_tagged(leaf->tag, leaf->leader, signum);
+        return signal_listed(procs_dir(&leaf->dirs), signum, NULL);
+    int n = tree_signal_tagged(leaf->tag, leaf->leader, signum, NULL);
     return n < 0 ? signal_group_of_leader(leaf, signum) : n;
 }
 
@@ -411,11 +411,23 @@ int leaf_signal_leader(struct leaf *leaf, int signum)
     return leaf->has_group ? leaf_signal(leaf, signum) : signal_group_of_leader(leaf, signum);
 }
 
+void leaf_signal_group(struct leaf *leaf, int signum)
+{
+    (void)signal_group_of_leader(leaf, signum); /* nobody there: as good */
+}
+
+int leaf_kill_others(struct leaf *leaf, const struct pid_list *spared)
+{
+    if (leaf->has_group)
+        return signal_listed(procs_dir(&leaf->dirs), SIGKILL, spared);
+    return MAX(tree_signal_tagged(leaf->tag, leaf->leader, SIGKILL, spared), 0);
+}
+
 bool leaf_is_empty(struct leaf *leaf)
 {
     if (leaf->has_group)
         return cgroup_is_empty(&leaf->dirs);
-    int n = tree_signal_tagged(leaf->tag, leaf->leader, 0);
+    int n = tree_signal_tagged(leaf->tag, leaf->leader, 0, NULL);
     return n < 0 ? signal_group_of_leader(leaf, 0) == 0 : n == 0;
 }
 

@@ -34,6 +34,10 @@ int leaf_signal(struct leaf *leaf, int signum);
 /* As leaf_signal, but never looks through the process table: without a group of its own only the leader's process
  * group gets it. The leader must not have been reaped. */
 int leaf_signal_leader(struct leaf *leaf, int signum);
+/* To the leader's process group alone, as a terminal's Ctrl-C would. The leader must not have been reaped. */
+void leaf_signal_group(struct leaf *leaf, int signum);
+/* SIGKILL to everything but `spared`; what forks meanwhile may be missed: call again. Returns how many got it. */
+int leaf_kill_others(struct leaf *leaf, const struct pid_list *spared);
 /* SIGKILL until nothing is left; never blocks longer than a few milliseconds per call; returns true when empty.
  * Call again from a timer while false. */
 bool leaf_kill(struct leaf *leaf);

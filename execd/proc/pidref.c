@@ -23,3 +23,12 @@ int pidref_signal(const struct pidref *p, int signum)
         return -ESRCH;
     return syscall(SYS_pidfd_send_signal, p->fd, signum, NULL, 0) < 0 ? -errno : 0;
 }
+
+bool pid_list_has(const struct pid_list *list, pid_t pid)
+{
+    for (size_t i = 0; list != NULL && i < list->n; i++) {
+        if (list->pid[i] == pid)
+            return true;
+    }
+    return false;
+}

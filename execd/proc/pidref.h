@@ -17,3 +17,10 @@ struct pidref {
 bool pidref_is_set(const struct pidref *p);
 void pidref_done(struct pidref *p);
 int pidref_signal(const struct pidref *p, int signum) must_check; /* -ESRCH once it was reaped */
+
+/* A few process numbers; NULL is an empty list. */
+struct pid_list {
+    pid_t pid[4];
+    size_t n;
+};
+bool pid_list_has(const struct pid_list *list, pid_t pid);

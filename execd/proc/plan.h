@@ -11,7 +11,7 @@
 
 #include "proto/base/defs.h"
 
-#define PLAN_FDS_MAX 8
+#define PLAN_FDS_MAX 12
 #define PLAN_GROUPS_MAX 64
 #define PLAN_CGROUPS_MAX 8
 #define PLAN_RLIMITS_MAX 16

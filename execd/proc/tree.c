@@ -109,6 +109,7 @@ struct tag_scan {
     uint64_t tag;
     pid_t session;
     int signum;
+    const struct pid_list *spared;
     int n;
 };
 
@@ -122,7 +123,7 @@ static void visit_tagged(pid_t pid, void *arg)
 {
     struct tag_scan *scan = arg;
     struct proc_stat s;
-    if (read_stat(pid, &s) < 0 || !belongs(&s, scan))
+    if (pid_list_has(scan->spared, pid) || read_stat(pid, &s) < 0 || !belongs(&s, scan))
         return;
     if (scan->signum == 0) {
         scan->n++;
@@ -136,9 +137,9 @@ static void visit_tagged(pid_t pid, void *arg)
     pidref_done(&ref);
 }
 
-int tree_signal_tagged(uint64_t tag, pid_t session, int signum)
+int tree_signal_tagged(uint64_t tag, pid_t session, int signum, const struct pid_list *spared)
 {
-    struct tag_scan scan = {.tag = tag, .session = session, .signum = signum};
+    struct tag_scan scan = {.tag = tag, .session = session, .signum = signum, .spared = spared};
     int result = each_process(visit_tagged, &scan);
     return result < 0 ? result : scan.n;
 }

@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "proto/base/defs.h"
+#include "execd/proc/pidref.h"
 
 /* Never given out as a tag. */
 #define TREE_NO_TAG 0
@@ -22,8 +22,9 @@
 uint64_t tree_new_tag(void);
 
 /* Signals every living process (zombies do not count) that carries the tag, or is in session `session` when that
- * is not 0. signum 0 only counts. Returns how many there were, -errno when /proc cannot be read. */
-int tree_signal_tagged(uint64_t tag, pid_t session, int signum) must_check;
+ * is not 0, but for those that are spared (NULL: none). signum 0 only counts. Returns how many there were, -errno when /proc cannot be read. */
+int tree_signal_tagged(uint64_t tag, pid_t session, int signum,
+                       const struct pid_list *spared) must_check;
 
 /* Signals every living process below us: as PID 1 everything in the namespace, else what descends from us by
  * parents (orphans are ours: we are their subreaper). Returns how many there were, -errno when /proc cannot be

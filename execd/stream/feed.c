@@ -16,6 +16,7 @@ struct feed {
     struct evbuffer *queue; /* owned */
     struct event *writable; /* owned */
     struct event *notify;   /* owned: posts on_room */
+    size_t packet;          /* bytes per write; 0 = any */
     bool closing;
     void (*on_room)(void *arg);
     void *room_arg;
@@ -55,7 +56,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     while (evbuffer_get_length(f->queue) > 0) {
-        int n = evbuffer_write(f->queue, fd);
+        int n = evbuffer_write_atmost(f->queue, fd, f->packet > 0 ? (ev_ssize_t)f->packet : -1);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (n < 0) { /* EPIPE: the process does not want it */
@@ -72,11 +73,12 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     notify(f);
 }
 
-int feed_new(struct event_base *base, int fd, struct feed **ret)
+int feed_new(struct event_base *base, int fd, size_t packet, struct feed **ret)
 {
     struct feed *f = xnew(struct feed);
 
     f->fd = fd;
+    f->packet = packet;
     f->queue = evbuffer_new();
     f->writable = event_new(base, fd, EV_WRITE, on_writable, f);
     f->notify = event_new(base, -1, 0, on_notify, f);

@@ -11,7 +11,8 @@
 struct event_base;
 struct feed;
 
-int feed_new(struct event_base *base, int fd, struct feed **ret_feed) must_check; /* takes fd */
+/* Takes fd. packet > 0: at most that many bytes per write(2), for a pipe in packet mode (O_DIRECT). */
+int feed_new(struct event_base *base, int fd, size_t packet, struct feed **ret_feed) must_check;
 void feed_free(struct feed *f); /* closes at once; NULL is fine */
 
 /* Copies. -EPIPE: nobody reads any more, or feed_close was called. -ENOMEM. */

@@ -192,8 +192,10 @@ static void proceed(void *arg)
     if (s->fd >= 0) {
         if (write_out(s))
             return;
-        free(take_ptr(&s->batch));
-        s->batch_cap = 0;
+        if (s->on_disk) {
+            free(take_ptr(&s->batch));
+            s->batch_cap = 0;
+        }
     }
     if (s->cut || channel_at_end(&s->reader))
         settle(s);

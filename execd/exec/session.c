@@ -1,0 +1,564 @@
+#include "execd/exec/session.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "execd/exec/session_priv.h"
+#include "execd/proc/environment.h"
+#include "proto/api/errors.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+
+static const struct session_config defaults = {
+    .sessions_max = 256,
+    .queue_max = 64,
+    .history_max = 256,
+    .grace_ms = 2000,
+    .log_max = UINT64_C(16) << 20,
+};
+
+/* How often a shell that is being killed is looked at. */
+#define KILL_AGAIN_MS 10
+
+static void start_next(struct session *s);
+
+static void arm(struct event *timer, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+    if (event_add(timer, &tv) < 0)
+        event_active(timer, EV_TIMEOUT, 0); /* no memory for a timer: better too early than never */
+}
+
+/* ---- leaves that are being emptied ---- */
+
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    struct session_manager *m = arg;
+    struct condemned *c, *tmp;
+
+    (void)fd;
+    (void)what;
+    DL_FOREACH_SAFE(m->condemned, c, tmp)
+    {
+        if (!leaf_kill(c->leaf))
+            continue;
+        leaf_free(c->leaf);
+        DL_DELETE(m->condemned, c);
+        free(c);
+    }
+    if (m->condemned != NULL)
+        arm(m->reap, KILL_AGAIN_MS);
+}
+
+/* The shell is gone, or has to go: with it goes all that it started. */
+static void drop_shell(struct session *s)
+{
+    struct session_manager *m = s->manager;
+
+    shell_driver_free(take_ptr(&s->driver));
+    if (s->leaf == NULL)
+        return;
+    struct condemned *c = xnew(struct condemned);
+    c->leaf = take_ptr(&s->leaf);
+    DL_APPEND(m->condemned, c);
+    on_reap(-1, 0, m);
+}
+
+/* ---- what the shell says ---- */
+
+static void on_room(void *arg)
+{
+    struct session *s = arg;
+
+    if (s->driver != NULL)
+        shell_driver_hold(s->driver, false);
+}
+
+static void on_output(void *arg, int stream, const char *p, size_t n)
+{
+    struct session *s = arg;
+    struct session_run *run = s->current;
+
+    if (run == NULL) {
+        s->stray_bytes += n;
+        return;
+    }
+    channel_append(run->channel, stream == 1 && run->separate ? EVENT_STDERR : EVENT_STDOUT, p, n);
+    if (!channel_has_room(run->channel)) {
+        shell_driver_hold(s->driver, true);
+        channel_on_room(run->channel, on_room, s);
+    }
+}
+
+/* Background runs are remembered for questions about them. */
+static void retire(struct session *s, struct session_run *run)
+{
+    if (run->spool == NULL) {
+        session_run_free(run);
+        return;
+    }
+    DL_APPEND(s->ended, run);
+    if (++s->n_ended <= s->manager->config.history_max)
+        return;
+    struct session_run *oldest = s->ended;
+    DL_DELETE(s->ended, oldest);
+    s->n_ended--;
+    session_run_free(oldest);
+}
+
+static void finish_current(struct session *s, const struct exit_status *exit)
+{
+    struct session_run *run = take_ptr(&s->current);
+
+    (void)event_del(s->timer);
+    s->stop = STOP_NONE;
+    if (run == NULL)
+        return;
+    channel_on_room(run->channel, NULL, NULL);
+    if (s->driver != NULL)
+        shell_driver_hold(s->driver, false);
+    session_run_close(run, exit);
+    retire(s, run);
+    s->idle_since_ms = clock_monotonic_ms();
+    if (s->queue != NULL)
+        event_active(s->kick, EV_TIMEOUT, 0);
+    else if (s->on_idle_change != NULL)
+        s->on_idle_change(s->arg);
+}
+
+static void on_result(void *arg, int status, const char *cwd)
+{
+    struct session *s = arg;
+
+    free(s->cwd);
+    s->cwd = xstrdup(cwd);
+    if (s->current != NULL)
+        s->current->status = status;
+    finish_current(s, NULL);
+}
+
+static void on_exit_status(void *arg, const struct exit_status *status)
+{
+    struct session *s = arg;
+
+    finish_current(s, status);
+    drop_shell(s);
+}
+
+static const struct shell_ops shell_ops = {on_output, on_result, on_exit_status};
+
+/* ---- the steps of an end ---- */
+
+static void stop_run(struct session *s, enum run_end reason)
+{
+    if (s->current->end == RUN_END_NONE)
+        s->current->end = reason;
+    if (s->stop != STOP_NONE)
+        return;
+    s->stop = STOP_INTERRUPTED;
+    shell_driver_interrupt(s->driver);
+    arm(s->timer, s->manager->config.grace_ms);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct session *s = arg;
+
+    (void)fd;
+    (void)what;
+    if (s->current == NULL || s->driver == NULL)
+        return;
+    switch (s->stop) {
+    case STOP_NONE:
+        stop_run(s, RUN_END_TIMEOUT);
+        break;
+    case STOP_INTERRUPTED:
+        s->stop = STOP_OTHERS_KILLED;
+        shell_driver_kill_others(s->driver);
+        shell_driver_interrupt(s->driver); /* a loop of the shell's own goes on without them */
+        arm(s->timer, s->manager->config.grace_ms / 2);
+        break;
+    case STOP_OTHERS_KILLED:
+    case STOP_SHELL_KILLED:
+        s->stop = STOP_SHELL_KILLED;
+        (void)leaf_kill(s->leaf); /* on_exit_status follows; until then, again */
+        arm(s->timer, KILL_AGAIN_MS);
+        break;
+    }
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    start_next(arg);
+}
+
+/* ---- runs ---- */
+
+static int start_shell(struct session *s, struct err *err)
+{
+    struct shell_start start = {.wrap = s->wrap};
+    struct arena arena;
+    size_t n = s->envs.n + shell_driver_env.n;
+
+    arena_init(&arena);
+    struct jmap overlay = {arena_alloc(&arena, n * sizeof(struct jpair)), n};
+    int rc = overlay.items == NULL
+                 ? err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a shell")
+                 : 0;
+    if (rc == 0) {
+        memcpy(overlay.items, shell_driver_env.items, shell_driver_env.n * sizeof(struct jpair));
+        if (s->envs.n > 0)
+            memcpy(overlay.items + shell_driver_env.n, s->envs.items,
+                   s->envs.n * sizeof(struct jpair));
+        rc = environment_build(&arena, &overlay, &start.envp, err);
+    }
+    if (rc == 0 && environment_resolve_cwd(&arena, s->cwd, start.envp, &start.cwd, err) < 0)
+        start.cwd =
+            s->start_cwd; /* the last directory is gone; the first may be too: then exec says so */
+    if (rc == 0)
+        rc = leaf_new(s->id, &s->leaf, err);
+    start.leaf = s->leaf;
+    if (rc == 0)
+        rc = shell_driver_new(s->manager->base, &start, &shell_ops, s, &s->driver, err);
+    arena_done(&arena);
+    if (rc < 0)
+        drop_shell(s);
+    return rc;
+}
+
+static void begin(struct session *s, struct session_run *run)
+{
+    static const char restarted[] = "{\"state\":\"restarted\"}";
+    struct err err = {0};
+
+    if (s->driver == NULL) {
+        if (start_shell(s, &err) < 0) {
+            run->end = RUN_END_SPAWN_FAILED;
+            run->status = 255;
+            run->error = xstrdup(err.text);
+            finish_current(s, NULL);
+            return;
+        }
+        if (s->shell_seen) {
+            s->restarts++;
+            channel_append(run->channel, EVENT_SESSION, restarted, sizeof(restarted) - 1);
+        }
+        s->shell_seen = true;
+    }
+    session_run_begin(run);
+    const struct shell_text text = {
+        .code = run->command, .cwd = run->cwd, .envs = &run->envs, .merge = !run->separate};
+    /* A shell that takes no text any more is about to end, and on_exit_status says how. */
+    (void)!shell_driver_run(s->driver, &text);
+    free(take_ptr(&run->command));
+    if (run->timeout_ms > 0)
+        arm(s->timer, run->timeout_ms);
+}
+
+static void start_next(struct session *s)
+{
+    struct session_run *run = s->queue;
+
+    if (s->current != NULL || run == NULL)
+        return;
+    DL_DELETE(s->queue, run);
+    s->n_queued--;
+    s->current = run;
+    s->runs++;
+    s->last_run_us = clock_wall_us();
+    s->idle_since_ms = clock_monotonic_ms();
+    if (s->on_idle_change != NULL)
+        s->on_idle_change(s->arg);
+    begin(s, run);
+}
+
+static bool is_name(const char *text)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
+
+    if (strspn(text, letters) == 0)
+        return false;
+    return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789")] ==
+           '\0';
+}
+
+static int check_run(const struct session *s, const struct session_run_request *r, struct err *err)
+{
+    if (s->manager->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "the agent is shutting down");
+    if (s->n_queued >= s->manager->config.queue_max)
+        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN,
+                       "%u runs wait in this session, which is the limit", s->n_queued);
+    for (size_t i = 0; i < r->envs.n; i++) {
+        if (!is_name(r->envs.items[i].key)) /* they become assignments of the shell */
+            return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                           "envs: '%.64s' is no variable name", r->envs.items[i].key);
+    }
+    return 0;
+}
+
+int session_start_run(struct session *s, const struct session_run_request *request,
+                      struct session_run **ret_run, struct channel **ret_channel, struct err *err)
+{
+    int rc = check_run(s, request, err);
+    if (rc < 0)
+        return rc;
+    struct session_run *run = session_run_new(s, request, err);
+    if (run == NULL)
+        return -err->errnum;
+    DL_APPEND(s->queue, run);
+    s->n_queued++;
+    *ret_run = run;
+    *ret_channel = channel_ref(run->channel);
+    event_active(s->kick, EV_TIMEOUT, 0);
+    return 0;
+}
+
+struct session_run *session_find_run(struct session *s, const char *run_id)
+{
+    struct session_run *run;
+
+    if (s->current != NULL && strcmp(s->current->id, run_id) == 0)
+        return s->current;
+    DL_FOREACH(s->queue, run)
+    {
+        if (strcmp(run->id, run_id) == 0)
+            return run;
+    }
+    DL_FOREACH(s->ended, run)
+    {
+        if (strcmp(run->id, run_id) == 0)
+            return run;
+    }
+    return NULL;
+}
+
+static void close_queued(struct session *s, struct session_run *run, enum run_end reason)
+{
+    DL_DELETE(s->queue, run);
+    s->n_queued--;
+    run->end = reason;
+    run->status = -1;
+    session_run_close(run, NULL);
+    retire(s, run);
+}
+
+int session_interrupt(struct session *s, struct session_run *run, struct err *err)
+{
+    struct session_run *which = run != NULL ? run : s->current;
+
+    if (which == NULL || which->closed)
+        return err_set(err, ERR_COMMAND_NOT_RUNNING, ESRCH, "nothing runs in session %s", s->id);
+    if (which == s->current)
+        stop_run(s, RUN_END_INTERRUPTED);
+    else
+        close_queued(s, which, RUN_END_INTERRUPTED);
+    return 0;
+}
+
+/* ---- sessions ---- */
+
+static void session_free(struct session *s)
+{
+    struct session_run *run, *tmp;
+
+    drop_shell(s);
+    DL_FOREACH_SAFE(s->ended, run, tmp)
+    session_run_free(run);
+    if (s->timer != NULL)
+        event_free(s->timer);
+    if (s->kick != NULL)
+        event_free(s->kick);
+    arena_done(&s->arena);
+    free(s->start_cwd);
+    free(s->cwd);
+    free(s);
+}
+
+static int copy_request(struct session *s, const struct session_request *r, struct err *err)
+{
+    const char *const *envp;
+    const char *cwd;
+
+    s->wrap = r->wrap;
+    s->error_name = r->error_name;
+    s->on_idle_change = r->on_idle_change;
+    s->arg = r->arg;
+    for (size_t i = 0; r->envs != NULL && i < r->envs->n; i++) {
+        if (s->envs.items == NULL)
+            s->envs.items = arena_alloc(&s->arena, r->envs->n * sizeof(struct jpair));
+        if (s->envs.items == NULL)
+            return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the session");
+        s->envs.items[s->envs.n++] =
+            (struct jpair){arena_printf(&s->arena, "%s", r->envs->items[i].key),
+                           arena_printf(&s->arena, "%s", r->envs->items[i].value)};
+    }
+    int rc = environment_build(&s->arena, r->envs, &envp, err);
+    if (rc == 0)
+        rc = environment_make_cwd(&s->arena, r->cwd, envp, &cwd, err);
+    if (rc == 0) {
+        s->start_cwd = xstrdup(cwd);
+        s->cwd = xstrdup(cwd);
+    }
+    return rc;
+}
+
+int session_create(struct session_manager *m, const struct session_request *request,
+                   struct session **ret, struct err *err)
+{
+    if (m->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "the agent is shutting down");
+    if (m->n >= m->config.sessions_max)
+        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN, "%u sessions exist, which is the limit",
+                       m->n);
+    struct session *s = xnew(struct session);
+    ids_uuid(s->id);
+    s->manager = m;
+    arena_init(&s->arena);
+    s->timer = event_new(m->base, -1, 0, on_timer, s);
+    s->kick = event_new(m->base, -1, 0, on_kick, s);
+    s->created_us = clock_wall_us();
+    s->idle_since_ms = clock_monotonic_ms();
+    int rc = s->timer == NULL || s->kick == NULL
+                 ? err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the session")
+                 : copy_request(s, request, err);
+    if (rc == 0)
+        rc = start_shell(s, err);
+    if (rc < 0) {
+        session_free(s);
+        return rc;
+    }
+    s->shell_seen = true;
+    HASH_ADD_STR(m->by_id, id, s);
+    m->n++;
+    *ret = s;
+    return 0;
+}
+
+struct session *session_find(struct session_manager *m, const char *id)
+{
+    struct session *s = NULL;
+
+    HASH_FIND_STR(m->by_id, id, s);
+    return s;
+}
+
+const char *session_id(const struct session *s)
+{
+    return s->id;
+}
+
+static void close_all(struct session *s, enum run_end reason)
+{
+    s->on_idle_change = NULL;
+    while (s->queue != NULL)
+        close_queued(s, s->queue, reason);
+    if (s->current == NULL)
+        return;
+    s->current->end = reason;
+    s->current->status = -1;
+    finish_current(s, NULL);
+}
+
+void session_delete(struct session *s)
+{
+    struct session_manager *m = s->manager;
+
+    close_all(s, RUN_END_DELETED);
+    HASH_DEL(m->by_id, s);
+    m->n--;
+    session_free(s);
+}
+
+void session_get_status(const struct session *s, struct session_status *ret)
+{
+    *ret = (struct session_status){
+        .alive = s->driver != NULL,
+        .busy = s->current != NULL,
+        .queued = s->n_queued,
+        .created_us = s->created_us,
+        .last_run_us = s->last_run_us,
+        .idle_since_ms = s->idle_since_ms,
+        .runs = s->runs,
+        .restarts = s->restarts,
+        .stray_bytes = s->stray_bytes,
+        .cwd = s->cwd,
+        .pid = s->driver != NULL ? shell_driver_pid(s->driver) : 0,
+    };
+}
+
+void session_each(struct session_manager *m, void (*visit)(struct session *s, void *arg), void *arg)
+{
+    struct session *s, *tmp;
+
+    HASH_ITER(hh, m->by_id, s, tmp)
+    visit(s, arg);
+}
+
+unsigned session_count(const struct session_manager *m)
+{
+    return m->n;
+}
+
+/* ---- the manager ---- */
+
+#define DEFAULT(field)                                                                             \
+    if (m->config.field == 0)                                                                      \
+    m->config.field = defaults.field
+
+int session_manager_new(struct event_base *base, const struct session_config *config,
+                        struct session_manager **ret)
+{
+    struct session_manager *m = xnew(struct session_manager);
+
+    m->base = base;
+    m->config = *config;
+    DEFAULT(sessions_max);
+    DEFAULT(queue_max);
+    DEFAULT(history_max);
+    DEFAULT(grace_ms);
+    DEFAULT(log_max);
+    m->reap = event_new(base, -1, 0, on_reap, m);
+    if (m->reap == NULL) {
+        free(m);
+        return -ENOMEM;
+    }
+    *ret = m;
+    return 0;
+}
+
+void session_manager_shutdown(struct session_manager *m)
+{
+    struct session *s, *tmp;
+
+    m->shutting_down = true;
+    HASH_ITER(hh, m->by_id, s, tmp)
+    close_all(s, RUN_END_SHUTDOWN);
+}
+
+void session_manager_free(struct session_manager *m)
+{
+    struct session *s, *tmp;
+    struct condemned *c, *next;
+
+    if (m == NULL)
+        return;
+    HASH_ITER(hh, m->by_id, s, tmp)
+    session_delete(s);
+    DL_FOREACH_SAFE(m->condemned, c, next)
+    {
+        leaf_free(c->leaf);
+        free(c);
+    }
+    event_free(m->reap);
+    free(m);
+}

@@ -1,0 +1,91 @@
+/*
+ * What the files of the session engine share. Private to execd/exec. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include <uthash.h>
+
+#include "execd/exec/session.h"
+
+struct event;
+
+enum run_end {
+    RUN_END_NONE,
+    RUN_END_EXIT,
+    RUN_END_TIMEOUT,
+    RUN_END_INTERRUPTED,
+    RUN_END_SHELL_GONE,
+    RUN_END_DELETED,
+    RUN_END_SHUTDOWN,
+    RUN_END_SPAWN_FAILED,
+};
+
+struct session_run {
+    char id[ID_UUID_LEN + 1];
+    struct session *session; /* borrowed */
+    char *command, *cwd;     /* owned; given back when the run has begun */
+    struct jmap envs;        /* in arena */
+    struct arena arena;
+    int64_t timeout_ms;
+    bool separate;
+    struct channel *channel; /* ref; NULL when over */
+    struct spool *spool;     /* owned; background only */
+    bool closed, stored;     /* the terminal event is in; the log is whole */
+    enum run_end end;
+    int status;                      /* of the shell: 0 to 255, or -1 for a signal */
+    char *error;                     /* owned; NULL on success */
+    int64_t started_us, finished_us; /* wall clock */
+    int64_t started_ns;              /* monotonic */
+    struct leaf_usage before;
+    struct session_run *prev, *next; /* in session->queue, or session->ended */
+};
+
+/* How far the ending of the current run has come. */
+enum stop_step { STOP_NONE, STOP_INTERRUPTED, STOP_OTHERS_KILLED, STOP_SHELL_KILLED };
+
+struct session {
+    char id[ID_UUID_LEN + 1];
+    struct session_manager *manager; /* borrowed */
+    char *start_cwd, *cwd;           /* owned */
+    struct arena arena;              /* holds envs */
+    struct jmap envs;
+    const struct shell_wrap *wrap;
+    const char *error_name;
+    void (*on_idle_change)(void *arg);
+    void *arg;
+    struct leaf *leaf;           /* owned; of the shell that is there */
+    struct shell_driver *driver; /* owned; NULL without a shell */
+    bool shell_seen;             /* there was one before: the next is a restart */
+    struct session_run *current;
+    struct session_run *queue, *ended; /* utlist DL */
+    unsigned n_queued, n_ended;
+    enum stop_step stop;
+    struct event *timer; /* owned: timeout of the current run, then the steps of its end */
+    struct event *kick;  /* owned: posts what must not run inside a callback of the driver */
+    int64_t created_us, last_run_us, idle_since_ms;
+    uint64_t runs, restarts, stray_bytes;
+    UT_hash_handle hh;
+};
+
+struct session_manager {
+    struct event_base *base; /* borrowed */
+    struct session_config config;
+    struct session *by_id; /* uthash; owns */
+    unsigned n;
+    struct condemned *condemned; /* owned list: leaves that are being emptied */
+    struct event *reap;          /* owned: goes on with that */
+    bool shutting_down;
+};
+
+struct condemned {
+    struct leaf *leaf; /* owned */
+    struct condemned *prev, *next;
+};
+
+/* session_run.c */
+struct session_run *session_run_new(struct session *s, const struct session_run_request *request,
+                                    struct err *err);
+void session_run_free(struct session_run *run);
+void session_run_begin(struct session_run *run);
+/* Appends receipt and terminal event, exactly once. exit: how the shell ended, or NULL. */
+void session_run_close(struct session_run *run, const struct exit_status *exit);

@@ -1,0 +1,502 @@
+#include "execd/exec/shell_driver.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "execd/proc/shell.h"
+#include "execd/proc/spawn.h"
+#include "execd/stream/feed.h"
+#include "proto/api/errors.h"
+#include "proto/base/fd.h"
+#include "proto/base/ids.h"
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+
+#define READ_SIZE (64 * 1024)
+#define REPORT_MAX (8 * 1024)
+/* Below the smallest read of any shell. */
+#define PACKET 512
+/* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
+#define CHILD_OOM_SCORE_ADJ 100
+
+enum { FD_LINES, FD_OUT, FD_NULL, FD_REPORT, FD_ERR = 5, FD_EVAL = 7, FD_CONFIG };
+
+/* What bash sources for every run. */
+static const char eval_text[] = "eval \"unset __execd_code\n$__execd_code\" 7<&-\n";
+/* The text moves the shell's own descriptors away; they come back behind it. */
+#define ASIDE " </dev/null 3>&- 5>&- "
+
+static struct jpair env_items[] = {
+    {"PS1", ""}, {"PS2", ""}, {"ENV", ""}, {"PROMPT_COMMAND", ""}, {"HISTFILE", ""}};
+const struct jmap shell_driver_env = {env_items, ARRAY_LEN(env_items)};
+
+struct outlet {
+    struct shell_driver *driver;
+    int fd;             /* owned; -1 at its end */
+    struct event *read; /* owned */
+};
+
+struct shell_driver {
+    const struct shell_ops *ops;
+    void *arg;
+    struct leaf *leaf; /* borrowed */
+    struct pidref pid;
+    bool wrapped, is_bash, by_source;
+    struct feed *lines;      /* owned */
+    struct outlet out[2];    /* stdout, stderr */
+    int report_fd;           /* owned */
+    struct event *on_report; /* owned */
+    struct strbuf report;    /* what has arrived of it */
+    char nonce[ID_HEX_LEN + 1];
+    bool running; /* a text was given, its report is awaited */
+    bool held;
+};
+
+/* ---- output ---- */
+
+static void close_outlet(struct outlet *o)
+{
+    if (o->read != NULL)
+        event_free(take_ptr(&o->read));
+    if (o->fd >= 0)
+        close(take_fd(&o->fd));
+}
+
+/* Reads once; false at the end or when nothing is there. */
+static bool read_some(struct outlet *o, size_t max, size_t *ret_n)
+{
+    static char buffer[READ_SIZE]; /* loop thread only */
+    struct shell_driver *d = o->driver;
+
+    ssize_t n = read(o->fd, buffer, MIN(max, sizeof(buffer)));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n <= 0) {
+        close_outlet(o);
+        return false;
+    }
+    *ret_n = (size_t)n;
+    d->ops->on_output(d->arg, o == &d->out[1], buffer, (size_t)n);
+    return true;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    size_t n;
+
+    (void)fd;
+    (void)what;
+    (void)read_some(arg, READ_SIZE, &n);
+}
+
+/* What is in the pipes by now was written before now: that much, and no more, belongs to what just ended. */
+static void drain(struct shell_driver *d)
+{
+    for (size_t i = 0; i < ARRAY_LEN(d->out); i++) {
+        struct outlet *o = &d->out[i];
+        int left = 0;
+        size_t n;
+        if (o->fd < 0 || ioctl(o->fd, FIONREAD, &left) < 0)
+            continue;
+        while (left > 0 && o->fd >= 0 && read_some(o, (size_t)left, &n))
+            left -= (int)n;
+    }
+}
+
+void shell_driver_hold(struct shell_driver *d, bool hold)
+{
+    if (d->held == hold)
+        return;
+    d->held = hold;
+    for (size_t i = 0; i < ARRAY_LEN(d->out); i++) {
+        struct event *read = d->out[i].read;
+        if (read != NULL && (hold ? event_del(read) : event_add(read, NULL)) < 0)
+            close_outlet(&d->out[i]); /* no memory for an event: better short than stuck */
+    }
+}
+
+/* ---- reports ---- */
+
+/* "NONCE\0STATUS\0CWD\0" at the front of the buffer; returns its length, 0 when it is not whole yet. */
+static size_t next_report(const struct strbuf *b, const char *field[3])
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < 3; i++) {
+        field[i] = b->data + at;
+        const char *end = memchr(field[i], '\0', b->len - at);
+        if (end == NULL)
+            return 0;
+        at = (size_t)(end - b->data) + 1;
+    }
+    return at;
+}
+
+static void take_reports(struct shell_driver *d)
+{
+    const char *field[3];
+    size_t len;
+    int64_t status;
+
+    while ((len = next_report(&d->report, field)) > 0) {
+        bool ours =
+            d->running && strcmp(field[0], d->nonce) == 0 && str_to_i64(field[1], &status) == 0;
+        cleanup_free char *cwd = xstrdup(field[2]);
+        memmove(d->report.data, d->report.data + len, d->report.len - len);
+        d->report.len -= len;
+        if (!ours)
+            continue; /* of an earlier run that was asked twice, or somebody's own text */
+        d->running = false;
+        drain(d);
+        d->ops->on_result(d->arg, (int)status, cwd);
+        return; /* the driver may be gone */
+    }
+}
+
+static void on_report(evutil_socket_t fd, short what, void *arg)
+{
+    struct shell_driver *d = arg;
+    char buffer[4096];
+
+    (void)what;
+    ssize_t n = read(fd, buffer, sizeof(buffer));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) { /* the shell closed it: its end follows, or its runs end by their timeout */
+        (void)event_del(d->on_report);
+        return;
+    }
+    strbuf_add(&d->report, buffer, (size_t)n);
+    if (strbuf_check(&d->report) < 0) /* no report is so long: somebody's own text */
+        strbuf_reset(&d->report);
+    take_reports(d);
+}
+
+static void on_exit_status(void *arg, const struct exit_status *status)
+{
+    struct shell_driver *d = arg;
+
+    d->pid.pid = 0;
+    drain(d);
+    d->ops->on_exit(d->arg, status);
+}
+
+/* ---- text ---- */
+
+static void add_quoted(struct strbuf *out, const char *text)
+{
+    strbuf_addc(out, '\'');
+    for (const char *p = text; *p != '\0'; p++) {
+        const char *end = strchrnul(p, '\'');
+        strbuf_add(out, p, (size_t)(end - p));
+        if (*end == '\0')
+            break;
+        strbuf_adds(out, "'\\''");
+        p = end;
+    }
+    strbuf_addc(out, '\'');
+}
+
+static void add_report(const struct shell_driver *d, struct strbuf *out)
+{
+    strbuf_addf(out, "\\command printf '%%s\\000%%s\\000%%s\\000' %s \"$?\" \"$PWD\" >&3\n",
+                d->nonce);
+}
+
+static void add_envs(struct strbuf *out, const struct jmap *envs)
+{
+    for (size_t i = 0; envs != NULL && i < envs->n; i++) {
+        strbuf_adds(out, envs->items[i].key);
+        strbuf_addc(out, '=');
+        add_quoted(out, envs->items[i].value);
+        strbuf_addc(out, ' ');
+    }
+}
+
+static void add_run(const struct shell_driver *d, const struct shell_text *text, struct strbuf *out)
+{
+    const char *err = text->merge ? "2>&1" ASIDE : "2>&5" ASIDE;
+
+    if (text->cwd != NULL) {
+        strbuf_adds(out, "\\command cd ");
+        add_quoted(out, text->cwd);
+        strbuf_adds(out, " 2>&5\n");
+    }
+    if (d->by_source) {
+        strbuf_adds(out, "__execd_code=");
+        add_quoted(out, text->code);
+        strbuf_addc(out, '\n');
+        add_envs(out, text->envs);
+        strbuf_addf(out, ". /dev/fd/%d %s\n", FD_EVAL, err);
+        return;
+    }
+    add_envs(out, text->envs);
+    strbuf_adds(out, "eval ");
+    add_quoted(out, text->code);
+    strbuf_addf(out, " %s 7<&-", err);
+    while ((out->len + 1) % PACKET != 0 && !out->failed)
+        strbuf_addc(out, ' ');
+    strbuf_addc(out, '\n');
+}
+
+static int give(struct shell_driver *d, struct strbuf *text)
+{
+    int rc = strbuf_check(text) < 0 ? -ENOMEM : feed_write(d->lines, text->data, text->len);
+
+    strbuf_done(text);
+    return rc;
+}
+
+int shell_driver_run(struct shell_driver *d, const struct shell_text *text)
+{
+    struct strbuf out;
+
+    ids_hex(d->nonce);
+    strbuf_init(&out, 64 * 1024 * 1024);
+    add_run(d, text, &out);
+    add_report(d, &out);
+    int rc = give(d, &out);
+    d->running = rc == 0;
+    return rc;
+}
+
+void shell_driver_interrupt(struct shell_driver *d)
+{
+    struct strbuf out;
+
+    if (d->pid.pid == 0)
+        return;
+    leaf_signal_group(d->leaf, SIGINT);
+    strbuf_init(&out, 0);
+    add_report(d, &out);
+    (void)give(d, &out); /* a shell that does not read any more is about to end */
+}
+
+/* The first child of a wrapping program is the shell. */
+static pid_t first_child(pid_t pid)
+{
+    char path[64], text[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid); /* fits */
+    if (fd_slurp_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
+        return 0;
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+void shell_driver_kill_others(struct shell_driver *d)
+{
+    struct pid_list spared = {.pid = {d->pid.pid}, .n = 1};
+
+    if (d->pid.pid == 0)
+        return;
+    if (d->wrapped)
+        spared.pid[spared.n++] = first_child(d->pid.pid);
+    (void)leaf_kill_others(d->leaf, &spared);
+}
+
+pid_t shell_driver_pid(const struct shell_driver *d)
+{
+    return d->pid.pid;
+}
+
+/* ---- the start ---- */
+
+struct ends {
+    int lines[2], out[2], err[2], report[2], eval;
+};
+
+static void close_ends(struct ends *e)
+{
+    int *all[] = {&e->lines[0], &e->lines[1],  &e->out[0],    &e->out[1], &e->err[0],
+                  &e->err[1],   &e->report[0], &e->report[1], &e->eval};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (*all[i] >= 0)
+            close(take_fd(all[i]));
+    }
+}
+
+/* Sealed: no session can change what another one sources. */
+static int make_eval(int *ret_fd)
+{
+    cleanup_fd int fd = memfd_create("execd-eval", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return -errno;
+    int rc = fd_write_all(fd, eval_text, sizeof(eval_text) - 1);
+    if (rc == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+        rc = -errno;
+    if (rc == 0)
+        *ret_fd = take_fd(&fd);
+    return rc;
+}
+
+static int open_ends(struct ends *e, bool packets)
+{
+    *e = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
+    int rc = pipe2(e->lines, O_CLOEXEC | (packets ? O_DIRECT : 0)) < 0 ? -errno : 0;
+    if (rc == 0)
+        rc = fd_pipe(e->out);
+    if (rc == 0)
+        rc = fd_pipe(e->err);
+    if (rc == 0)
+        rc = fd_pipe(e->report);
+    return rc == 0 ? make_eval(&e->eval) : rc;
+}
+
+static const char *const bash_options[] = {"--noprofile", "--norc", "--noediting", "-i", NULL};
+static const char *const sh_options[] = {"-i", NULL};
+static const char bash_setup[] = "set +H +m +o history; shopt -u checkwinsize\n"
+                                 "unset HISTFILE PROMPT_COMMAND ENV TMOUT; export -n PS1 PS2\n";
+
+static int plan_argv(const struct shell_start *start, const struct shell *shell,
+                     struct arena *arena, struct spawn_plan *plan)
+{
+    const char *const *const options = strcmp(shell->name, "bash") == 0 ? bash_options : sh_options;
+    const char *const *const wrap = start->wrap != NULL ? start->wrap->argv : NULL;
+    size_t n = 0;
+    const char **argv = arena_alloc(arena, 32 * sizeof(*argv));
+
+    if (argv == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; wrap != NULL && wrap[i] != NULL && n < 16; i++)
+        argv[n++] = wrap[i];
+    argv[n++] = wrap != NULL ? shell->file : shell->name;
+    for (size_t i = 0; options[i] != NULL; i++)
+        argv[n++] = options[i];
+    argv[n] = NULL;
+    plan->argv = argv;
+    plan->file = wrap != NULL ? start->wrap->file : shell->file;
+    return 0;
+}
+
+static void plan_fds(const struct shell_start *start, const struct ends *e, struct spawn_plan *plan)
+{
+    const struct plan_fd fds[] = {
+        {e->lines[0], FD_LINES},   {e->out[1], FD_OUT}, {-1, FD_NULL},
+        {e->report[1], FD_REPORT}, {e->err[1], FD_ERR}, {e->eval, FD_EVAL},
+    };
+
+    memcpy(plan->fds, fds, sizeof(fds));
+    plan->n_fds = ARRAY_LEN(fds);
+    if (start->wrap != NULL && start->wrap->config_fd >= 0)
+        plan->fds[plan->n_fds++] = (struct plan_fd){start->wrap->config_fd, FD_CONFIG};
+}
+
+static int spawn(struct shell_driver *d, const struct shell_start *start, const struct shell *shell,
+                 const struct ends *e, struct arena *arena, struct err *err)
+{
+    struct spawn_plan plan;
+
+    plan_init(&plan);
+    plan.envp = start->envp;
+    plan.cwd = start->cwd;
+    plan.oom_score_adj = CHILD_OOM_SCORE_ADJ;
+    int rc = plan_argv(start, shell, arena, &plan);
+    if (rc < 0)
+        return err_sys(err, ERR_OUT_OF_MEMORY, -rc, "start the shell");
+    plan_fds(start, e, &plan);
+    leaf_add_to_plan(d->leaf, &plan);
+    rc = spawn_process(&plan, &d->pid, err);
+    if (rc == 0)
+        leaf_set_leader(d->leaf, d->pid.pid);
+    return rc;
+}
+
+static int watch_outlet(struct shell_driver *d, struct event_base *base, int index, int *fd)
+{
+    struct outlet *o = &d->out[index];
+
+    o->fd = take_fd(fd);
+    o->read = event_new(base, o->fd, EV_READ | EV_PERSIST, on_readable, o);
+    if (o->read == NULL || event_add(o->read, NULL) < 0)
+        return -ENOMEM;
+    return fd_set_nonblock(o->fd, true);
+}
+
+static int connect_ends(struct shell_driver *d, struct event_base *base, struct ends *e)
+{
+    int rc = feed_new(base, take_fd(&e->lines[1]), d->is_bash ? 0 : PACKET, &d->lines);
+    if (rc == 0)
+        rc = watch_outlet(d, base, 0, &e->out[0]);
+    if (rc == 0)
+        rc = watch_outlet(d, base, 1, &e->err[0]);
+    if (rc < 0)
+        return rc;
+    d->report_fd = take_fd(&e->report[0]);
+    d->on_report = event_new(base, d->report_fd, EV_READ | EV_PERSIST, on_report, d);
+    if (d->on_report == NULL || event_add(d->on_report, NULL) < 0)
+        return -ENOMEM;
+    rc = fd_set_nonblock(d->report_fd, true);
+    if (rc == 0 && d->is_bash)
+        rc = feed_write(d->lines, bash_setup, sizeof(bash_setup) - 1);
+    return rc;
+}
+
+int shell_driver_new(struct event_base *base, const struct shell_start *start,
+                     const struct shell_ops *ops, void *arg, struct shell_driver **ret,
+                     struct err *err)
+{
+    struct shell_driver *d = xnew(struct shell_driver);
+    struct ends ends = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
+    struct shell shell;
+    struct arena arena;
+
+    *d = (struct shell_driver){.ops = ops,
+                               .arg = arg,
+                               .leaf = start->leaf,
+                               .pid = PIDREF_UNSET,
+                               .wrapped = start->wrap != NULL,
+                               .report_fd = -1,
+                               .out = {{d, -1, NULL}, {d, -1, NULL}}};
+    strbuf_init(&d->report, REPORT_MAX);
+    arena_init(&arena);
+    int rc = shell_find(start->envp, start->cwd, &arena, &shell, err);
+    if (rc == 0) {
+        d->is_bash = strcmp(shell.name, "bash") == 0;
+        d->by_source = d->is_bash && access("/proc/self/fd", X_OK) == 0;
+        rc = open_ends(&ends, !d->is_bash);
+        if (rc < 0)
+            rc = err_sys(err, ERR_RUNTIME_ERROR, -rc, "open the shell's pipes");
+    }
+    if (rc == 0)
+        rc = spawn(d, start, &shell, &ends, &arena, err);
+    if (rc == 0 && (rc = connect_ends(d, base, &ends)) < 0)
+        (void)err_sys(err, ERR_RUNTIME_ERROR, -rc, "connect the shell");
+    close_ends(&ends);
+    arena_done(&arena);
+    if (rc < 0) {
+        shell_driver_free(d);
+        return rc;
+    }
+    reaper_watch(d->pid.pid, on_exit_status, d);
+    *ret = d;
+    return 0;
+}
+
+void shell_driver_free(struct shell_driver *d)
+{
+    if (d == NULL)
+        return;
+    if (d->pid.pid > 0)
+        reaper_forget(d->pid.pid);
+    pidref_done(&d->pid);
+    feed_free(d->lines);
+    close_outlet(&d->out[0]);
+    close_outlet(&d->out[1]);
+    if (d->on_report != NULL)
+        event_free(d->on_report);
+    if (d->report_fd >= 0)
+        close(d->report_fd);
+    strbuf_done(&d->report);
+    free(d);
+}
