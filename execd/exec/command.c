@@ -7,6 +7,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "execd/events/bus.h"
 #include "execd/exec/command_priv.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
@@ -415,6 +416,8 @@ int command_start(struct command_manager *m, const struct command_request *reque
     m->counts.started++;
     if (m->config.archive != NULL)
         archive_add(m->config.archive, c->id, c->channel, false);
+    events_publish(EVENTS_COMMAND_STARTED,
+                   json_pack("{s:s,s:b}", "id", c->id, "background", (int)c->background));
     channel_append_text(c->channel, EVENT_INIT, c->id);
     struct channel *channel =
         channel_ref(c->channel); /* the record drops its own reference at the end */

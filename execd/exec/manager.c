@@ -4,6 +4,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "execd/events/bus.h"
 #include "execd/exec/command_priv.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
@@ -139,6 +140,10 @@ void manager_on_done(struct command *c)
     channel_get_stats(c->channel, &stats);
     m->counts.bytes_out += stats.bytes_total;
     m->counts.by_end[c->end]++;
+    events_publish(EVENTS_COMMAND_FINISHED,
+                   json_pack("{s:s,s:s,s:i,s:I}", "id", c->id, "end", command_end_name(c->end),
+                             "exit_code", c->receipt.exit_code, "duration_ms",
+                             (json_int_t)(c->receipt.wall_us / 1000)));
     channel_unref(
         take_ptr(&c->channel)); /* viewers that are still reading hold their own reference */
     DL_DELETE(m->running, c);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "execd/events/bus.h"
 #include "execd/exec/session_priv.h"
 #include "execd/proc/environment.h"
 #include "proto/api/errors.h"
@@ -144,11 +145,17 @@ static void on_result(void *arg, int status, const char *cwd)
     finish_current(s, NULL);
 }
 
+static void publish_end(const struct session *s, const char *reason)
+{
+    events_publish(EVENTS_SESSION_ENDED, json_pack("{s:s,s:s}", "id", s->id, "reason", reason));
+}
+
 static void on_exit_status(void *arg, const struct exit_status *status)
 {
     struct session *s = arg;
 
     finish_current(s, status);
+    publish_end(s, status->signalled ? "signal" : "exit");
     drop_shell(s);
 }
 
@@ -440,6 +447,7 @@ int session_create(struct session_manager *m, const struct session_request *requ
     s->shell_seen = true;
     HASH_ADD_STR(m->by_id, id, s);
     m->n++;
+    events_publish(EVENTS_SESSION_CREATED, json_pack("{s:s}", "id", s->id));
     *ret = s;
     return 0;
 }
@@ -474,6 +482,7 @@ void session_delete(struct session *s)
     struct session_manager *m = s->manager;
 
     close_all(s, RUN_END_DELETED);
+    publish_end(s, "deleted");
     HASH_DEL(m->by_id, s);
     m->n--;
     session_free(s);
