@@ -27,12 +27,19 @@
 /* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
 #define CHILD_OOM_SCORE_ADJ 100
 
-enum { FD_LINES, FD_OUT, FD_NULL, FD_REPORT, FD_ERR = 5, FD_EVAL = 7, FD_CONFIG };
+enum { FD_LINES, FD_OUT, FD_NULL, FD_REPORT, FD_ERR = 5, FD_TELL, FD_EVAL, FD_CONFIG };
 
-/* What bash sources for every run. */
-static const char eval_text[] = "eval \"unset __execd_code\n$__execd_code\" 7<&-\n";
-/* The text moves the shell's own descriptors away; they come back behind it. */
-#define ASIDE " </dev/null 3>&- 5>&- "
+/* The client's text moves the shell's own descriptors away; they come back behind it. */
+#define ASIDE " 3>&- 6<&- 7<&-"
+#define PRINT "\\command printf '%s\\000%s\\000%s\\000' "
+/* Before the text runs, the whole line has been read: from here on an interrupt hits the text and no half a line. */
+#define BEGUN "begun"
+#define TELL_BEGUN PRINT BEGUN " 0 0 >&3"
+/* What bash sources for every run, and for its report. Thus no line that it reads meanwhile has quotes: should an
+ * interrupt make it drop a part of one, the rest does no harm. */
+static const char eval_text[] =
+    TELL_BEGUN "\neval \"unset __execd_code\n$__execd_code\"" ASIDE "\n";
+static const char tell_text[] = PRINT "\"$__execd_nonce\" \"$?\" \"$PWD\" >&3\n";
 
 static struct jpair env_items[] = {
     {"PS1", ""}, {"PS2", ""}, {"ENV", ""}, {"PROMPT_COMMAND", ""}, {"HISTFILE", ""}};
@@ -56,7 +63,9 @@ struct shell_driver {
     struct event *on_report; /* owned */
     struct strbuf report;    /* what has arrived of it */
     char nonce[ID_HEX_LEN + 1];
-    bool running; /* a text was given, its report is awaited */
+    bool running;   /* a text was given, its report is awaited */
+    bool begun;     /* and the shell has begun with it */
+    bool interrupt; /* as soon as it has */
     bool held;
 };
 
@@ -149,9 +158,15 @@ static void take_reports(struct shell_driver *d)
     while ((len = next_report(&d->report, field)) > 0) {
         bool ours =
             d->running && strcmp(field[0], d->nonce) == 0 && str_to_i64(field[1], &status) == 0;
+        bool begun = d->running && !d->begun && strcmp(field[0], BEGUN) == 0;
         cleanup_free char *cwd = xstrdup(field[2]);
         memmove(d->report.data, d->report.data + len, d->report.len - len);
         d->report.len -= len;
+        if (begun) {
+            d->begun = true;
+            if (d->interrupt)
+                shell_driver_interrupt(d);
+        }
         if (!ours)
             continue; /* of an earlier run that was asked twice, or somebody's own text */
         d->running = false;
@@ -207,8 +222,10 @@ static void add_quoted(struct strbuf *out, const char *text)
 
 static void add_report(const struct shell_driver *d, struct strbuf *out)
 {
-    strbuf_addf(out, "\\command printf '%%s\\000%%s\\000%%s\\000' %s \"$?\" \"$PWD\" >&3\n",
-                d->nonce);
+    if (d->by_source)
+        strbuf_addf(out, "__execd_nonce=%s . /dev/fd/%d\n", d->nonce, FD_TELL);
+    else
+        strbuf_addf(out, "%s %s \"$?\" \"$PWD\" >&3\n", PRINT, d->nonce);
 }
 
 static void add_envs(struct strbuf *out, const struct jmap *envs)
@@ -223,7 +240,7 @@ static void add_envs(struct strbuf *out, const struct jmap *envs)
 
 static void add_run(const struct shell_driver *d, const struct shell_text *text, struct strbuf *out)
 {
-    const char *err = text->merge ? "2>&1" ASIDE : "2>&5" ASIDE;
+    const char *err = text->merge ? "</dev/null 2>&1 5>&-" : "</dev/null 2>&5 5>&-";
 
     if (text->cwd != NULL) {
         strbuf_adds(out, "\\command cd ");
@@ -238,10 +255,11 @@ static void add_run(const struct shell_driver *d, const struct shell_text *text,
         strbuf_addf(out, ". /dev/fd/%d %s\n", FD_EVAL, err);
         return;
     }
+    strbuf_adds(out, TELL_BEGUN "; ");
     add_envs(out, text->envs);
     strbuf_adds(out, "eval ");
     add_quoted(out, text->code);
-    strbuf_addf(out, " %s 7<&-", err);
+    strbuf_addf(out, " %s" ASIDE, err);
     while ((out->len + 1) % PACKET != 0 && !out->failed)
         strbuf_addc(out, ' ');
     strbuf_addc(out, '\n');
@@ -260,6 +278,7 @@ int shell_driver_run(struct shell_driver *d, const struct shell_text *text)
     struct strbuf out;
 
     ids_hex(d->nonce);
+    d->begun = d->interrupt = false;
     strbuf_init(&out, 64 * 1024 * 1024);
     add_run(d, text, &out);
     add_report(d, &out);
@@ -272,10 +291,14 @@ void shell_driver_interrupt(struct shell_driver *d)
 {
     struct strbuf out;
 
-    if (d->pid.pid == 0)
+    if (d->pid.pid == 0 || !d->running)
+        return;
+    d->interrupt = !d->begun;
+    if (d->interrupt)
         return;
     leaf_signal_group(d->leaf, SIGINT);
     strbuf_init(&out, 0);
+    strbuf_adds(&out, "\n\n"); /* what a shell drops that was just waiting for its next line */
     add_report(d, &out);
     (void)give(d, &out); /* a shell that does not read any more is about to end */
 }
@@ -310,13 +333,13 @@ pid_t shell_driver_pid(const struct shell_driver *d)
 /* ---- the start ---- */
 
 struct ends {
-    int lines[2], out[2], err[2], report[2], eval;
+    int lines[2], out[2], err[2], report[2], eval, tell;
 };
 
 static void close_ends(struct ends *e)
 {
     int *all[] = {&e->lines[0], &e->lines[1],  &e->out[0],    &e->out[1], &e->err[0],
-                  &e->err[1],   &e->report[0], &e->report[1], &e->eval};
+                  &e->err[1],   &e->report[0], &e->report[1], &e->eval,   &e->tell};
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (*all[i] >= 0)
@@ -325,13 +348,13 @@ static void close_ends(struct ends *e)
 }
 
 /* Sealed: no session can change what another one sources. */
-static int make_eval(int *ret_fd)
+static int make_script(const char *text, int *ret_fd)
 {
-    cleanup_fd int fd = memfd_create("execd-eval", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    cleanup_fd int fd = memfd_create("execd-session", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
     if (fd < 0)
         return -errno;
-    int rc = fd_write_all(fd, eval_text, sizeof(eval_text) - 1);
+    int rc = fd_write_all(fd, text, strlen(text));
     if (rc == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         rc = -errno;
@@ -342,7 +365,7 @@ static int make_eval(int *ret_fd)
 
 static int open_ends(struct ends *e, bool packets)
 {
-    *e = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
+    *e = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1, -1};
     int rc = pipe2(e->lines, O_CLOEXEC | (packets ? O_DIRECT : 0)) < 0 ? -errno : 0;
     if (rc == 0)
         rc = fd_pipe(e->out);
@@ -350,7 +373,9 @@ static int open_ends(struct ends *e, bool packets)
         rc = fd_pipe(e->err);
     if (rc == 0)
         rc = fd_pipe(e->report);
-    return rc == 0 ? make_eval(&e->eval) : rc;
+    if (rc == 0)
+        rc = make_script(eval_text, &e->eval);
+    return rc == 0 ? make_script(tell_text, &e->tell) : rc;
 }
 
 static const char *const bash_options[] = {"--noprofile", "--norc", "--noediting", "-i", NULL};
@@ -382,8 +407,8 @@ static int plan_argv(const struct shell_start *start, const struct shell *shell,
 static void plan_fds(const struct shell_start *start, const struct ends *e, struct spawn_plan *plan)
 {
     const struct plan_fd fds[] = {
-        {e->lines[0], FD_LINES},   {e->out[1], FD_OUT}, {-1, FD_NULL},
-        {e->report[1], FD_REPORT}, {e->err[1], FD_ERR}, {e->eval, FD_EVAL},
+        {e->lines[0], FD_LINES}, {e->out[1], FD_OUT}, {-1, FD_NULL},      {e->report[1], FD_REPORT},
+        {e->err[1], FD_ERR},     {e->eval, FD_EVAL},  {e->tell, FD_TELL},
     };
 
     memcpy(plan->fds, fds, sizeof(fds));
@@ -447,7 +472,7 @@ int shell_driver_new(struct event_base *base, const struct shell_start *start,
                      struct err *err)
 {
     struct shell_driver *d = xnew(struct shell_driver);
-    struct ends ends = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
+    struct ends ends = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1, -1};
     struct shell shell;
     struct arena arena;
 

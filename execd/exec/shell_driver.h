@@ -7,7 +7,8 @@
  * moved its own descriptors out of the way (close-on-exec), so that programs see 0, 1 and 2 only; and a report counts
  * only with the run's own 128-bit nonce, which stands in no variable and on no command line. Nothing that a program
  * prints can be taken for a report (hardening B13).
- *   bash evaluates inside a sourced file (descriptor 7), because there it announces no background jobs.
+ * An interrupt waits until the shell has said that it begins: it must never hit a line that is still being read.
+ *   bash evaluates inside a sourced file (descriptors 6 and 7), because there it announces no background jobs.
  *   Other shells drop what they have read ahead when a text fails or is interrupted; their pipe is in packet mode and
  *   the report begins a packet of its own.
  *

@@ -178,6 +178,18 @@ def test_interrupt_by_session_id_keeps_the_session(agent):
     assert agent.client.delete("/command", params={"id": s}).status_code == 500  # nothing runs
 
 
+def test_an_interrupt_at_any_moment_keeps_the_session_in_step(agent):
+    s = create(agent)
+    said(agent, s, "x=kept")
+    for i in range(60):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run, agent, s, "sleep 0.01\n: 'a quoted\nword'; echo \"two\nlines\"")
+            time.sleep(i * 0.0004)
+            agent.client.delete("/command", params={"id": s})
+            running.result(10)
+        assert said(agent, s, f"echo $x {i}") == f"kept {i}\n"
+
+
 def test_a_client_of_the_raw_framing_that_leaves_interrupts_its_run(agent):
     s = create(agent)
     with agent.client.stream("POST", f"/session/{s}/run", json={"command": "echo begun; sleep 30"}) as response:
