@@ -22,7 +22,7 @@ static const struct jfield create_fields[] = {
     JFIELD(struct term_request, record, JFIELD_BOOL, .doc = "keep what it shows as asciicast"),
 };
 
-static const char *session_id(const struct http_req *req)
+static const char *term_param(const struct http_req *req)
 {
     return http_req_param(req, "sessionId");
 }
@@ -30,7 +30,7 @@ static const char *session_id(const struct http_req *req)
 static enum http_result not_found(struct http_req *req)
 {
     return http_resp_fail(req, ERR_SESSION_NOT_FOUND, "pty session %.64s not found",
-                          session_id(req));
+                          term_param(req));
 }
 
 static enum http_result fail(struct http_req *req, const char *prefix, const struct err *err)
@@ -92,7 +92,7 @@ enum http_result h_pty_list(struct http_req *req, void *app)
 enum http_result h_pty_get(struct http_req *req, void *app)
 {
     struct api *api = app;
-    const struct term *t = term_find(api->terms, session_id(req));
+    const struct term *t = term_find(api->terms, term_param(req));
 
     return t != NULL ? http_resp_json(req, 200, describe(t)) : not_found(req);
 }
@@ -100,7 +100,7 @@ enum http_result h_pty_get(struct http_req *req, void *app)
 enum http_result h_pty_delete(struct http_req *req, void *app)
 {
     struct api *api = app;
-    struct term *t = term_find(api->terms, session_id(req));
+    struct term *t = term_find(api->terms, term_param(req));
 
     if (t == NULL)
         return not_found(req);
@@ -136,14 +136,14 @@ static int check_place(struct http_req *req, const struct term *t, bool is_viewe
 
     if (!is_viewer && term_has_writer(t) && !may_take)
         return err_set(err, ERR_TERMINAL_HELD, EBUSY,
-                       "another client is already connected to pty session %.64s", session_id(req));
+                       "another client is already connected to pty session %.64s", term_param(req));
     return 0;
 }
 
 enum http_result h_pty_ws(struct http_req *req, void *app)
 {
     struct api *api = app;
-    struct term *t = term_find(api->terms, session_id(req));
+    struct term *t = term_find(api->terms, term_param(req));
     struct attach_options options;
     struct err err = {0};
 
@@ -190,14 +190,14 @@ enum http_result h_pty_recording(struct http_req *req, void *app)
 {
     static const struct http_producer producer = {download_proceed, download_stop};
     struct api *api = app;
-    const struct term *t = term_find(api->terms, session_id(req));
+    const struct term *t = term_find(api->terms, term_param(req));
 
     if (t == NULL)
         return not_found(req);
     if (term_recording(t) == NULL)
         return http_resp_fail(req, ERR_NOT_RECORDED,
                               "pty session %.64s was made without \"record\": true",
-                              session_id(req));
+                              term_param(req));
     struct download *d = xnew(struct download);
     *d = (struct download){.req = req, .recording = recording_ref(term_recording(t))};
     d->end = recording_len(d->recording);
