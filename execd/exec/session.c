@@ -171,7 +171,7 @@ static void stop_run(struct session *s, enum run_end reason)
         return;
     s->stop = STOP_INTERRUPTED;
     shell_driver_interrupt(s->driver);
-    arm(s->timer, s->manager->config.grace_ms);
+    arm(s->timer, s->manager->config.grace_ms / 8);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -186,7 +186,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     case STOP_NONE:
         stop_run(s, RUN_END_TIMEOUT);
         break;
-    case STOP_INTERRUPTED:
+    case STOP_INTERRUPTED: /* between fork and exec a child of the shell loses a signal: once more */
+        s->stop = STOP_AGAIN;
+        shell_driver_interrupt(s->driver);
+        arm(s->timer, s->manager->config.grace_ms);
+        break;
+    case STOP_AGAIN:
         s->stop = STOP_OTHERS_KILLED;
         shell_driver_kill_others(s->driver);
         shell_driver_interrupt(s->driver); /* a loop of the shell's own goes on without them */

@@ -2,7 +2,7 @@
  * Shell sessions: a shell that keeps its variables, functions, options, directory and jobs from run to run.
  *
  * Runs of one session queue; each has its own channel: INIT (the session's id, contracts/execd.md 3.4), output, RECEIPT,
- * exactly one terminal event. A timeout or an interrupt ends the run and not the session: SIGINT, after a grace SIGKILL
+ * exactly one terminal event. A timeout or an interrupt ends the run and not the session: SIGINT (twice), after a grace SIGKILL
  * to all but the shell, and only if that does not help either, the shell too. When the shell ends (`exit`, a signal) its
  * run gets a SESSION event {"state":"ended",...} and the shell's status; what it had started ends with it. The session
  * stays: the next run begins a new shell in the directory of the last report, and says so ({"state":"restarted"}).

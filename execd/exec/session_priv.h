@@ -41,7 +41,7 @@ struct session_run {
 };
 
 /* How far the ending of the current run has come. */
-enum stop_step { STOP_NONE, STOP_INTERRUPTED, STOP_OTHERS_KILLED, STOP_SHELL_KILLED };
+enum stop_step { STOP_NONE, STOP_INTERRUPTED, STOP_AGAIN, STOP_OTHERS_KILLED, STOP_SHELL_KILLED };
 
 struct session {
     char id[ID_UUID_LEN + 1];
