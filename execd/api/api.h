@@ -73,6 +73,7 @@ enum http_result h_context_delete(struct http_req *req, void *app);
 enum http_result h_file_info(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
+enum http_result h_capabilities(struct http_req *req, void *app);
 enum http_result h_ports(struct http_req *req, void *app);
 enum http_result h_events(struct http_req *req, void *app);
 enum http_result h_file_search(struct http_req *req, void *app);

@@ -43,6 +43,8 @@ const struct route api_routes[] = {
      "Delete a code context"},
     {"GET", "/metrics", AUTH_REQUIRED, BODY_NONE, 0, h_metrics, "Metrics of the sandbox"},
     {"GET", "/metrics/watch", AUTH_REQUIRED, BODY_NONE, 0, h_watch_metrics, "Metrics every second"},
+    {"GET", "/capabilities", AUTH_REQUIRED, BODY_NONE, 0, h_capabilities,
+     "What kernel and container give"},
     {"GET", "/ports", AUTH_REQUIRED, BODY_NONE, 0, h_ports, "Who listens"},
     {"GET", "/events", AUTH_REQUIRED, BODY_NONE, 0, h_events, "Follow what happens"},
     {"GET", "/files/info", AUTH_REQUIRED, BODY_NONE, 0, h_file_info, "Facts about files"},

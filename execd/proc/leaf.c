@@ -216,6 +216,11 @@ const char *leaf_mode(void)
     return leaves.mode;
 }
 
+bool leaf_has_groups(void)
+{
+    return leaves.has_work;
+}
+
 const struct cgroup_dirs *leaf_root(void)
 {
     return &leaves.root;

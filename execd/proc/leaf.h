@@ -20,6 +20,8 @@ void leaf_setup(struct cgroup_dirs *handed);
 void leaf_teardown(void);
 /* "handed cgroup v1", "own cgroup v2", "none: read-only cgroup", ... for /metrics and logs. */
 const char *leaf_mode(void);
+/* Do runs get control groups of their own? */
+bool leaf_has_groups(void);
 /* The sandbox's own cgroup as far as known: for metrics. All -1 when there is none. Borrowed. */
 const struct cgroup_dirs *leaf_root(void);
 
