@@ -136,17 +136,6 @@ static bool is_ready(void *arg)
     return app->serving && !app->stopping;
 }
 
-static void on_request_done(struct http_req *req, int status, uint64_t body_bytes,
-                            int64_t duration_us, void *arg)
-{
-    struct api *api = arg;
-    (void)req;
-    (void)body_bytes;
-    (void)duration_us;
-    if (status >= 500)
-        api->requests_failed++;
-}
-
 static int start_managers(struct app *app, struct err *err)
 {
     struct api *api = &app->api;
@@ -192,7 +181,6 @@ static int start_managers(struct app *app, struct err *err)
         .authorize = api_authorize,
         .rewrite = api_rewrite,
         .render_error = api_render_error,
-        .on_done = on_request_done,
     };
     if ((result = http_server_new(app->base, &http, &api->server)) < 0)
         return err_sys(err, 0, -result, "start the HTTP server");

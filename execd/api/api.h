@@ -36,7 +36,6 @@ struct api {
     bool (*is_ready)(void *arg); /* GET /ready */
     void *ready_arg;
     int64_t started_wall_ms;
-    uint64_t requests_failed; /* answered with 500 or more; shown by /metrics */
 };
 
 extern const struct route api_routes[];

@@ -5,9 +5,11 @@
 #include "execd/proc/leaf.h"
 #include "proto/api/errors.h"
 #include "proto/base/metrics_text.h"
+#include "proto/base/process_metrics.h"
 #include "proto/base/str.h"
 #include "proto/base/version.h"
 #include "proto/http/resp.h"
+#include "proto/http/server_metrics.h"
 
 #define METRICS_MAX (256 * 1024)
 
@@ -95,25 +97,6 @@ static const struct family families[] = {
      io_writes},
 };
 
-/* Outcome labels in the order of enum command_end. */
-static const char *const end_names[COMMAND_END_SHUTDOWN + 1] = {
-    [COMMAND_END_NONE] = "none",
-    [COMMAND_END_EXIT] = "exit",
-    [COMMAND_END_SIGNAL] = "signal",
-    [COMMAND_END_TIMEOUT] = "timeout",
-    [COMMAND_END_INTERRUPTED] = "interrupted",
-    [COMMAND_END_OOM] = "oom",
-    [COMMAND_END_SPAWN_FAILED] = "spawn_failed",
-    [COMMAND_END_SHUTDOWN] = "shutdown",
-};
-
-static void one(struct strbuf *out, enum metric_format f, const char *name, enum metric_kind kind,
-                const char *unit, const char *help, double value)
-{
-    metric_family(out, f, name, kind, unit, help);
-    metric_sample(out, f, name, kind, value, NULL);
-}
-
 /* One family of the pressure files: a sample for each resource that has it. */
 static void pressure_family(struct strbuf *out, enum metric_format f, const struct sample *s,
                             const char *name, enum metric_kind kind, const char *unit,
@@ -162,17 +145,33 @@ static void command_metrics(struct strbuf *out, enum metric_format f, const stru
     struct command_counts c;
 
     command_manager_counts(api->commands, &c);
-    one(out, f, "execd_commands_started", METRIC_COUNTER, NULL, "Commands started.",
-        (double)c.started);
-    one(out, f, "execd_commands_running", METRIC_GAUGE, NULL, "Commands under way.",
-        (double)c.running);
+    metric_one(out, f, "execd_commands_started", METRIC_COUNTER, NULL, "Commands started.",
+               (double)c.started);
+    metric_one(out, f, "execd_commands_running", METRIC_GAUGE, NULL, "Commands under way.",
+               (double)c.running);
     metric_family(out, f, "execd_commands_finished", METRIC_COUNTER, NULL,
                   "Commands finished, by how they ended.");
     for (unsigned e = COMMAND_END_EXIT; e <= COMMAND_END_SHUTDOWN; e++)
         metric_sample(out, f, "execd_commands_finished", METRIC_COUNTER, (double)c.by_end[e], "end",
-                      end_names[e], NULL);
-    one(out, f, "execd_command_output_bytes", METRIC_COUNTER, "bytes", "Bytes of command output.",
-        (double)c.bytes_out);
+                      command_end_name(e), NULL);
+    metric_one(out, f, "execd_command_output_bytes", METRIC_COUNTER, "bytes",
+               "Bytes of command output.", (double)c.bytes_out);
+}
+
+/* By state: contexts are few (code_config.contexts_max). */
+static void kernel_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
+{
+    static const char *const states[] = {"starting", "idle", "busy", "dead"};
+    unsigned n[ARRAY_LEN(states)] = {0};
+
+    for (struct code_context *ctx = NULL; (ctx = code_context_next(api->code, ctx)) != NULL;) {
+        for (size_t i = 0; i < ARRAY_LEN(states); i++)
+            n[i] += strcmp(code_context_state(ctx), states[i]) == 0;
+    }
+    metric_family(out, f, "execd_kernels", METRIC_GAUGE, NULL,
+                  "Kernels of code contexts, by state.");
+    for (size_t i = 0; i < ARRAY_LEN(states); i++)
+        metric_sample(out, f, "execd_kernels", METRIC_GAUGE, n[i], "state", states[i], NULL);
 }
 
 static void code_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
@@ -187,31 +186,16 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
                   NULL);
     metric_sample(out, f, "execd_code_runs", METRIC_COUNTER, (double)c.runs_failed, "outcome",
                   "error", NULL);
-    one(out, f, "execd_kernels_started", METRIC_COUNTER, NULL, "Kernels started.",
-        (double)c.kernels_started);
-    one(out, f, "execd_kernels_died", METRIC_COUNTER, NULL, "Kernels that ended by themselves.",
-        (double)c.kernels_died);
-    one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.", c.contexts);
-    one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL, "Code contexts that run something.",
-        c.busy);
-    one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL,
-        "Kernel messages refused as malformed or unsigned.", (double)c.frames_dropped);
-}
-
-static void http_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
-{
-    struct http_server_stats s;
-
-    http_server_get_stats(api->server, &s);
-    one(out, f, "execd_http_requests", METRIC_COUNTER, NULL, "Requests answered.",
-        (double)s.requests);
-    one(out, f, "execd_http_requests_failed", METRIC_COUNTER, NULL,
-        "Requests answered with a status of 500 or more.", (double)api->requests_failed);
-    one(out, f, "execd_http_connections_accepted", METRIC_COUNTER, NULL, "Connections accepted.",
-        (double)s.accepted);
-    one(out, f, "execd_http_connections", METRIC_GAUGE, NULL, "Open connections.", s.open_conns);
-    one(out, f, "execd_http_active_requests", METRIC_GAUGE, NULL, "Requests under way.",
-        s.active_requests);
+    metric_one(out, f, "execd_kernels_started", METRIC_COUNTER, NULL, "Kernels started.",
+               (double)c.kernels_started);
+    metric_one(out, f, "execd_kernels_died", METRIC_COUNTER, NULL,
+               "Kernels that ended by themselves.", (double)c.kernels_died);
+    metric_one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.", c.contexts);
+    metric_one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL,
+               "Code contexts that run something.", c.busy);
+    metric_one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL,
+               "Kernel messages refused as malformed or unsigned.", (double)c.frames_dropped);
+    kernel_metrics(out, f, api);
 }
 
 static enum http_result send_text(struct http_req *req, const struct api *api, enum metric_format f)
@@ -224,17 +208,16 @@ static enum http_result send_text(struct http_req *req, const struct api *api, e
                   "Version of the agent, and where its numbers come from.");
     metric_sample(&out, f, "execd_build", METRIC_INFO, 1, "version", version_text(), "source",
                   s->from_cgroup ? "cgroup" : "proc", "cgroup", leaf_mode(), NULL);
-    one(&out, f, "execd_start_time_seconds", METRIC_GAUGE, "seconds",
-        "When the agent started (Unix time).", (double)api->started_wall_ms / 1e3);
     for (size_t i = 0; i < ARRAY_LEN(families); i++) {
         const struct family *fam = &families[i];
         if ((s->has & fam->needs) == fam->needs)
-            one(&out, f, fam->name, fam->kind, fam->unit, fam->help, fam->value(s));
+            metric_one(&out, f, fam->name, fam->kind, fam->unit, fam->help, fam->value(s));
     }
     pressure_metrics(&out, f, s);
     command_metrics(&out, f, api);
     code_metrics(&out, f, api);
-    http_metrics(&out, f, api);
+    http_server_write_metrics(api->server, "execd", &out, f);
+    process_write_metrics(&out, f, api->started_wall_ms);
     metric_end(&out, f);
     if (strbuf_check(&out) < 0)
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, "the metrics do not fit");

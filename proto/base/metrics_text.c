@@ -85,6 +85,43 @@ void metric_sample(struct strbuf *out, enum metric_format format, const char *na
     strbuf_addc(out, '\n');
 }
 
+void metric_one(struct strbuf *out, enum metric_format format, const char *name,
+                enum metric_kind kind, const char *unit, const char *help, double value)
+{
+    metric_family(out, format, name, kind, unit, help);
+    metric_sample(out, format, name, kind, value, NULL);
+}
+
+/* "name_suffix{label="value"" without the closing brace. */
+static void begin_sample(struct strbuf *out, const char *name, const char *suffix,
+                         const char *label, const char *value)
+{
+    strbuf_addf(out, "%s%s{%s=\"", name, suffix, label);
+    add_escaped(out, value, true);
+    strbuf_addc(out, '"');
+}
+
+void metric_histogram(struct strbuf *out, const char *name, const double *bounds,
+                      const uint64_t *counts, size_t n_bounds, double sum, const char *label,
+                      const char *value)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i <= n_bounds; i++) {
+        total += counts[i];
+        begin_sample(out, name, "_bucket", label, value);
+        strbuf_adds(out, ",le=\"");
+        add_value(out, i < n_bounds ? bounds[i] : INFINITY);
+        strbuf_addf(out, "\"} %llu\n", (unsigned long long)total);
+    }
+    begin_sample(out, name, "_sum", label, value);
+    strbuf_adds(out, "} ");
+    add_value(out, sum);
+    strbuf_addc(out, '\n');
+    begin_sample(out, name, "_count", label, value);
+    strbuf_addf(out, "} %llu\n", (unsigned long long)total);
+}
+
 void metric_end(struct strbuf *out, enum metric_format format)
 {
     if (format == METRIC_OPENMETRICS)

@@ -127,7 +127,6 @@ static void finish_request(struct conn *c)
 {
     struct http_req *req = &c->req;
     struct req_resp *r = &req->resp;
-    const struct http_server_config *config = &c->server->config;
     void (*on_close)(void *) = req->on_close;
 
     if (!req->active)
@@ -138,10 +137,9 @@ static void finish_request(struct conn *c)
     req->on_close = NULL;
     if (on_close)
         on_close(req->on_close_arg);
-    if (config->on_done)
-        config->on_done(req, r->status, r->bytes, (clock_monotonic_ns() - req->start_ns) / 1000,
-                        config->app);
+    request_counts_add(c->server, req, (clock_monotonic_ns() - req->start_ns) / 1000);
     c->server->stats.active_requests--;
+    c->server->stats.open_streams -= r->stream;
 }
 
 static void reset_request(struct conn *c)

@@ -137,8 +137,9 @@ struct http_server {
     SLIST_HEAD(, listener) listeners;
     struct conn_list waiting, busy; /* waiting: the longest idle first */
     struct http_server_stats stats;
-    int spare_fd;        /* given up for a moment when descriptors run out */
-    struct event *pause; /* owned; wakes the listeners after a shortage */
+    struct request_counts *counts; /* owned */
+    int spare_fd;                  /* given up for a moment when descriptors run out */
+    struct event *pause;           /* owned; wakes the listeners after a shortage */
     bool draining;
     struct event *drain; /* owned; the grace, then the posted on_drained */
     void (*on_drained)(void *arg);
@@ -199,6 +200,12 @@ void tunnel_free_all(struct http_server *server);
 
 /* ws_conn.c: cuts every WebSocket; their owners hear of it. */
 void ws_end_all(struct http_server *server);
+
+/* server_metrics.c */
+struct request_counts *request_counts_new(const struct route *routes, size_t n_routes);
+void request_counts_free(struct request_counts *c); /* NULL is fine */
+void request_counts_add(struct http_server *server, const struct http_req *req,
+                        int64_t duration_us);
 
 /* server.c */
 void server_check_drained(struct http_server *server); /* posts on_drained when nobody is left */

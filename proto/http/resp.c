@@ -341,6 +341,7 @@ enum http_result http_resp_begin(struct http_req *req, int status, const char *t
     if (!may_answer(req))
         return H_STREAM;
     r->stream = true;
+    req->conn->server->stats.open_streams++;
     r->swallow = http_req_is_head(req) || status == 204 || status == 304;
     r->chunked = length < 0 && !req->head.http10 && status != 204 && status != 304;
     r->until_close = length < 0 && req->head.http10 && !r->swallow;

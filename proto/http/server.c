@@ -70,6 +70,7 @@ int http_server_new(struct event_base *base, const struct http_server_config *co
     LIST_INIT(&s->tunnels);
     LIST_INIT(&s->sockets);
     s->spare_fd = -1;
+    s->counts = request_counts_new(config->routes, config->n_routes);
     s->scratch = malloc(SERVER_SCRATCH);
     s->drain = evtimer_new(base, on_drain, s);
     if (!s->scratch || !s->drain || listen_init(s) < 0) {
@@ -94,6 +95,7 @@ void http_server_free(struct http_server *server)
     ws_end_all(server);
     if (server->drain)
         event_free(server->drain);
+    request_counts_free(server->counts);
     free(server->scratch);
     free(server);
 }

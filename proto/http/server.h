@@ -48,9 +48,6 @@ struct http_server_config {
     void (*decorate)(struct http_req *req, void *app);
     /* Renders an error other than {"code","message"}; NULL = that envelope. Returns a new JSON object. */
     struct json_t *(*render_error)(struct http_req *req, const struct err *err, void *app);
-    /* After every request: for metrics and access logs. May be NULL. */
-    void (*on_done)(struct http_req *req, int status, uint64_t body_bytes, int64_t duration_us,
-                    void *app);
 };
 
 int http_server_new(struct event_base *base, const struct http_server_config *config,
@@ -76,6 +73,6 @@ void http_server_drain(struct http_server *server, int grace_ms, void (*on_drain
 
 struct http_server_stats {
     uint64_t accepted, requests, rejected; /* counters since start */
-    unsigned open_conns, active_requests;
+    unsigned open_conns, active_requests, open_streams;
 };
 void http_server_get_stats(const struct http_server *server, struct http_server_stats *ret_stats);

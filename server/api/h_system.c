@@ -4,7 +4,9 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/metrics_text.h"
+#include "proto/base/process_metrics.h"
 #include "proto/base/version.h"
+#include "proto/http/server_metrics.h"
 #include "proto/json/jfield.h"
 #include "server/api/handlers.h"
 
@@ -72,13 +74,6 @@ enum http_result h_client_event(struct http_req *req, void *app)
     return http_resp_empty(req, 204);
 }
 
-static void one(struct strbuf *out, enum metric_format f, const char *name, enum metric_kind kind,
-                const char *unit, const char *help, double value)
-{
-    metric_family(out, f, name, kind, unit, help);
-    metric_sample(out, f, name, kind, value, NULL);
-}
-
 static void sandbox_metrics(struct strbuf *out, enum metric_format f,
                             const struct lifecycle_counts *c)
 {
@@ -86,41 +81,31 @@ static void sandbox_metrics(struct strbuf *out, enum metric_format f,
     for (unsigned s = 0; s < SANDBOX_STATE_MAX; s++)
         metric_sample(out, f, "execd_server_sandboxes", METRIC_GAUGE, c->by_state[s], "state",
                       sandbox_state_name((enum sandbox_state)s), NULL);
-    one(out, f, "execd_server_sandboxes_created", METRIC_COUNTER, NULL, "Sandboxes created.",
-        (double)c->created);
-    one(out, f, "execd_server_sandbox_creates_failed", METRIC_COUNTER, NULL,
-        "Creations that failed.", (double)c->create_failed);
-    one(out, f, "execd_server_sandboxes_removed", METRIC_COUNTER, NULL,
-        "Sandboxes removed, for any reason.", (double)c->deleted);
-    one(out, f, "execd_server_sandboxes_expired", METRIC_COUNTER, NULL,
-        "Sandboxes whose lifetime ran out.", (double)c->expired);
-    one(out, f, "execd_server_sandboxes_exited", METRIC_COUNTER, NULL,
-        "Sandboxes that ended by themselves.", (double)c->exited);
-    one(out, f, "execd_server_last_create_seconds", METRIC_GAUGE, "seconds",
-        "Time the latest creation took.", (double)c->last_create_us / 1e6);
+    metric_one(out, f, "execd_server_sandboxes_created", METRIC_COUNTER, NULL, "Sandboxes created.",
+               (double)c->created);
+    metric_one(out, f, "execd_server_sandbox_creates_failed", METRIC_COUNTER, NULL,
+               "Creations that failed.", (double)c->create_failed);
+    metric_one(out, f, "execd_server_sandboxes_removed", METRIC_COUNTER, NULL,
+               "Sandboxes removed, for any reason.", (double)c->deleted);
+    metric_one(out, f, "execd_server_sandboxes_expired", METRIC_COUNTER, NULL,
+               "Sandboxes whose lifetime ran out.", (double)c->expired);
+    metric_one(out, f, "execd_server_sandboxes_exited", METRIC_COUNTER, NULL,
+               "Sandboxes that ended by themselves.", (double)c->exited);
+    metric_one(out, f, "execd_server_last_create_seconds", METRIC_GAUGE, "seconds",
+               "Time the latest creation took.", (double)c->last_create_us / 1e6);
 }
 
-static void http_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
+static void client_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
 {
-    struct http_server_stats s;
-
-    http_server_get_stats(api->server, &s);
-    one(out, f, "execd_server_http_requests", METRIC_COUNTER, NULL, "Requests answered.",
-        (double)s.requests);
-    one(out, f, "execd_server_http_connections_accepted", METRIC_COUNTER, NULL,
-        "Connections accepted.", (double)s.accepted);
-    one(out, f, "execd_server_http_connections", METRIC_GAUGE, NULL, "Open connections.",
-        s.open_conns);
-    one(out, f, "execd_server_http_active_requests", METRIC_GAUGE, NULL, "Requests under way.",
-        s.active_requests);
     metric_family(out, f, "execd_server_client_creates", METRIC_COUNTER, NULL,
                   "Creations as clients reported them.");
     metric_sample(out, f, "execd_server_client_creates", METRIC_COUNTER,
                   (double)api->client_creates[true], "success", "true", NULL);
     metric_sample(out, f, "execd_server_client_creates", METRIC_COUNTER,
                   (double)api->client_creates[false], "success", "false", NULL);
-    one(out, f, "execd_server_client_create_seconds", METRIC_COUNTER, "seconds",
-        "Time of creations as clients reported it, summed.", (double)api->client_create_ms / 1e3);
+    metric_one(out, f, "execd_server_client_create_seconds", METRIC_COUNTER, "seconds",
+               "Time of creations as clients reported it, summed.",
+               (double)api->client_create_ms / 1e3);
 }
 
 enum http_result h_metrics(struct http_req *req, void *app)
@@ -135,10 +120,10 @@ enum http_result h_metrics(struct http_req *req, void *app)
     lifecycle_counts(api->lifecycle, &counts);
     metric_family(&out, f, "execd_server_build", METRIC_INFO, NULL, "Version of the server.");
     metric_sample(&out, f, "execd_server_build", METRIC_INFO, 1, "version", version_text(), NULL);
-    one(&out, f, "execd_server_start_time_seconds", METRIC_GAUGE, "seconds",
-        "When the server started (Unix time).", (double)api->started_wall_ms / 1e3);
     sandbox_metrics(&out, f, &counts);
-    http_metrics(&out, f, api);
+    client_metrics(&out, f, api);
+    http_server_write_metrics(api->server, "execd_server", &out, f);
+    process_write_metrics(&out, f, api->started_wall_ms);
     metric_end(&out, f);
     if (strbuf_check(&out) < 0)
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, "the metrics do not fit");
