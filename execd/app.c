@@ -110,7 +110,8 @@ static void on_entrypoint_exit(void *arg, int code)
               "code", text, NULL);
     if (!app->config->exit_with_entrypoint)
         return;
-    app->exit_code = code;
+    if (!app->stopping || !app->config->term_is_success)
+        app->exit_code = code;
     if (!app->stopping)
         stop(app, app->config->grace_ms);
 }

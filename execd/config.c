@@ -170,6 +170,10 @@ static const char help_head[] =
     "  execd [OPTIONS] -- PROGRAM ARGUMENT...    the same, for a PROGRAM that begins with a dash\n"
     "  execd --init -- PROGRAM ARGUMENT...       be the container's init: end with PROGRAM's exit "
     "code\n"
+    "  execd bootstrap [PROGRAM ARGUMENT...]     start as bootstrap.sh does, also under that name: "
+    "sources\n"
+    "                                            EXECD_BOOTSTRAP_PRE_SCRIPT, runs BOOTSTRAP_CMD, "
+    "PROGRAM or a shell\n"
     "\n"
     "As PID 1 it reaps every orphan and forwards HUP, QUIT, USR1, USR2 and WINCH to PROGRAM. TERM "
     "and INT\n"
@@ -369,6 +373,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
         return result;
     if (strcmp(f->inner, "off") != 0)
         c->inner_listen = arena_strndup(&c->arena, f->inner, strlen(f->inner));
+    c->init = f->init;
     c->exit_with_entrypoint = f->init || f->exit_with_entrypoint;
     if (f->init && c->entrypoint == NULL)
         return err_set(err, 0, EINVAL,

@@ -34,7 +34,10 @@ struct config {
     enum line_endings line_endings;
     int grace_ms;
     struct code_config code; /* zeroed fields: the defaults of the code room */
+    bool init;               /* asked to be the container's init */
     bool exit_with_entrypoint;
+    bool
+        term_is_success; /* an orderly shutdown ends with 0, whatever the entrypoint made of its TERM */
     enum filter_mode seccomp;
     const char *const *entrypoint; /* rest of argv, borrowed; NULL = none */
     const char *notice[4];         /* accepted and without effect: one line of log each */

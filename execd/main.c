@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "execd/app.h"
+#include "execd/init/bootstrap.h"
 #include "execd/init/pid1.h"
 #include "execd/isolate/init.h"
 #include "execd/isolate/plan.h"
@@ -34,8 +35,18 @@ static int open_log(const struct config *config, struct err *err)
     return 0;
 }
 
+/* The command line as it is, or what a bootstrap makes of it; the arena lives as long as the process. */
+static int take_command_line(int *argc, char ***argv, struct arena *arena, struct err *err)
+{
+    arena_init(arena);
+    if (!bootstrap_is_wanted(*argc, *argv))
+        return 0;
+    return bootstrap_prepare(*argc, *argv, arena, argc, argv, err);
+}
+
 int main(int argc, char **argv)
 {
+    struct arena words;
     struct config config;
     struct cgroup_dirs handed;
     struct err err = {.text = ""};
@@ -45,14 +56,20 @@ int main(int argc, char **argv)
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
     mallopt(M_ARENA_MAX, 1);
-    int result = config_load(argc, argv, &config, &err);
+    bool bootstrap = bootstrap_is_wanted(argc, argv);
+    int result = take_command_line(&argc, &argv, &words, &err);
+    if (result < 0)
+        return fail(&err, EXIT_FAILURE);
+    result = config_load(argc, argv, &config, &err);
     if (result < 0)
         return fail(&err, EXIT_USAGE);
     if (result == CONFIG_EXIT)
         return EXIT_SUCCESS;
     if (pid1_settle(&config.listen_fd, &handed, &err) < 0 || open_log(&config, &err) < 0)
         return fail(&err, EXIT_FAILURE);
+    config.term_is_success = bootstrap && !config.init;
     result = app_run(&config, &handed, &err);
     config_done(&config);
+    arena_done(&words);
     return result < 0 ? fail(&err, EXIT_FAILURE) : result;
 }
