@@ -23,7 +23,8 @@
 struct body {
     struct command_request r;
     const char *input, *backpressure;
-    json_t *user, *group;
+    json_t *user, *group, *restrictions;
+    struct policy policy;
 };
 
 static const struct jfield command_fields[] = {
@@ -52,6 +53,10 @@ static const struct jfield command_fields[] = {
      .max = STDIN_MAX,
      .doc = "text for the standard input"},
     REQUEST(stdin_open, JFIELD_BOOL, .doc = "keep the standard input open for more"),
+    {.name = "policy",
+     .kind = JFIELD_RAW,
+     .offset = offsetof(struct body, restrictions),
+     .doc = "what this command may do less than its sandbox"},
     {.name = "backpressure",
      .kind = JFIELD_STRING,
      .offset = offsetof(struct body, backpressure),
@@ -148,6 +153,9 @@ static int decode(struct http_req *req, struct body *b, struct err *err)
         rc = take_identity("gid", b->group, true, &b->r.has_gid, &b->r.gid, err);
     if (rc == 0)
         rc = take_stream_options(b, err);
+    if (rc == 0)
+        rc = policy_decode(b->restrictions, http_req_arena(req), &b->policy, err);
+    b->r.policy = &b->policy;
     if (b->r.argv.n > 0)
         b->r.command = NULL;
     return rc;

@@ -400,6 +400,7 @@ int command_start(struct command_manager *m, const struct command_request *reque
     arena_init(&arena);
     rc = launch_prepare(request, &arena, &launch, err);
     if (rc < 0) {
+        launch_done(&launch);
         arena_done(&arena);
         return rc;
     }
@@ -407,6 +408,7 @@ int command_start(struct command_manager *m, const struct command_request *reque
     rc = c->timer == NULL || c->notify == NULL ? -ENOMEM : start_log(c);
     if (rc < 0) {
         command_free(c);
+        launch_done(&launch);
         arena_done(&arena);
         return err_sys(err, ERR_OUT_OF_MEMORY, -rc, "prepare the command");
     }
@@ -428,6 +430,7 @@ int command_start(struct command_manager *m, const struct command_request *reque
             arm_timer(c, c->timeout_ms);
         reaper_watch(c->leader.pid, command_on_exit, c);
     }
+    launch_done(&launch);
     arena_done(&arena);
     if (request->background && c->end != COMMAND_END_SPAWN_FAILED) {
         channel_unref(channel);

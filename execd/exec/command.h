@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "execd/harden/policy.h"
 #include "execd/proc/receipt.h"
 #include "execd/stream/archive.h"
 #include "execd/stream/channel.h"
@@ -44,7 +45,8 @@ struct command_request { /* strings are copied */
     bool background;
     const char *stdin_text; /* written to the standard input; NULL = none */
     size_t stdin_len;
-    bool stdin_open; /* and it stays open for command_stdin */
+    bool stdin_open;             /* and it stays open for command_stdin */
+    const struct policy *policy; /* borrowed for the call; NULL = none */
     bool
         lossy; /* output that no client takes in time is dropped from the middle, the command never waits */
 };

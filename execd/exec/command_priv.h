@@ -71,14 +71,14 @@ struct command_manager {
 
 /* launch.c: starts the process of a validated request. A spawn failure is -errno with a text for the client. */
 struct launch {
-    const char *const *envp;
-    const char *cwd;
-    struct arena *arena; /* scratch of the request */
+    struct spawn_plan plan; /* environment, directory and policy */
+    struct arena *arena;    /* scratch of the request */
 };
 int launch_prepare(const struct command_request *request, struct arena *arena,
                    struct launch *ret_launch, struct err *err) must_check;
-int launch_run(struct command *c, const struct command_request *request,
-               const struct launch *launch, struct err *err) must_check;
+int launch_run(struct command *c, const struct command_request *request, struct launch *launch,
+               struct err *err) must_check;
+void launch_done(struct launch *launch); /* after launch_prepare, also a failed one */
 /* Text for status: the command, or argv quoted for a shell. malloc'ed. */
 char *launch_describe(const struct command_request *request);
 

@@ -4,6 +4,7 @@
 
 #include "execd/exec/command_priv.h"
 #include "execd/proc/environment.h"
+#include "execd/proc/plan_policy.h"
 #include "execd/proc/shell.h"
 #include "execd/proc/spawn.h"
 #include "execd/proc/users.h"
@@ -18,18 +19,32 @@
 int launch_prepare(const struct command_request *request, struct arena *arena, struct launch *ret,
                    struct err *err)
 {
-    ret->arena = arena;
-    int rc = environment_build(arena, &request->envs, &ret->envp, err);
+    struct spawn_plan *plan = &ret->plan;
 
-    return rc < 0 ? rc : environment_resolve_cwd(arena, request->cwd, ret->envp, &ret->cwd, err);
+    ret->arena = arena;
+    plan_init(plan);
+    plan->oom_score_adj = CHILD_OOM_SCORE_ADJ;
+    int rc = environment_build(arena, &request->envs, &plan->envp, err);
+    if (rc == 0)
+        rc = environment_resolve_cwd(arena, request->cwd, plan->envp, &plan->cwd, err);
+    if (rc == 0 && request->policy != NULL)
+        rc = policy_add_to_plan(request->policy, plan, err);
+    return rc;
 }
 
-static int plan_program(const struct command_request *r, const struct launch *l,
-                        struct spawn_plan *plan, struct err *err)
+void launch_done(struct launch *l)
 {
+    policy_remove_from_plan(&l->plan);
+}
+
+static int plan_program(const struct command_request *r, struct launch *l, struct err *err)
+{
+    struct spawn_plan *plan = &l->plan;
+
     if (r->argv.n > 0) {
         plan->argv = r->argv.items;
-        return spawn_resolve(r->argv.items[0], l->envp, l->cwd, l->arena, &plan->candidates, err);
+        return spawn_resolve(r->argv.items[0], plan->envp, plan->cwd, l->arena, &plan->candidates,
+                             err);
     }
     struct shell shell;
     const char **argv = arena_alloc(l->arena, 4 * sizeof(*argv));
@@ -38,7 +53,7 @@ static int plan_program(const struct command_request *r, const struct launch *l,
     argv[1] = "-c";
     argv[2] = r->command;
     plan->argv = argv;
-    int rc = shell_find(l->envp, l->cwd, l->arena, &shell, err);
+    int rc = shell_find(plan->envp, plan->cwd, l->arena, &shell, err);
     if (rc == 0) {
         plan->file = shell.file;
         argv[0] = shell.name;
@@ -114,29 +129,25 @@ static int start_feed(struct command *c, const struct command_request *request, 
     return rc;
 }
 
-int launch_run(struct command *c, const struct command_request *request, const struct launch *l,
+int launch_run(struct command *c, const struct command_request *request, struct launch *l,
                struct err *err)
 {
-    struct spawn_plan plan;
+    struct spawn_plan *plan = &l->plan;
     struct pipes pipes = PIPES_NONE;
 
-    plan_init(&plan);
-    plan.envp = l->envp;
-    plan.cwd = l->cwd;
-    plan.oom_score_adj = CHILD_OOM_SCORE_ADJ;
-    int rc = plan_program(request, l, &plan, err);
+    int rc = plan_program(request, l, err);
     if (rc == 0)
-        rc = plan_user(request, &plan, err);
+        rc = plan_user(request, plan, err);
     if (rc == 0)
         rc = open_pipes(&pipes, request->stdin_text != NULL || request->stdin_open, err);
     if (rc == 0)
         rc = leaf_new(c->id, &c->leaf, err);
     if (rc == 0) {
-        plan.fds[plan.n_fds++] = (struct plan_fd){pipes.in[0], 0};
-        plan.fds[plan.n_fds++] = (struct plan_fd){pipes.out[1], 1};
-        plan.fds[plan.n_fds++] = (struct plan_fd){pipes.err[1], 2};
-        leaf_add_to_plan(c->leaf, &plan);
-        rc = spawn_process(&plan, &c->leader, err);
+        plan->fds[plan->n_fds++] = (struct plan_fd){pipes.in[0], 0};
+        plan->fds[plan->n_fds++] = (struct plan_fd){pipes.out[1], 1};
+        plan->fds[plan->n_fds++] = (struct plan_fd){pipes.err[1], 2};
+        leaf_add_to_plan(c->leaf, plan);
+        rc = spawn_process(plan, &c->leader, err);
     }
     if (rc == 0) {
         leaf_set_leader(c->leaf, c->leader.pid);
