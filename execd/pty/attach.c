@@ -21,8 +21,9 @@ struct attach {
     struct term_viewer viewer;
     struct ws_conn *ws; /* owned until on_close */
     bool is_viewer;
-    bool is_connected;   /* the replay is through and "connected" was sent */
-    uint64_t offset;     /* next byte to send */
+    bool is_connected; /* the replay is through and "connected" was sent */
+    uint64_t offset;   /* next byte to send */
+    size_t unread; /* by the client, when last asked; SIZE_MAX: not asked since it took something */
     uint64_t replay_end; /* up to here it is replay */
     bool has_ended;      /* the process; `until` and exit_code hold */
     int exit_code;
@@ -132,6 +133,7 @@ static void pull(struct attach *a)
     const struct ring *ring = term_ring(a->viewer.term);
     while (ws_conn_wants_more(a->ws) && step(a, ring))
         ;
+    a->unread = SIZE_MAX;
     term_moved(&a->viewer, a->offset);
 }
 
@@ -171,6 +173,15 @@ static void on_gone(struct term_viewer *v, enum term_gone why)
                                a->has_ended ? a->exit_code : -1));
         ws_conn_close(a->ws, WS_CLOSE_NORMAL, "session deleted");
     }
+}
+
+static bool is_reading(struct term_viewer *v)
+{
+    struct attach *a = of(v);
+    size_t before = a->unread;
+
+    a->unread = ws_conn_unread(a->ws);
+    return a->unread < before;
 }
 
 static void on_input_room(struct term_viewer *v)
@@ -345,7 +356,8 @@ int attach_start(struct http_req *req, struct term *t, const struct attach_optio
         .viewer = {.on_output = on_output,
                    .on_exit = on_exit_of_process,
                    .on_gone = on_gone,
-                   .on_input_room = on_input_room},
+                   .on_input_room = on_input_room,
+                   .is_reading = is_reading},
         .is_viewer = options->is_viewer,
         .offset = MIN(options->since, ring_total(term_ring(t))),
         .replay_end = ring_total(term_ring(t)),

@@ -6,7 +6,7 @@
  *
  * Output goes into a ring (ring.h), which viewers read at their own pace through term_ring. One viewer may be the
  * writer. While the writer keeps taking output, a shell that is faster waits for it; a writer that takes nothing for
- * half a second no longer holds the shell, and is overtaken by the ring. Viewers that only look never hold it.
+ * a second no longer holds the shell, and is overtaken by the ring. Viewers that only look never hold it.
  * All that the process wrote before its end is in the ring when viewers learn of the exit.
  * Thread rule: loop thread only. Source: contracts/execd.md 3.5, 6.2 C18; hardening G.
  */
@@ -87,6 +87,8 @@ struct term_viewer {
     void (*on_exit)(struct term_viewer *v, int exit_code, uint64_t until);
     void (*on_gone)(struct term_viewer *v, enum term_gone why); /* it is detached already */
     void (*on_input_room)(struct term_viewer *v);               /* writer: term_write may go on */
+    /* Has the client taken anything since term_moved or the last question? */
+    bool (*is_reading)(struct term_viewer *v);
     /* private to the room */
     struct term *term;
     bool has_ended;

@@ -14,9 +14,9 @@
     (1 << 20)           /* after the end; the kernel holds less than this of what came before it */
 #define INPUT_MAX 65536 /* queued above this: enough for now */
 #define INPUT_LOW 16384
-#define HOLD_MS 500 /* how long a writer that takes nothing holds the shell */
+#define HOLD_MS 1000 /* how long a writer that takes nothing holds the shell */
 
-static const struct timeval hold_time = {0, HOLD_MS * 1000};
+static const struct timeval hold_time = {HOLD_MS / 1000, HOLD_MS % 1000 * 1000};
 static const struct timeval retry_time = {0, 50 * 1000};
 
 /* ---- output -------------------------------------------------------------------------------------- */
@@ -75,11 +75,17 @@ static void hold_if_needed(struct term *t)
         set_reading(t, false);
 }
 
+/* A slow client empties the kernel's buffers for a while before it takes something of ours: that counts as well. */
 static void on_hold_over(evutil_socket_t fd, short what, void *arg)
 {
+    struct term *t = arg;
+
     (void)fd;
     (void)what;
-    set_reading(arg, true);
+    if (t->writer != NULL && t->writer->is_reading(t->writer))
+        t->writer->moved_ms = clock_monotonic_ms();
+    if (!must_hold(t) || event_add(&t->hold, &hold_time) < 0)
+        set_reading(t, true);
 }
 
 void term_io_release(struct term *t)

@@ -1,7 +1,9 @@
 #include "proto/http/ws_conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "proto/base/clock.h"
@@ -52,6 +54,15 @@ static size_t queued(const struct ws_conn *ws)
 bool ws_conn_wants_more(const struct ws_conn *ws)
 {
     return ws->state == WS_OPEN && queued(ws) < ws->options.out_high;
+}
+
+size_t ws_conn_unread(const struct ws_conn *ws)
+{
+    int held = 0;
+
+    if (ioctl(bufferevent_getfd(ws->bev), SIOCOUTQ, &held) < 0)
+        held = 0;
+    return queued(ws) + (size_t)held;
 }
 
 /* ---- its end ------------------------------------------------------------------------------------- */

@@ -71,6 +71,9 @@ void ws_conn_send(struct ws_conn *ws, enum ws_opcode opcode, const struct slice 
 void ws_conn_send_text(struct ws_conn *ws, const char *text, size_t len);
 bool ws_conn_wants_more(const struct ws_conn *ws); /* OPEN and below out_high */
 
+/* Unsent bytes and what the kernel still holds for the peer: falls as long as the peer reads. */
+size_t ws_conn_unread(const struct ws_conn *ws);
+
 /* Stops and resumes on_message; the peer is held back by TCP. */
 void ws_conn_pause(struct ws_conn *ws, bool paused);
 

@@ -288,8 +288,20 @@ def test_g05_a_reading_client_loses_nothing(pty):
         b"".join(b"%d\n" % i for i in range(1, 400001))).digest()
 
 
+def test_g05_a_slow_client_makes_the_shell_wait(pty):
+    client = pty.open("?pty=0", command="seq 1 600000")
+    session = pty.sessions[-1]
+    deadline = time.monotonic() + 2.5
+    while time.monotonic() < deadline:  # 120 kB/s: longer between two wake-ups of the sender than a second
+        client.buffer += client.socket.recv(12000)
+        time.sleep(0.1)
+    assert pty.info(session)["running"]
+    client.rest()
+    assert client.replays == [] and client.out == b"".join(b"%d\n" % i for i in range(1, 600001))
+
+
 def test_g05_what_was_skipped_is_said(pty):
-    client = pty.open("?pty=0", command="seq 1 3000000; sleep 1; echo end")
+    client = pty.open("?pty=0", command="seq 1 3000000; echo end")
     session = pty.sessions[-1]
     eventually(lambda: pty.info(session)["output_offset"] > 20000000, 10)
     client.rest()
