@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "execd/harden/crash.h"
 #include "execd/init/handover.h"
 #include "execd/proc/environment.h"
 #include "execd/proc/spawn.h"
@@ -141,7 +142,8 @@ int pid1_settle(int *listen_fd, struct cgroup_dirs *ret_handed, struct err *err)
         return result;
     environment_capture();
     if ((result = park_listener(listen_fd, err)) < 0 ||
-        (result = keep_only(&handed, listen_fd, err)) < 0 || (result = block_signals(err)) < 0)
+        (result = keep_only(&handed, listen_fd, err)) < 0 || (result = block_signals(err)) < 0 ||
+        (result = crash_install(pid1_is_init(), err)) < 0)
         return result;
     raise_nofile();
     release_terminal();

@@ -3,12 +3,13 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
-from harness.execd import EXECD, Execd, children, eventually, fds, status_field
+from harness.execd import BUILD, EXECD, Execd, children, eventually, fds, status_field
 
 PYTHON = sys.executable
 
@@ -231,6 +232,24 @@ def test_A21_no_core(pid1):
     with open(f"/proc/{agent.pid}/limits") as file:
         core = next(line for line in file if line.startswith("Max core"))
     assert core.split()[4] == "0"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL])
+def test_A21_a_crash_leaves_one_line(pid1, signum):
+    """From outside, where the signal counts; from inside it does not (A08)."""
+    agent = pid1(launcher=["prlimit", "--core=unlimited:unlimited"])
+    agent.client.get("/ping")
+    before = set(agent.folder.iterdir())
+    os.kill(agent.pid, signum)
+    assert agent.wait() == 128 + signum
+    (line,) = [line for line in agent.lines if line.startswith("execd: fatal ")]
+    assert line.startswith(f"execd: fatal {signum.name} ")
+    assert set(agent.folder.iterdir()) <= before, "no core"
+    offsets = [word.removeprefix("+") for word in line.partition(" at ")[2].split()]
+    if shutil.which("addr2line") and (symbols := BUILD / "execd.debug").exists():
+        names = subprocess.run(["addr2line", "-f", "-e", symbols, *offsets], capture_output=True, text=True,
+                               timeout=30, check=True).stdout.split()
+        assert "main" in names[::2]
 
 
 def test_A17_few_descriptors(pid1):
