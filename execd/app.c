@@ -71,6 +71,7 @@ static void stop(struct app *app, int grace_ms)
     watch_metrics_close();
     term_manager_shutdown(app->api.terms);
     session_manager_shutdown(app->api.sessions);
+    isolate_manager_shutdown(app->api.isolated);
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
@@ -163,6 +164,12 @@ static int start_managers(struct app *app, struct err *err)
     const struct session_config sessions = {.archive = api->archive, .pool = api->pool};
     if ((result = session_manager_new(app->base, &sessions, &api->sessions)) < 0)
         return err_sys(err, 0, -result, "start the session manager");
+    const struct isolate_config isolated = {.root = config->isolation_root,
+                                            .allowed = config->isolation_writable,
+                                            .archive = api->archive,
+                                            .pool = api->pool};
+    if ((result = isolate_manager_new(app->base, &isolated, &api->isolated)) < 0)
+        return err_sys(err, 0, -result, "start the manager of isolated sessions");
     const struct command_config commands = {.archive = api->archive, .pool = api->pool};
     if ((result = port_watch_new(app->base, api->pool, &api->ports)) < 0)
         return err_sys(err, 0, -result, "start the watch over ports");
@@ -289,6 +296,7 @@ static void teardown(struct app *app)
     command_manager_free(api->commands);
     term_manager_free(api->terms);
     session_manager_free(api->sessions);
+    isolate_manager_free(api->isolated);
     archive_free(api->archive);
     if (api->pool != NULL)
         work_pool_free(api->pool);

@@ -24,6 +24,7 @@ struct flags {
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp;
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt;
+    const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_token, *jupyter_poll;
     bool insecure, init, exit_with_entrypoint, help, version, json;
 };
@@ -144,6 +145,13 @@ static const struct option_row option_rows[] = {
     {"kernel-interrupt-grace", 0, OPTION_STRING, "EXECD_KERNEL_INTERRUPT_GRACE", "TIME",
      "How long a run may go on after an interrupt before its kernel is killed (5s).", NULL,
      AT(kernel_interrupt), NULL},
+    {"isolation-root", 0, OPTION_STRING, "EXECD_ISOLATION_ROOT", "DIR",
+     "Where isolated sessions keep what they write (/var/lib/execd/isolation).",
+     "Isolated sessions", AT(isolation_root), NULL},
+    {"isolation-writable", 0, OPTION_STRING, "EXECD_ISOLATION_WRITABLE", "DIR:DIR...",
+     "What a session may be given beside its overlays (/workspace:/mnt:/media:/data); empty = "
+     "nothing.",
+     NULL, AT(isolation_writable), NULL},
     {"log-level", 0, OPTION_STRING, "EXECD_LOG_LEVEL", "LEVEL",
      "debug, info, warn or error; 0 to 7 as in OpenSandbox.", "Logging", AT(log_level), NULL},
     {"log-file", 0, OPTION_STRING, "EXECD_LOG_FILE", "FILE",
@@ -269,6 +277,31 @@ static int set_kernels(const struct flags *f, struct config *c, struct err *err)
     return keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
 }
 
+static int set_isolation(const struct flags *f, struct config *c, struct err *err)
+{
+    const char *rest = f->isolation_writable;
+    size_t n = 0;
+    if (f->isolation_root != NULL && f->isolation_root[0] != '\0') {
+        int result = keep_path(c, "", f->isolation_root, &c->isolation_root, err);
+        if (result < 0)
+            return result;
+    }
+    if (rest == NULL)
+        return 0;
+    const char **dirs = arena_alloc(&c->arena, (CONFIG_WRITABLE_MAX + 1) * sizeof(*dirs));
+    for (; dirs != NULL && *rest != '\0'; rest += *rest == ':') {
+        size_t len = strcspn(rest, ":");
+        if (rest[0] != '/' || n == CONFIG_WRITABLE_MAX)
+            return err_set(err, 0, EINVAL,
+                           "--isolation-writable: at most %d absolute paths, separated by colons",
+                           CONFIG_WRITABLE_MAX);
+        dirs[n++] = arena_strndup(&c->arena, rest, len);
+        rest += len;
+    }
+    c->isolation_writable = dirs;
+    return dirs != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
+}
+
 static int set_seccomp(const char *text, struct config *c, struct err *err)
 {
     static const char *const modes[] = {
@@ -364,6 +397,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
         (result = set_log_level(f->log_level, c, err)) < 0 ||
         (result = set_time("grace", f->grace, &c->grace_ms, err)) < 0 ||
         (result = set_kernels(f, c, err)) < 0 || (result = set_seccomp(f->seccomp, c, err)) < 0 ||
+        (result = set_isolation(f, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)
         return result;
     take_compatibility(f, c);

@@ -17,6 +17,7 @@
 
 #define CONFIG_LISTEN_MAX 16
 #define CONFIG_ORIGINS_MAX 16
+#define CONFIG_WRITABLE_MAX 64
 
 struct config {
     struct arena arena;                    /* owns every string below that is not argv's */
@@ -33,8 +34,10 @@ struct config {
     const char *log_file; /* NULL = standard error */
     enum line_endings line_endings;
     int grace_ms;
-    struct code_config code; /* zeroed fields: the defaults of the code room */
-    bool init;               /* asked to be the container's init */
+    struct code_config code;               /* zeroed fields: the defaults of the code room */
+    bool init;                             /* asked to be the container's init */
+    const char *isolation_root;            /* NULL = the default of the isolate room */
+    const char *const *isolation_writable; /* NULL-terminated; NULL = the default of that room */
     bool exit_with_entrypoint;
     bool
         term_is_success; /* an orderly shutdown ends with 0, whatever the entrypoint made of its TERM */

@@ -9,6 +9,7 @@
 #include "execd/code/context.h"
 #include "execd/exec/command.h"
 #include "execd/exec/session.h"
+#include "execd/isolate/manager.h"
 #include "execd/metrics/sampler.h"
 #include "execd/ports/watch.h"
 #include "execd/stream/sink_sse.h"
@@ -22,6 +23,7 @@ struct api {
     struct event_base *base;
     struct command_manager *commands;
     struct session_manager *sessions;
+    struct isolate_manager *isolated;
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
     struct term_manager *terms;
@@ -69,6 +71,14 @@ enum http_result h_context_list(struct http_req *req, void *app);
 enum http_result h_context_delete_all(struct http_req *req, void *app);
 enum http_result h_context_get(struct http_req *req, void *app);
 enum http_result h_context_delete(struct http_req *req, void *app);
+enum http_result h_isolated_create(struct http_req *req, void *app);
+enum http_result h_isolated_get(struct http_req *req, void *app);
+enum http_result h_isolated_list(struct http_req *req, void *app);
+enum http_result h_isolated_delete(struct http_req *req, void *app);
+enum http_result h_isolated_capabilities(struct http_req *req, void *app);
+enum http_result h_isolated_run(struct http_req *req, void *app);
+enum http_result h_isolated_run_status(struct http_req *req, void *app);
+enum http_result h_isolated_run_logs(struct http_req *req, void *app);
 enum http_result h_file_info(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);

@@ -1,16 +1,11 @@
 #include <errno.h>
-#include <stdlib.h>
-#include <unistd.h>
 
-#include "execd/api/api.h"
+#include "execd/api/log_page.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
-
-#define PAGE_READ (64 * 1024)
-#define LOG_TYPE "text/plain; charset=utf-8"
 
 static void set_time(json_t *o, const char *key, int64_t wall_us)
 {
@@ -60,40 +55,6 @@ enum http_result h_command_status(struct http_req *req, void *app)
 
 /* --- the stored output of a background command --- */
 
-struct page {
-    struct http_req *req;
-    int fd; /* owned */
-    uint64_t at, end;
-};
-
-static void page_proceed(void *arg)
-{
-    static char buffer[PAGE_READ]; /* loop thread only */
-    struct page *p = arg;
-
-    while (p->at < p->end && http_resp_wants_more(p->req)) {
-        ssize_t n = pread(p->fd, buffer, (size_t)MIN(p->end - p->at, sizeof(buffer)), (off_t)p->at);
-        if (n <= 0) { /* it was promised: an incomplete page must not look whole */
-            http_resp_abort(p->req);
-            return;
-        }
-        http_resp_write(p->req, buffer, (size_t)n);
-        p->at += (uint64_t)n;
-    }
-    if (p->at == p->end)
-        http_resp_end(p->req);
-}
-
-static void page_stop(void *arg)
-{
-    struct page *p = arg;
-
-    close(p->fd);
-    free(p);
-}
-
-static const struct http_producer page_producer = {page_proceed, page_stop};
-
 /* As upstream: absent or no number at all is the beginning, beyond the end is the end, negative is refused. */
 static int take_cursor(struct http_req *req, uint64_t size, uint64_t *ret, struct err *err)
 {
@@ -115,7 +76,6 @@ enum http_result h_command_logs(struct http_req *req, void *app)
     struct command *c = command_find(api->commands, id);
     struct err err = {0};
     uint64_t cursor;
-    int fd;
 
     if (c == NULL)
         return http_resp_fail(req, ERR_COMMAND_NOT_FOUND, "command not found: %.64s", id);
@@ -128,19 +88,7 @@ enum http_result h_command_logs(struct http_req *req, void *app)
     const struct spool *log = command_log(c);
     if (log == NULL)
         return http_resp_fail(req, ERR_LOG_EXPIRED, "the log of %.64s is no longer kept", id);
-    uint64_t size = spool_size(log);
-    if (take_cursor(req, size, &cursor, &err) < 0)
+    if (take_cursor(req, spool_size(log), &cursor, &err) < 0)
         return http_resp_error(req, &err);
-    http_resp_header(req, "EXECD-COMMANDS-TAIL-CURSOR",
-                     arena_printf(http_req_arena(req), "%llu", (unsigned long long)size));
-    if (spool_is_cut(log))
-        http_resp_header(req, "X-Execd-Truncated", "true");
-    if (spool_memory(log) != NULL)
-        return http_resp_data(req, 200, LOG_TYPE, spool_memory(log) + cursor,
-                              (size_t)(size - cursor));
-    if (spool_open(log, &fd) < 0)
-        return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no descriptor for the log");
-    struct page *page = xnew(struct page);
-    *page = (struct page){.req = req, .fd = fd, .at = cursor, .end = size};
-    return http_resp_begin(req, 200, LOG_TYPE, (int64_t)(size - cursor), &page_producer, page);
+    return api_log_page(req, log, cursor, "EXECD-COMMANDS-TAIL-CURSOR");
 }

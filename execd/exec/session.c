@@ -247,13 +247,21 @@ static int start_shell(struct session *s, struct err *err)
     return rc;
 }
 
+/* What a wrapping program was given at its start is used up. */
+static int start_shell_again(struct session *s, struct err *err)
+{
+    if (s->wrap != NULL)
+        return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the session's shell has ended");
+    return start_shell(s, err);
+}
+
 static void begin(struct session *s, struct session_run *run)
 {
     static const char restarted[] = "{\"state\":\"restarted\"}";
     struct err err = {0};
 
     if (s->driver == NULL) {
-        if (start_shell(s, &err) < 0) {
+        if (start_shell_again(s, &err) < 0) {
             run->end = RUN_END_SPAWN_FAILED;
             run->status = 255;
             run->error = xstrdup(err.text);

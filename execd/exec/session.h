@@ -34,7 +34,7 @@ struct session_config {
 struct session_request { /* strings are copied */
     const char *cwd;     /* made when it is not there; NULL = execd's start directory */
     const struct jmap *envs;
-    const struct shell_wrap *wrap; /* borrowed by the owner for the session's life; NULL = none */
+    const struct shell_wrap *wrap; /* borrowed; NULL = none. Such a shell is not started again */
     const char
         *error_name; /* constant: ename of a timeout or a lost shell; NULL = CommandExecError */
     void (*on_idle_change)(void *arg); /* a first run began or the last one ended; may be NULL */

@@ -165,7 +165,8 @@ static void append_end(struct session_run *run, const struct exit_status *exit)
 {
     const char *own_name = run->session->error_name;
     bool lost = run->end == RUN_END_TIMEOUT || run->end == RUN_END_DELETED ||
-                run->end == RUN_END_SHUTDOWN || (exit != NULL && exit->signalled);
+                run->end == RUN_END_SHUTDOWN || (exit != NULL && exit->signalled) ||
+                (own_name != NULL && (exit != NULL || run->end == RUN_END_SPAWN_FAILED));
     char text[EXIT_TEXT_MAX], value[16];
 
     if (run->status == 0 && !lost) {
@@ -179,11 +180,9 @@ static void append_end(struct session_run *run, const struct exit_status *exit)
         run->error = xstrdup(text);
     const char *traceback[] = {run->error, NULL};
     bool named = lost && own_name != NULL;
+    bool told = named || run->end == RUN_END_SPAWN_FAILED;
     channel_append_error(run->channel, named ? own_name : "CommandExecError",
-                         named                              ? text
-                         : run->end == RUN_END_SPAWN_FAILED ? run->error
-                                                            : value,
-                         traceback);
+                         told ? run->error : value, traceback);
 }
 
 void session_run_close(struct session_run *run, const struct exit_status *exit)

@@ -430,6 +430,8 @@ static int spawn(struct shell_driver *d, const struct shell_start *start, const 
     if (rc < 0)
         return err_sys(err, ERR_OUT_OF_MEMORY, -rc, "start the shell");
     plan_fds(start, e, &plan);
+    if (start->wrap != NULL)
+        plan.namespaces = start->wrap->namespaces;
     leaf_add_to_plan(d->leaf, &plan);
     rc = spawn_process(&plan, &d->pid, err);
     if (rc == 0)

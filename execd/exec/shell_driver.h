@@ -28,7 +28,8 @@ struct shell_driver;
 struct shell_wrap {
     const char *file; /* absolute */
     const char *const *argv;
-    int config_fd; /* given as descriptor 8; -1 = none; borrowed */
+    int config_fd;       /* given as descriptor 8; -1 = none; borrowed */
+    uint64_t namespaces; /* CLONE_NEW* that it starts in */
 };
 
 struct shell_start {

@@ -174,6 +174,7 @@ int isolate_init_main(int argc, char **argv)
     reply.own_proc = init.view.own_proc;
     reply.seccomp = true;
     reply.landlock = confine_landlock_abi();
+    reply.userns = init.plan.probe && unshare(CLONE_NEWUSER) == 0;
     if (init.plan.probe)
         return answer(&reply) < 0 ? EXIT_SETUP : EXIT_SUCCESS;
     if (argc < 3)

@@ -45,6 +45,7 @@ struct isolate_reply {
     const char *message; /* why not; or what is weaker than it could be; may be NULL */
     bool own_proc;       /* /proc shows the session's processes only */
     bool seccomp;
+    bool userns;      /* of a probe: user namespaces can be made */
     int64_t landlock; /* ABI, 0 = none */
 };
 

@@ -1,0 +1,307 @@
+"""Isolated sessions over HTTP: life cycle, runs, background runs, refusals (contracts/v1.1.md 1.6)."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.execd import TOKEN, Execd, Leaks, eventually, output_of, sse_events
+
+BASE = "/v1/isolated"
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def agent(tmp_path):
+    """An execd whose sessions may write below tmp_path/data; the workspace is tmp_path/work."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "run").mkdir()
+    with Execd(tmp_path / "run", "--isolation-root", tmp_path / "layers", "--isolation-writable",
+               tmp_path / "data", env={"SEEN": "yes", "HIDDEN": "yes"}) as execd:
+        execd.work, execd.data, execd.layers = tmp_path / "work", tmp_path / "data", tmp_path / "layers"
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        yield execd
+
+
+def create(agent, **body):
+    body.setdefault("workspace", {"path": str(agent.work)})
+    response = agent.client.post(f"{BASE}/session", json=body)
+    assert response.status_code == 201, response.text
+    return response.json()["session_id"]
+
+
+def run(agent, session, code, **body):
+    response = agent.client.post(f"{BASE}/session/{session}/run", json={"code": code, **body})
+    assert response.status_code == 200, response.text
+    return sse_events(response.text)
+
+
+def text(agent, session, code, **body):
+    return output_of(run(agent, session, code, **body))
+
+
+def error(response):
+    body = response.json()
+    return response.status_code, body["code"], body["message"]
+
+
+def test_capabilities_say_what_is_possible(agent):
+    report = agent.client.get(f"{BASE}/capabilities").json()
+    assert report["available"] is True, report
+    assert report["hardening"]["seccomp"] == {"state": "active"}
+    assert report["hardening"]["init_mode"] == "subreaper"
+    assert agent.client.get(f"{BASE}/capabilities").json() == report
+
+
+def test_life_of_a_session(agent):
+    session = create(agent, profile="balanced", idle_timeout_seconds=600)
+    state = agent.client.get(f"{BASE}/session/{session}").json()
+    assert state["status"] == "active"
+    assert state["workspace"] == {"path": str(agent.work), "mode": "overlay", "persist": True}
+    assert (state["profile"], state["uid_mode"], state["share_net"]) == ("balanced", "setpriv", True)
+    assert 590 <= state["idle_remaining_seconds"] <= 600
+    listed = agent.client.get(f"{BASE}/sessions").json()["sessions"]
+    assert [(row["session_id"], row["status"]) for row in listed] == [(session, "active")]
+    assert {"created_at", "last_run_at"} <= listed[0].keys()
+    assert agent.client.delete(f"{BASE}/session/{session}").status_code == 200
+    assert error(agent.client.delete(f"{BASE}/session/{session}"))[:2] == (404, "CONTEXT_NOT_FOUND")
+    assert agent.client.get(f"{BASE}/sessions").json() == {"sessions": []}
+
+
+def test_state_persists_from_run_to_run(agent):
+    session = create(agent)
+    assert text(agent, session, "pwd").strip() == str(agent.work)
+    run(agent, session, "export A=1; f() { echo f-$1; }; cd /usr")
+    assert text(agent, session, "echo $A; f x; pwd").split() == ["1", "f-x", "/usr"]
+    assert text(agent, session, "echo $B", envs={"B": "two words"}).strip() == "two words"
+    events = run(agent, session, "echo out; echo err >&2; exit_with() { return $1; }; exit_with 5")
+    assert output_of(events).strip() == "out" and output_of(events, "stderr").strip() == "err"
+    assert events[-1]["type"] == "error" and events[-1]["error"]["evalue"] == "5"
+
+
+def test_few_processes_inside(agent):
+    session = create(agent)
+    assert int(text(agent, session, "echo $$")) == 2
+
+
+def test_overlay_keeps_writes_in_the_session(agent):
+    (agent.work / "old").write_text("before")
+    first, second = create(agent), create(agent)
+    run(agent, first, "echo mine >new; rm old")
+    assert text(agent, first, "ls").split() == ["new"]
+    assert text(agent, second, "ls").split() == ["old"]
+    assert [path.name for path in agent.work.iterdir()] == ["old"]
+
+
+def test_layers_go_with_the_session(agent):
+    session = create(agent)
+    run(agent, session, "mkdir -p $(seq -s / 1 300); echo x >x")
+    own = next(agent.layers.glob("execd-*"))
+    assert len(list(own.iterdir())) == 1
+    agent.client.delete(f"{BASE}/session/{session}")
+    eventually(lambda: not own.exists())
+
+
+def test_modes_and_binds(agent):
+    for name in ("rw", "ro", "mem", "source"):
+        (agent.data / name).mkdir()
+    (agent.work / "dest").mkdir()
+    (agent.data / "source" / "f").write_text("bound")
+    session = create(agent, workspace=None, overlays=[
+        {"path": str(agent.work), "mode": "overlay"}, {"path": str(agent.data / "rw"), "mode": "rw"},
+        {"path": str(agent.data / "ro"), "mode": "ro"}, {"path": str(agent.data / "mem"), "persist": False},
+    ], binds=[{"source": str(agent.data / "source"), "dest": str(agent.work / "dest"), "readonly": True}])
+    events = run(agent, session, f"cd {agent.data}; touch rw/x ro/x mem/x; ls rw ro mem; cat {agent.work}/dest/f;"
+                 f" touch {agent.work}/dest/x /etc/x")
+    assert output_of(events).split() == ["mem:", "x", "ro:", "rw:", "x", "bound"]
+    assert (agent.data / "rw" / "x").exists()
+    for gone in ("ro/x", "mem/x", "source/x"):
+        assert not (agent.data / gone).exists()
+    assert output_of(events, "stderr").count("Read-only") == 3
+
+
+def test_environment(agent):
+    code = "echo $SEEN-$HIDDEN"
+    assert text(agent, create(agent), code).strip() == "yes-yes"
+    deny = {"mode": "deny", "keys": ["HIDDEN"]}
+    assert text(agent, create(agent, env_passthrough=deny), code).strip() == "yes-"
+    allow = {"mode": "allow", "keys": ["HIDDEN"]}
+    assert text(agent, create(agent, env_passthrough=allow), code).strip() == "-yes"
+
+
+def test_identity(agent):
+    agent.work.chmod(0o777)
+    session = create(agent, uid=1234, gid=4321)
+    assert text(agent, session, "id -u; id -g; echo x >x && stat -c %u:%g x").split() == ["1234", "4321", "1234:4321"]
+    session = create(agent, uid=1234, gid=4321, uid_mode="userns")
+    assert text(agent, session, "id -u; id -g; echo x >x && stat -c %u:%g x").split() == ["1234", "4321", "1234:4321"]
+
+
+def test_network_of_its_own(agent):
+    probe = "tail -n +3 /proc/net/dev | cut -d: -f1"
+    assert text(agent, create(agent, share_net=False), probe).split() == ["lo"]
+    shared = sorted(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:])
+    assert sorted(text(agent, create(agent), probe).split()) == shared
+
+
+def test_timeout_ends_the_run_and_not_the_session(agent):
+    session = create(agent)
+    run(agent, session, "x=5")
+    events = run(agent, session, "echo begun; sleep 60", timeout_seconds=1)
+    assert output_of(events).strip() == "begun"
+    assert events[-1]["error"]["ename"] == "IsolatedError"
+    assert text(agent, session, "echo $x").strip() == "5"
+
+
+def test_client_that_leaves_interrupts(agent):
+    session = create(agent)
+    with agent.new_client() as client:
+        with client.stream("POST", f"{BASE}/session/{session}/run", json={"code": "echo go; sleep 60"}) as response:
+            next(response.iter_raw())
+    assert text(agent, session, "echo free").strip() == "free"
+
+
+def test_dead_session_says_so(agent):
+    session = create(agent)
+    assert run(agent, session, "kill -KILL $$")[-1]["error"]["ename"] == "IsolatedError"
+    eventually(lambda: agent.client.get(f"{BASE}/session/{session}").json()["status"] == "dead")
+    last = run(agent, session, "echo x")[-1]
+    assert last["error"]["ename"] == "IsolatedError" and "ended" in last["error"]["evalue"]
+    assert agent.client.delete(f"{BASE}/session/{session}").status_code == 200
+
+
+def test_everything_in_it_dies_with_it(agent):
+    session = create(agent, profile="balanced")
+    mark = f"isolated-{os.getpid()}"
+    run(agent, session, f"setsid bash -c 'exec -a {mark} sleep 300' >/dev/null 2>&1 & true")
+
+    def alive():
+        return [entry for entry in Path("/proc").glob("[0-9]*/cmdline")
+                if entry.exists() and mark.encode() in _bytes(entry)]
+
+    eventually(alive)
+    agent.client.delete(f"{BASE}/session/{session}")
+    eventually(lambda: not alive())
+
+
+def _bytes(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_background_run(agent):
+    session = create(agent)
+    url = f"{BASE}/session/{session}"
+    answer = agent.client.post(f"{url}/run", json={"code": "echo one; sleep 0.2; echo two; (exit 3)", "background": True})
+    assert answer.status_code == 202
+    run_id = answer.json()["run_id"]
+    done = eventually(lambda: (r := agent.client.get(f"{url}/runs/{run_id}").json())["running"] is False and r)
+    assert (done["exit_code"], done["session_id"]) == (3, session)
+    logs = agent.client.get(f"{url}/runs/{run_id}/logs")
+    assert (logs.text, logs.headers["EXECD-ISOLATED-TAIL-CURSOR"]) == ("one\ntwo\n", "8")
+    assert agent.client.get(f"{url}/runs/{run_id}/logs", params={"cursor": 4}).text == "two\n"
+    assert error(agent.client.get(f"{url}/runs/{run_id}/logs", params={"cursor": "x"}))[0] == 400
+    assert error(agent.client.get(f"{url}/runs/{NOBODY}"))[0] == 404
+    agent.client.delete(url)
+    lost = agent.client.get(f"{url}/runs/{run_id}").json()
+    assert lost["running"] is False and lost["error"] == "session terminated"
+
+
+def test_background_needs_a_place_for_the_log(agent):
+    for overlay in ({"mode": "ro"}, {"persist": False}):
+        session = create(agent, workspace=None, overlays=[{"path": str(agent.work), **overlay}])
+        answer = agent.client.post(f"{BASE}/session/{session}/run", json={"code": "true", "background": True})
+        assert error(answer)[:2] == (400, "INVALID_REQUEST_BODY")
+
+
+def test_idle_sessions_go(agent):
+    session = create(agent, idle_timeout_seconds=1)
+    started = time.monotonic()
+    run(agent, session, "sleep 1.5")  # not idle
+    assert agent.client.get(f"{BASE}/session/{session}").status_code == 200
+    eventually(lambda: agent.client.get(f"{BASE}/session/{session}").status_code == 404, 10)
+    assert time.monotonic() - started >= 2.4
+
+
+@pytest.mark.parametrize("body, word", [
+    ({}, "workspace or overlays"),
+    ({"workspace": {}}, "path"),
+    ({"workspace": {"path": "relative"}}, "absolute"),
+    ({"workspace": {"path": "/tmp/../etc"}}, "clean"),
+    ({"workspace": {"path": "/none/there"}}, "no directory"),
+    ({"workspace": {"path": "/"}}, "'/'"),
+    ({"workspace": {"path": "/proc/self"}}, "/proc"),
+    ({"workspace": {"path": "/tmp", "mode": "rx"}}, "mode"),
+    ({"workspace": {"path": "/tmp", "mode": "rw", "persist": True}}, "persist"),
+    ({"overlays": [{"path": "/tmp"}, {"path": "/tmp"}]}, "twice"),
+    ({"overlays": [{"path": f"/usr/{name}"} for name in ("bin", "lib", "share")] * 6}, "overlays"),
+    ({"workspace": {"path": "/tmp"}, "profile": "loose"}, "profile"),
+    ({"workspace": {"path": "/tmp"}, "uid_mode": "sudo"}, "uid_mode"),
+    ({"workspace": {"path": "/tmp"}, "uid": -1}, "uid"),
+    ({"workspace": {"path": "/tmp"}, "gid": 1}, "uid is required"),
+    ({"workspace": {"path": "/tmp"}, "idle_timeout_seconds": -1}, "idle_timeout_seconds"),
+    ({"workspace": {"path": "/tmp"}, "extra_writable": ["/etc"]}, "allowed"),
+    ({"workspace": {"path": "/tmp"}, "extra_writable": ["/none"]}, "No such file"),
+    ({"workspace": {"path": "/tmp"}, "binds": [{"source": "/etc"}]}, "allowed"),
+    ({"workspace": {"path": "/tmp"}, "env_passthrough": {"mode": "some"}}, "mode"),
+])
+def test_bad_bodies(agent, body, word):
+    status, code, message = error(agent.client.post(f"{BASE}/session", json=body))
+    assert (status, code) == (400, "INVALID_REQUEST_BODY")
+    assert word in message
+
+
+def test_links_out_of_the_allowed_directories_are_refused(agent):
+    (agent.data / "out").symlink_to("/etc")
+    body = {"workspace": {"path": str(agent.work)}, "binds": [{"source": str(agent.data / "out"), "dest": "/mnt"}]}
+    assert error(agent.client.post(f"{BASE}/session", json=body))[0] == 400
+
+
+def test_needs_the_token(agent):
+    with agent.new_client(token=None) as client:
+        assert client.get(f"{BASE}/sessions").status_code == 401
+        assert client.post(f"{BASE}/session", json={}).status_code == 401
+
+
+def test_leftovers_are_reclaimed_and_neighbours_are_not(agent, tmp_path):
+    create(agent)
+    mine = next(agent.layers.glob("execd-*"))
+    old = agent.layers / "execd-0123456789abcdef"
+    (old / "0" / "deep").mkdir(parents=True)
+    (tmp_path / "second").mkdir()
+    with Execd(tmp_path / "second", "--isolation-root", agent.layers) as second:
+        body = {"workspace": {"path": str(agent.work)}}
+        assert second.client.post(f"{BASE}/session", json=body).status_code == 201
+        eventually(lambda: not old.exists())
+        assert mine.exists()
+
+
+def test_nothing_leaks(agent):
+    create(agent)  # opens the store
+    leaks = Leaks(agent)
+    for _ in range(3):
+        session = create(agent)
+        run(agent, session, "echo x >x; sleep 100 &")
+        agent.client.delete(f"{BASE}/session/{session}")
+    leaks.check()
+
+
+def test_without_privilege_it_says_what_is_missing(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give privileges up")
+    launcher = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all", "--no-new-privs"]
+    (tmp_path / "run").mkdir()
+    with Execd(tmp_path / "run", "--isolation-root", tmp_path / "layers", launcher=launcher) as agent:
+        report = agent.client.get(f"{BASE}/capabilities")
+        assert report.status_code == 200
+        assert report.json()["available"] is False
+        assert "CAP_SYS_ADMIN" in report.json()["message"]
+        body = {"workspace": {"path": str(tmp_path)}}
+        status, code, message = error(agent.client.post(f"{BASE}/session", json=body))
+        assert (status, code) == (503, "SERVICE_UNAVAILABLE")
+        assert "CAP_SYS_ADMIN" in message
