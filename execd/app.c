@@ -10,6 +10,7 @@
 #include "execd/events/bus.h"
 #include "execd/files/watch.h"
 #include "execd/init/entrypoint.h"
+#include "execd/init/lifecycle.h"
 #include "execd/init/pid1.h"
 #include "execd/init/shutdown.h"
 #include "execd/init/signals.h"
@@ -65,6 +66,7 @@ static void stop(struct app *app, int grace_ms)
 {
     struct err err;
     app->stopping = true;
+    lifecycle_stop();
     command_manager_shutdown(app->api.commands, grace_ms, NULL,
                              NULL); /* streams learn the reason */
     events_close();
@@ -128,6 +130,21 @@ static void start_entrypoint(struct app *app)
     log_event(LOG_LEVEL_ERROR, "app", "the entrypoint could not be started", "error", err.text,
               NULL);
     on_entrypoint_exit(app, entrypoint_exec_code(-result));
+}
+
+/* A preStart that failed is an entrypoint that could not be started. */
+static void on_lifecycle_ready(void *arg, int code)
+{
+    struct app *app = arg;
+    if (app->stopping)
+        return;
+    if (code != 0) {
+        log_event(LOG_LEVEL_ERROR, "app", "preStart failed: the entrypoint is not started", NULL);
+        on_entrypoint_exit(app, code);
+        return;
+    }
+    start_entrypoint(app);
+    app->serving = true;
 }
 
 /* ---- the start ---- */
@@ -275,12 +292,12 @@ static int start(struct app *app, struct err *err)
 {
     int result;
     log_start(app);
-    if ((result = reaper_init(app->base, err)) < 0 || (result = start_managers(app, err)) < 0 ||
+    if ((result = lifecycle_load(app->config->lifecycle, err)) < 0 ||
+        (result = reaper_init(app->base, err)) < 0 || (result = start_managers(app, err)) < 0 ||
         (result = start_listeners(app, err)) < 0 ||
         (result = signals_start(app->base, &signal_ops, app, err)) < 0)
         return result;
-    start_entrypoint(app);
-    app->serving = true;
+    lifecycle_start(app->base, on_lifecycle_ready, app);
     return 0;
 }
 
@@ -289,6 +306,7 @@ static void teardown(struct app *app)
     struct api *api = &app->api;
     signals_stop();
     shutdown_stop();
+    lifecycle_stop();
     entrypoint_forget();
     http_server_free(api->server);
     watch_close_all();

@@ -22,7 +22,7 @@
 struct flags {
     struct config *config;
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
-        *seccomp;
+        *seccomp, *lifecycle;
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_token, *jupyter_poll;
@@ -120,6 +120,9 @@ static const struct option_row option_rows[] = {
     {"exit-with-entrypoint", 0, OPTION_FLAG, "EXECD_EXIT_WITH_ENTRYPOINT", NULL,
      "End when the program ends, with its exit code (128+n for signal n). Otherwise go on serving.",
      NULL, AT(exit_with_entrypoint), NULL},
+    {"lifecycle", 0, OPTION_STRING, "OPENSANDBOX_LIFECYCLE", "JSON",
+     "Hooks: preStart runs to its end before PROGRAM starts, periodic ones by their schedule.",
+     NULL, AT(lifecycle), NULL},
     {"grace", 'g', OPTION_STRING, "EXECD_GRACE", "TIME",
      "How long processes may take after SIGTERM before SIGKILL, at shutdown (" GRACE_DEFAULT
      "). 500ms, 3s, 1m.",
@@ -408,6 +411,9 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     if (strcmp(f->inner, "off") != 0)
         c->inner_listen = arena_strndup(&c->arena, f->inner, strlen(f->inner));
     c->init = f->init;
+    if (f->lifecycle != NULL &&
+        (c->lifecycle = arena_strndup(&c->arena, f->lifecycle, strlen(f->lifecycle))) == NULL)
+        return err_set(err, 0, ENOMEM, "out of memory");
     c->exit_with_entrypoint = f->init || f->exit_with_entrypoint;
     if (f->init && c->entrypoint == NULL)
         return err_set(err, 0, EINVAL,

@@ -41,6 +41,7 @@ struct config {
     bool exit_with_entrypoint;
     bool
         term_is_success; /* an orderly shutdown ends with 0, whatever the entrypoint made of its TERM */
+    const char *lifecycle; /* hooks as JSON; NULL = none */
     enum filter_mode seccomp;
     const char *const *entrypoint; /* rest of argv, borrowed; NULL = none */
     const char *notice[4];         /* accepted and without effect: one line of log each */

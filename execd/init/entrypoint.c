@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "execd/init/child_plan.h"
 #include "execd/init/pid1.h"
-#include "execd/proc/environment.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
 #include "execd/proc/spawn.h"
@@ -50,27 +50,13 @@ static void on_reaped(void *arg, const struct exit_status *status)
     on_exit(entrypoint.arg, status->signalled ? 128 + status->code : status->code);
 }
 
-static int fill_plan(struct spawn_plan *plan, const char *const *argv, struct arena *arena,
-                     struct err *err)
-{
-    plan_init(plan);
-    plan->argv = argv;
-    plan->cwd = environment_start_dir();
-    plan->tty_fd = pid1_terminal_is_free() ? STDIN_FILENO : -1;
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        plan->fds[plan->n_fds++] = (struct plan_fd){.source = fd, .target = fd};
-    int result = environment_build(arena, NULL, &plan->envp, err);
-    if (result == 0)
-        result = spawn_resolve(argv[0], plan->envp, plan->cwd, arena, &plan->candidates, err);
-    return result;
-}
-
 static int start(const char *const *argv, struct arena *arena, struct err *err)
 {
     struct spawn_plan plan;
-    int result = fill_plan(&plan, argv, arena, err);
+    int result = child_plan(argv, arena, &plan, err);
     if (result < 0)
         return result;
+    plan.tty_fd = pid1_terminal_is_free() ? STDIN_FILENO : -1;
     if ((result = leaf_new("entrypoint", &entrypoint.leaf, err)) < 0)
         return result;
     leaf_add_to_plan(entrypoint.leaf, &plan);
