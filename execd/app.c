@@ -24,6 +24,9 @@
 #define POOL_THREADS 2
 #define POOL_QUEUE 256
 #define SAMPLE_AGE_MS 100
+#define ARCHIVE_SHARE 64
+#define ARCHIVE_MIN (UINT64_C(4) << 20)
+#define ARCHIVE_MAX (UINT64_C(64) << 20)
 /* After the processes are gone, what their streams still have to say must be sent. */
 #define DRAIN_EXTRA_MS 500
 
@@ -155,6 +158,13 @@ static bool is_ready(void *arg)
     return app->serving && !app->stopping;
 }
 
+/* What ended runs may keep for clients that come back: a small part of the sandbox's memory. */
+static size_t archive_budget(struct sampler *sampler)
+{
+    uint64_t part = sampler_get(sampler)->mem_total / ARCHIVE_SHARE;
+    return (size_t)MIN(MAX(part, ARCHIVE_MIN), ARCHIVE_MAX);
+}
+
 static int start_managers(struct app *app, struct err *err)
 {
     struct api *api = &app->api;
@@ -176,7 +186,8 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the event log");
     if ((result = work_pool_new(app->base, POOL_THREADS, POOL_QUEUE, &api->pool)) < 0)
         return err_sys(err, 0, -result, "start the worker threads");
-    if ((result = archive_new(app->base, NULL, &api->archive)) < 0)
+    const struct archive_config archive = {.budget = archive_budget(api->sampler)};
+    if ((result = archive_new(app->base, &archive, &api->archive)) < 0)
         return err_sys(err, 0, -result, "start the archive of streams");
     const struct session_config sessions = {.archive = api->archive, .pool = api->pool};
     if ((result = session_manager_new(app->base, &sessions, &api->sessions)) < 0)
