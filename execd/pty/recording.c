@@ -16,13 +16,13 @@
 struct recording {
     unsigned refs;
     struct recording_budget *budget; /* borrowed */
-    char **blocks;                   /* owned, of BLOCK bytes; never move */
     size_t n_blocks, blocks_max;
     size_t len;
     bool truncated;
     int64_t start_ns; /* monotonic */
     char tail[4];     /* of a character that has only begun */
     size_t tail_len;
+    char *blocks[]; /* owned, of BLOCK bytes; never move */
 };
 
 static bool make_room(struct recording *r, size_t n)
@@ -52,7 +52,7 @@ static void append(struct recording *r, const char *p, size_t n)
 
 static double seconds(const struct recording *r)
 {
-    return (double)((clock_monotonic_ns() - r->start_ns) / 1000) / 1e6;
+    return (double)(clock_monotonic_ns() - r->start_ns) / 1e9;
 }
 
 /* The marker's room is always there: every other event leaves it. */
@@ -157,13 +157,13 @@ struct slice recording_read(const struct recording *r, size_t offset)
 struct recording *recording_new(struct recording_budget *budget, size_t size_max, unsigned cols,
                                 unsigned rows)
 {
-    struct recording *r = xnew(struct recording);
+    size_t blocks_max = MAX(size_max / BLOCK, (size_t)1);
+    struct recording *r = xcalloc(1, sizeof(*r) + blocks_max * sizeof(r->blocks[0]));
     char line[160];
 
     r->refs = 1;
     r->budget = budget;
-    r->blocks_max = MAX(size_max / BLOCK, (size_t)1);
-    r->blocks = xcalloc(r->blocks_max, sizeof(*r->blocks));
+    r->blocks_max = blocks_max;
     r->start_ns = clock_monotonic_ns();
     int n = snprintf(line, sizeof(line),
                      "{\"version\": 2, \"width\": %u, \"height\": %u, \"timestamp\": %lld, "
@@ -190,6 +190,5 @@ void recording_unref(struct recording *r)
     for (size_t i = 0; i < r->n_blocks; i++)
         free(r->blocks[i]);
     r->budget->used -= r->n_blocks * BLOCK;
-    free(r->blocks);
     free(r);
 }
