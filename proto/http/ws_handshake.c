@@ -42,10 +42,10 @@ int ws_check_handshake(struct http_req *req, struct err *err)
 {
     const char *version = http_req_header(req, "Sec-WebSocket-Version");
 
-    if (!ws_is_upgrade(req))
+    if (!ws_is_upgrade(req) || strcmp(http_req_method(req), "GET") != 0)
         return err_set(
             err, ERR_BAD_REQUEST, EINVAL,
-            "this is a WebSocket: Connection: Upgrade and Upgrade: websocket are needed");
+            "this is a WebSocket: GET, Connection: Upgrade and Upgrade: websocket are needed");
     if (version == NULL || strcmp(version, "13") != 0) {
         http_resp_header(req, "Sec-WebSocket-Version", "13");
         return err_set(err, ERR_UPGRADE_REQUIRED, EINVAL, "Sec-WebSocket-Version must be 13");

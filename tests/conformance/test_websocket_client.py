@@ -122,8 +122,9 @@ def test_a_page_gives_its_token_as_a_subprotocol(execd):
 def test_through_execds_own_proxy(execd):
     async def run():
         path = f"ws://execd/proxy/{execd.port}/pty/{create(execd, command='echo hi; exit 2')}/ws"
-        async with unix_connect(str(execd.socket), uri=path, additional_headers=HEADERS) as ws:
-            texts, out, _, code = await read_all(ws)
-            assert out == b"hi\r\n" and texts[-1]["exit_code"] == 2 and code == 1000
+        for credentials in ({"additional_headers": HEADERS}, {"subprotocols": ["execd.pty.v1", f"execd.token.{TOKEN}"]}):
+            async with unix_connect(str(execd.socket), uri=path, **credentials) as ws:
+                texts, out, _, code = await read_all(ws)
+                assert out == b"hi\r\n" and texts[-1]["exit_code"] == 2 and code == 1000
 
     asyncio.run(run())

@@ -286,9 +286,15 @@ def test_g04_other_versions(harness, version):
     (b"Upgrade: websocket", b"Upgrade: h2c"),
     (b"Connection: Upgrade", b"Connection: keep-alive"),
     (b"HTTP/1.1", b"HTTP/1.0"),
+    (b"websocket", b"websocketz"),
 ])
 def test_g04_no_upgrade(harness, change):
     assert refused(harness, handshake("/ws").replace(*change)).status == 400
+
+
+def test_g04_head_opens_no_websocket(harness):
+    data = harness.talk(handshake("/ws", ["Connection: close"]).replace(b"GET", b"HEAD"))
+    assert data.startswith(b"HTTP/1.1 400 ") and data.endswith(b"\r\n\r\n")
 
 
 def test_g04_a_body_is_not_taken_for_frames(harness):
