@@ -8,6 +8,7 @@
 
 #include "execd/api/api.h"
 #include "execd/events/bus.h"
+#include "execd/metrics/alarms.h"
 #include "execd/files/watch.h"
 #include "execd/init/entrypoint.h"
 #include "execd/init/lifecycle.h"
@@ -34,6 +35,7 @@ struct app {
     const struct config *config;
     struct event_base *base;
     struct api api;
+    struct alarms *alarms; /* owned */
     bool filtered; /* the system call filter is installed */
     bool serving;  /* listeners are open, the entrypoint was started */
     bool stopping;
@@ -184,6 +186,8 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the sampler");
     if ((result = events_start(app->base)) < 0)
         return err_sys(err, 0, -result, "start the event log");
+    if ((result = alarms_new(app->base, api->sampler, &app->alarms)) < 0)
+        return err_sys(err, 0, -result, "start the alarms");
     if ((result = work_pool_new(app->base, POOL_THREADS, POOL_QUEUE, &api->pool)) < 0)
         return err_sys(err, 0, -result, "start the worker threads");
     const struct archive_config archive = {.budget = archive_budget(api->sampler)};
@@ -330,6 +334,7 @@ static void teardown(struct app *app)
     if (api->pool != NULL)
         work_pool_free(api->pool);
     port_watch_free(api->ports);
+    alarms_free(app->alarms);
     sampler_free(api->sampler);
     events_stop();
     reaper_done();

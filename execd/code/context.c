@@ -9,6 +9,7 @@
 #include "execd/code/connection.h"
 #include "execd/code/run.h"
 #include "execd/code/zsock.h"
+#include "execd/events/bus.h"
 #include "proto/api/errors.h"
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
@@ -191,6 +192,13 @@ const char *code_context_state(const struct code_context *ctx)
     return ctx->state == CONTEXT_READY && ctx->current ? "busy" : names[ctx->state];
 }
 
+static void tell_state(const struct code_context *ctx)
+{
+    const char *state = ctx->state == CONTEXT_GONE ? "deleted" : code_context_state(ctx);
+    events_publish(EVENTS_KERNEL_STATE, json_pack("{s:s,s:s,s:s}", "id", ctx->id, "language",
+                                                  ctx->language, "state", state));
+}
+
 /* ---- runs --------------------------------------------------------------------------------------- */
 
 static void forget_run(struct code_context *ctx, struct code_run *run)
@@ -220,6 +228,8 @@ static void end_current(struct code_context *ctx)
     ctx->current = NULL;
     ctx->interrupt_wanted = false;
     (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
+    if (ctx->state == CONTEXT_READY)
+        tell_state(ctx);
 }
 
 static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
@@ -247,6 +257,7 @@ static void context_tick(struct code_context *ctx)
         ctx->current = ctx->queue;
         ctx->queue = run_next(ctx->current);
         ctx->n_queued--;
+        tell_state(ctx);
         run_begin(ctx->current, ctx->kernel);
         if (run_is_done(ctx->current))
             end_current(ctx);
@@ -283,6 +294,7 @@ static void on_kernel_ready(void *arg)
     struct code_context *ctx = arg;
     if (ctx->state == CONTEXT_STARTING)
         ctx->state = CONTEXT_READY;
+    tell_state(ctx);
     ctx->manager->counts.kernels_started++;
     post(ctx);
     context_tick(ctx);
@@ -344,8 +356,11 @@ static void on_kernel_dead(void *arg, const char *reason)
         ctx->manager->counts.kernels_died++;
     if (starting)
         keep_start_error(ctx, reason, tail);
-    if (ctx->state != CONTEXT_GONE)
+    if (ctx->state != CONTEXT_GONE) {
+        ctx->state = CONTEXT_DEAD;
+        tell_state(ctx);
         ctx->state = starting ? CONTEXT_GONE : CONTEXT_DEAD;
+    }
     ctx->kernel_ended = true;
     post(ctx);
 }
@@ -462,6 +477,7 @@ static void append_context(struct code_manager *m, struct code_context *ctx)
     while (*at)
         at = &(*at)->next;
     *at = ctx;
+    tell_state(ctx);
 }
 
 static int context_create(struct code_manager *m, const char *language, const char *cwd,
@@ -510,6 +526,7 @@ void code_cancel_ready(struct code_manager *m, void *arg)
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg)
 {
     ctx->state = CONTEXT_GONE;
+    tell_state(ctx);
     ctx->on_gone = on_gone;
     ctx->gone_arg = arg;
     fail_runs(ctx, "ContextDeleted", "the context was deleted", NULL);

@@ -28,13 +28,13 @@ enum events_type {
     EVENTS_SESSION_CREATED,  /* id */
     EVENTS_SESSION_ENDED,    /* id, reason */
     EVENTS_PTY_CREATED,      /* id */
-    EVENTS_PTY_ENDED,        /* id, exit_code */
-    EVENTS_KERNEL_STATE,     /* id (context), language, state */
-    EVENTS_PORT_OPENED,      /* port, address, pid, command */
-    EVENTS_PORT_CLOSED,      /* port, address */
-    EVENTS_OOM,              /* kills (new ones), total */
-    EVENTS_PRESSURE,         /* resource, some_avg10 */
-    EVENTS_SHUTDOWN,         /* the last one */
+    EVENTS_PTY_ENDED,        /* id, reason: exited (exit_code) or deleted */
+    EVENTS_KERNEL_STATE, /* id (context), language, state: starting, idle, busy, dead, deleted */
+    EVENTS_PORT_OPENED,  /* port, address, pid, command */
+    EVENTS_PORT_CLOSED,  /* port, address */
+    EVENTS_OOM,          /* kills (new ones), total */
+    EVENTS_PRESSURE,     /* resource, state: high or normal, some_avg10 */
+    EVENTS_SHUTDOWN,     /* the last one */
     EVENTS_TYPE_MAX,
 };
 /* "command_started", ... as the stream's `event:` and the object's "type". */

@@ -4,6 +4,7 @@
 
 #include "execd/metrics/cgroup_files.h"
 #include "execd/metrics/procfs.h"
+#include "execd/proc/leaf.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
@@ -50,6 +51,8 @@ static void take(const struct sampler *sampler, struct sample *s)
     *s = (struct sample){.wall_ms = clock_wall_ms()};
     cgroup_sample_cpu(sampler->dirs, s);
     cgroup_sample_memory(sampler->dirs, s);
+    if (!sampler->dirs->v2[CGROUP_MEMORY])
+        s->oom_kills += leaf_oom_kills();
     cgroup_sample_pids(sampler->dirs, s);
     cgroup_sample_io(sampler->dirs, s);
     cgroup_sample_pressure(sampler->dirs, s);

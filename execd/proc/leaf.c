@@ -33,6 +33,7 @@ struct leaf {
     size_t n_joins;
     uint64_t tag; /* TREE_NO_TAG with a group */
     pid_t leader;
+    uint64_t oom_kills; /* as last read */
     LIST_ENTRY(leaf) in_condemned;
 };
 
@@ -41,6 +42,7 @@ static struct {
     struct cgroup_dirs work; /* parent of the leaves; all -1 without groups */
     bool has_work;
     char mode[96];
+    uint64_t oom_kills;          /* of all leaves, as far as read */
     LIST_HEAD(, leaf) condemned; /* freed by their users, whose groups could not be removed yet */
 } leaves;
 
@@ -455,6 +457,16 @@ bool leaf_kill(struct leaf *leaf)
 void leaf_read_usage(struct leaf *leaf, struct leaf_usage *ret_usage)
 {
     *ret_usage = (struct leaf_usage){0};
-    if (leaf->has_group)
-        leaf_usage_from_group(&leaf->dirs, ret_usage);
+    if (!leaf->has_group)
+        return;
+    leaf_usage_from_group(&leaf->dirs, ret_usage);
+    if (ret_usage->oom_kills > leaf->oom_kills) {
+        leaves.oom_kills += ret_usage->oom_kills - leaf->oom_kills;
+        leaf->oom_kills = ret_usage->oom_kills;
+    }
+}
+
+uint64_t leaf_oom_kills(void)
+{
+    return leaves.oom_kills;
 }

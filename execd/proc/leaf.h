@@ -52,6 +52,9 @@ struct leaf_usage {
     uint64_t memory_limit;
 };
 void leaf_read_usage(struct leaf *leaf, struct leaf_usage *ret_usage);
+/* Kills for lack of memory in all leaves since the start, as far as their usage was read. Version 1 counts a kill in the
+ * victim's own group only, not in those above. */
+uint64_t leaf_oom_kills(void);
 
 /* Removes the leaf; processes that are left are moved nowhere: kill first. Freed even when rmdir must be retried. */
 void leaf_free(struct leaf *leaf);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "execd/events/bus.h"
 #include "execd/proc/environment.h"
 #include "execd/pty/term_priv.h"
 #include "proto/api/errors.h"
@@ -145,6 +146,7 @@ int term_create(struct term_manager *m, const struct term_request *request, stru
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no room for another recording");
     }
     HASH_ADD_STR(m->by_id, id, t);
+    events_publish(EVENTS_PTY_CREATED, json_pack("{s:s}", "id", t->id));
     *ret_term = t;
     return 0;
 }
@@ -165,8 +167,10 @@ void term_delete(struct term *t)
 
     HASH_DEL(m->by_id, t);
     let_go(t, TERM_GONE_DELETED);
-    if (t->running)
+    if (t->running) {
         reaper_forget(t->leader.pid);
+        events_publish(EVENTS_PTY_ENDED, json_pack("{s:s,s:s}", "id", t->id, "reason", "deleted"));
+    }
     pidref_done(&t->leader);
     t->running = false;
     term_io_stop(t);

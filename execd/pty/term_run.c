@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "execd/events/bus.h"
 #include "execd/proc/environment.h"
 #include "execd/proc/shell.h"
 #include "execd/proc/spawn.h"
@@ -190,6 +191,8 @@ void term_on_exit(void *arg, const struct exit_status *status)
     t->has_exited = true;
     t->exit_code = status->signalled ? -1 : status->code;
     t->exited_ms = clock_monotonic_ms();
+    events_publish(EVENTS_PTY_ENDED, json_pack("{s:s,s:s,s:i}", "id", t->id, "reason", "exited",
+                                               "exit_code", t->exit_code));
     pidref_done(&t->leader);
     leaf_set_leader(
         t->leaf,

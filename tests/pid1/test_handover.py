@@ -194,3 +194,22 @@ def test_C31_metrics_are_the_sandboxes_own(tmp_path, sandbox_groups):
             return float(line.split()[1]) > float(shown["sandbox_cpu_seconds_total"])
 
         eventually(grown)
+
+
+def test_out_of_memory_is_counted_and_told(tmp_path, sandbox_groups):
+    limit(sandbox_groups)
+    with start_in(tmp_path, sandbox_groups) as agent:
+        if 'source="cgroup"' not in agent.client.get("/metrics", headers={"Accept": "text/plain"}).text:
+            pytest.skip("no controller for memory and CPU here")
+        with agent.new_client().stream("GET", "/events") as response:
+            # The shell must live to report it: the hog is a child.
+            agent.command("head -c 400m /dev/zero | tail | cat")
+            kind = ""
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                kind = value if name == "event" else kind
+                if name == "data" and kind == "oom":
+                    break
+        assert '"kills":' in value
+        text = agent.client.get("/metrics", headers={"Accept": "text/plain"}).text
+        assert float(next(x for x in text.splitlines() if x.startswith("sandbox_oom_kills_total")).split()[1]) >= 1
