@@ -36,8 +36,8 @@ struct app {
     struct event_base *base;
     struct api api;
     struct alarms *alarms; /* owned */
-    bool filtered; /* the system call filter is installed */
-    bool serving;  /* listeners are open, the entrypoint was started */
+    bool filtered;         /* the system call filter is installed */
+    bool serving;          /* listeners are open, the entrypoint was started */
     bool stopping;
     bool processes_gone, requests_gone;
     int exit_code;
