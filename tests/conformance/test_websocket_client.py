@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import httpx
 import pytest
 import websockets
 from websockets.asyncio.client import connect, unix_connect
@@ -128,3 +129,23 @@ def test_through_execds_own_proxy(execd):
                 assert out == b"hi\r\n" and texts[-1]["exit_code"] == 2 and code == 1000
 
     asyncio.run(run())
+
+
+def test_in_a_sandbox_through_the_servers_proxy(sandbox):
+    endpoint = sandbox.get_endpoint(44772)
+    headers = endpoint.headers
+    made = httpx.post(f"http://{endpoint.endpoint}/pty", headers=headers, json={"command": "tty; id -u; read x; echo got-$x"})
+    assert made.status_code == 201, made.text
+    session = made.json()["session_id"]
+
+    async def run():
+        path = f"ws://{endpoint.endpoint}/pty/{session}/ws"
+        async with connect(path, additional_headers=headers) as ws:
+            assert json.loads(await ws.recv())["mode"] == "pty"
+            await ws.send(b"\0hello\n")
+            texts, out, _, code = await read_all(ws)
+            assert b"/dev/pts/0\r\n" in out and b"got-hello\r\n" in out
+            assert texts == [{"type": "exit", "exit_code": 0}] and code == 1000
+
+    asyncio.run(run())
+    assert httpx.delete(f"http://{endpoint.endpoint}/pty/{session}", headers=headers).status_code == 200

@@ -288,8 +288,8 @@ static enum http_result get_ws(struct http_req *req, void *arg)
 
     if (http_req_query(req, "fast", 0)) {
         options.ping_ms = 200;
-        options.dead_ms = 300;
-        options.stall_ms = 500;
+        options.dead_ms = 1000;
+        options.stall_ms = 1000;
         options.close_ms = 300;
     }
     if (ws_check_handshake(req, &err) < 0 || ws_check_origin(req, NULL, &err) < 0)

@@ -596,15 +596,13 @@ def test_g13_delete_while_attached(pty):
 
 
 def test_shutdown_lets_clients_go(start_execd):
-    execd = start_execd("--grace", "5s")
+    execd = start_execd("--grace", "1m")  # which a shell that ignores SIGTERM would use up
     session = execd.client.post("/pty", json={}).json()["session_id"]
     client = Terminal(execd, session)
     client.text("connected")
     client.type("echo up\n")
     client.until("\rup\r\n")
-    started = time.monotonic()
-    assert execd.stop() == 0
-    assert time.monotonic() - started < 4, "an interactive shell held the shutdown"
+    assert execd.stop(limit_s=20) == 0
     client.rest()
     assert client.closed[0] == 1001
     client.drop()
