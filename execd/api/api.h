@@ -86,6 +86,8 @@ enum http_result h_capabilities(struct http_req *req, void *app);
 enum http_result h_ports(struct http_req *req, void *app);
 enum http_result h_events(struct http_req *req, void *app);
 enum http_result h_file_search(struct http_req *req, void *app);
+enum http_result h_tar_get(struct http_req *req, void *app);
+enum http_result h_tar_post(struct http_req *req, void *app);
 enum http_result h_file_watch(struct http_req *req, void *app);
 enum http_result h_metrics(struct http_req *req, void *app);
 enum http_result h_pty_create(struct http_req *req, void *app);
