@@ -20,6 +20,8 @@
  * While a piece is `running` everything but `req` belongs to the pool's thread.
  */
 #define TARS_MAX 16
+#define GATHER_MAX                                                                                 \
+    (256 * 1024) /* bytes that wait while the pool works; one read of the connection may follow */
 #define SKIPPED_FIELD "X-Execd-Skipped"
 
 static unsigned n_tars;
@@ -158,11 +160,11 @@ struct unpacker {
     struct work_pool *pool; /* borrowed */
     char *path;             /* owned */
     struct unpack_options options;
-    struct unpack *unpack; /* owned; NULL before the first piece */
-    char *piece;           /* owned: what the pool works on */
-    size_t len, cap;
-    bool ended; /* the body; loop thread only */
-    bool last;  /* nothing is left but to finish: set before the pool runs */
+    struct unpack *unpack;  /* owned; NULL before the first piece */
+    struct strbuf piece;    /* what the pool works on */
+    struct strbuf gathered; /* what comes meanwhile; loop thread only */
+    bool ended;             /* the body; loop thread only */
+    bool last;              /* nothing is left but to finish: set before the pool runs */
     bool running;
     struct unpack_counts counts;
     int result; /* 0 or -errno, with err */
@@ -172,7 +174,8 @@ struct unpacker {
 static void unpacker_free(struct unpacker *u)
 {
     unpack_free(u->unpack);
-    free(u->piece);
+    strbuf_done(&u->piece);
+    strbuf_done(&u->gathered);
     free(u->path);
     free(u);
     n_tars--;
@@ -185,7 +188,7 @@ static void unpack_in_pool(void *arg)
     if (u->unpack == NULL)
         u->result = unpack_new(u->path, &u->options, &u->unpack, &u->err);
     if (u->result == 0)
-        u->result = unpack_feed(u->unpack, u->piece, u->len, &u->err);
+        u->result = unpack_feed(u->unpack, u->piece.data, u->piece.len, &u->err);
     if (u->result == 0 && u->last)
         u->result = unpack_finish(u->unpack, &u->counts, &u->err);
 }
@@ -199,51 +202,54 @@ static enum http_result answer(struct unpacker *u)
                                     (json_int_t)u->counts.bytes));
 }
 
-static void post_piece(struct unpacker *u);
+static bool post_piece(struct unpacker *u);
 
 static void on_unpacked(void *arg)
 {
     struct unpacker *u = arg;
 
     u->running = false;
-    u->len = 0;
-    if (u->req == NULL)
+    if (u->req == NULL) {
         unpacker_free(u);
-    else if (u->result < 0 || u->last)
+        return;
+    }
+    if (u->result < 0 || u->last) {
         (void)answer(u);
-    else if (u->ended)
-        post_piece(u);
-    else
+        return;
+    }
+    if ((u->gathered.len == 0 && !u->ended) || post_piece(u))
         http_req_resume_body(u->req);
 }
 
-static void post_piece(struct unpacker *u)
+/* The two buffers change places: the loop gathers into the one while the pool works on the other. False: answered. */
+static bool post_piece(struct unpacker *u)
 {
-    u->last = u->ended && u->len == 0;
+    struct strbuf piece = u->gathered;
+
+    u->gathered = u->piece;
+    u->piece = piece;
+    strbuf_reset(&u->gathered);
+    u->last = u->ended && u->piece.len == 0;
     u->running = work_post(u->pool, unpack_in_pool, on_unpacked, u) == 0;
     if (u->running)
-        return;
+        return true;
     u->result = err_set(&u->err, ERR_OVERLOADED, EAGAIN, "too many file operations at once");
     (void)answer(u);
+    return false;
 }
 
 static int on_body(void *arg, const char *p, size_t n, struct err *err)
 {
     struct unpacker *u = arg;
 
-    if (u->len + n > u->cap) {
-        char *grown = realloc(u->piece, u->len + n); /* one read of the connection */
-        if (grown == NULL)
-            return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the archive");
-        u->piece = grown;
-        u->cap = u->len + n;
-    }
-    memcpy(u->piece + u->len, p, n);
-    u->len += n;
-    http_req_pause_body(u->req);
-    post_piece(u);
-    if (u->result < 0)
-        *err = u->err;
+    strbuf_add(&u->gathered, p, n);
+    if (strbuf_check(&u->gathered) < 0)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the archive");
+    if (u->gathered.len >= GATHER_MAX)
+        http_req_pause_body(u->req);
+    if (u->running || post_piece(u))
+        return 0;
+    *err = u->err;
     return u->result;
 }
 
@@ -255,7 +261,7 @@ static void on_body_end(void *arg, const struct err *err)
         return; /* the connection answers; what has been extracted stays */
     u->ended = true;
     if (!u->running)
-        post_piece(u);
+        (void)post_piece(u); /* it has answered otherwise */
 }
 
 static void unpack_closed(void *arg)
@@ -295,6 +301,8 @@ enum http_result h_tar_post(struct http_req *req, void *app)
     n_tars++;
     *u =
         (struct unpacker){.req = req, .pool = api->pool, .path = xstrdup(path), .options = options};
+    strbuf_init(&u->piece, 0);
+    strbuf_init(&u->gathered, 0);
     http_req_on_close(req, unpack_closed, u);
     http_req_read_body(req, &body_ops, u);
     return H_WAIT;
