@@ -146,7 +146,7 @@ setup_dir := deploy/setup
 sum = $(firstword $(shell cat $(1) | cksum))
 zmq_stamp      := $(DEPS)/.libzmq-$(call sum,$(setup_dir)/build-libzmq)
 llhttp_stamp   := $(DEPS)/.llhttp-$(call sum,$(setup_dir)/fetch-llhttp)
-promtool_stamp := $(DEPS)/.promtool-$(call sum,$(setup_dir)/fetch-promtool)
+prometheus_stamp := $(DEPS)/.prometheus-$(call sum,$(setup_dir)/fetch-prometheus)
 packages_sum   := $(call sum,$(setup_dir)/packages)
 venv_stamp     := $(BUILD)/venv/.requirements-$(call sum,tests/requirements.txt)
 js_stamp       := $(BUILD)/js/.sdk-$(call sum,$(setup_dir)/fetch-js-sdk tests/conformance/js/package-lock.json)
@@ -162,7 +162,7 @@ $(BUILD)/.packages-%-$(packages_sum): | $(BUILD)/
 $(BUILD)/.packages-test-$(packages_sum) $(BUILD)/.packages-image-$(packages_sum): | $(BUILD)/.packages-build-$(packages_sum)
 $(BUILD)/.packages-test-$(packages_sum): | $(if $(installs),$(BUILD)/.packages-image-$(packages_sum))
 
-$(deps_stamps) $(promtool_stamp): | $(BUILD)/.packages-build-$(packages_sum) $(DEPS)/
+$(deps_stamps) $(prometheus_stamp): | $(BUILD)/.packages-build-$(packages_sum) $(DEPS)/
 $(zmq_stamp):
 	$(call say,SETUP,libzmq)
 	$(Q)$(setup_dir)/build-libzmq $(DEPS) >$(DEPS)/libzmq.log 2>&1 || { tail -30 $(DEPS)/libzmq.log; exit 1; }
@@ -171,9 +171,9 @@ $(llhttp_stamp):
 	$(call say,SETUP,llhttp)
 	$(Q)$(setup_dir)/fetch-llhttp $(DEPS) >$(DEPS)/llhttp.log 2>&1 || { tail -30 $(DEPS)/llhttp.log; exit 1; }
 	$(Q)touch $@
-$(promtool_stamp):
-	$(call say,SETUP,promtool)
-	$(Q)$(setup_dir)/fetch-promtool $(DEPS) >$(DEPS)/promtool.log 2>&1 || { tail -30 $(DEPS)/promtool.log; exit 1; }
+$(prometheus_stamp):
+	$(call say,SETUP,prometheus)
+	$(Q)$(setup_dir)/fetch-prometheus $(DEPS) >$(DEPS)/prometheus.log 2>&1 || { tail -30 $(DEPS)/prometheus.log; exit 1; }
 	$(Q)touch $@
 $(venv_stamp): | $(BUILD)/.packages-test-$(packages_sum)
 	$(call say,SETUP,$(BUILD)/venv)
@@ -187,7 +187,7 @@ $(js_stamp): | $(BUILD)/js/
 	$(Q)touch $@
 
 deps: $(deps_stamps) ## Prepare libzmq and llhttp below build/deps
-setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(promtool_stamp) $(venv_stamp) $(js_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
+setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(prometheus_stamp) $(venv_stamp) $(js_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
 
 # ---- rules of one flavour ----------------------------------------------------------------------
 
