@@ -20,6 +20,10 @@ static const struct jfield create_fields[] = {
     JFIELD(struct term_request, command, JFIELD_STRING, .max = COMMAND_MAX,
            .doc = "text for the shell; none: interactive"),
     JFIELD(struct term_request, record, JFIELD_BOOL, .doc = "keep what it shows as asciicast"),
+    JFIELD(struct term_request, cols, JFIELD_U32, .min = 1, .max = TERM_CELLS_MAX,
+           .doc = "columns at the first start"),
+    JFIELD(struct term_request, rows, JFIELD_U32, .min = 1, .max = TERM_CELLS_MAX,
+           .doc = "rows at the first start"),
 };
 
 static const char *term_param(const struct http_req *req)

@@ -324,7 +324,7 @@ static void on_close(void *arg, uint16_t code)
     free(a);
 }
 
-/* What is wrong with a session that only looks at a process that has ended: nothing, it learns how it ended. */
+/* A writer finds the process running or starts it. A viewer that comes after the end learns how it ended. */
 static void begin(struct attach *a, struct term *t, enum term_mode mode)
 {
     struct term_info info;
@@ -332,6 +332,7 @@ static void begin(struct attach *a, struct term *t, enum term_mode mode)
 
     term_get_info(t, &info);
     if (a->is_viewer && info.has_exited && !info.running) {
+        a->viewer.has_ended = true; /* what may be started later is not its business */
         on_exit_of_process(&a->viewer, info.exit_code, info.output_offset);
         return;
     }

@@ -63,8 +63,10 @@ static void on_kill(evutil_socket_t fd, short what, void *arg)
     free_term(t);
 }
 
-static struct term *new_term(struct term_manager *m, const char *cwd, const char *command)
+static struct term *new_term(struct term_manager *m, const char *cwd,
+                             const struct term_request *request)
 {
+    const char *command = request->command;
     struct term *t = xnew(struct term);
     size_t size = m->config.ring_size;
 
@@ -72,6 +74,8 @@ static struct term *new_term(struct term_manager *m, const char *cwd, const char
     t->manager = m;
     t->cwd = xstrdup(cwd);
     t->command = command != NULL && command[0] != '\0' ? xstrdup(command) : NULL;
+    t->cols = request->cols != 0 ? request->cols : 80;
+    t->rows = request->rows != 0 ? request->rows : 24;
     t->created_us = clock_wall_us();
     if (m->ring_bytes + size <= m->config.ring_total)
         m->ring_bytes += size;
@@ -137,7 +141,7 @@ int term_create(struct term_manager *m, const struct term_request *request, stru
         arena_done(&arena);
         return rc;
     }
-    struct term *t = new_term(m, cwd, request->command);
+    struct term *t = new_term(m, cwd, request);
     arena_done(&arena);
     if (request->record)
         t->recording = recording_new(&m->recordings, m->config.recording_size, t->cols, t->rows);

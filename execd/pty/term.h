@@ -44,7 +44,9 @@ struct term_request {
     const char *cwd;     /* made when it is not there; NULL or "": execd's own */
     const char *command; /* for the shell; NULL or "": interactive */
     bool record;
+    uint32_t cols, rows; /* size at the first start, up to TERM_CELLS_MAX; 0: 80 by 24 */
 };
+#define TERM_CELLS_MAX 65535 /* what the kernel's struct holds */
 
 /* Makes a session; nothing runs yet. At the limit the session that exited longest ago, and that nobody looks at, makes
  * room. ERR_TOO_MANY_TERMINALS, ERR_SHUTTING_DOWN, errors of the working directory, ERR_OUT_OF_MEMORY (recording). */
@@ -116,5 +118,5 @@ int term_write(struct term *t, const char *p, size_t n) must_check;
 bool term_takes_input(const struct term *t);
 /* SIGINT and SIGQUIT: to the foreground job. SIGHUP, SIGTERM and SIGKILL: to it and to the shell. -ESRCH. */
 int term_signal(struct term *t, int signum) must_check;
-/* Applied a moment later, the latest of many; kept for the next start. Cut to 1..65535. */
+/* Applied a moment later, the latest of many; kept for the next start. Cut to 1..TERM_CELLS_MAX. */
 void term_resize(struct term *t, int64_t cols, int64_t rows);

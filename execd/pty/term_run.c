@@ -16,7 +16,6 @@
 #include "proto/base/mem.h"
 
 #define TERM_DEFAULT "xterm-256color"
-#define SIZE_MAX_CELLS 65535 /* what the kernel's struct holds */
 /* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
 #define CHILD_OOM_SCORE_ADJ 100
 
@@ -247,7 +246,7 @@ static void on_resize(evutil_socket_t fd, short what, void *arg)
 
 static unsigned clamp_cells(int64_t n)
 {
-    return (unsigned)MIN(MAX(n, 1), SIZE_MAX_CELLS);
+    return (unsigned)MIN(MAX(n, 1), TERM_CELLS_MAX);
 }
 
 void term_resize(struct term *t, int64_t cols, int64_t rows)
@@ -263,7 +262,5 @@ void term_resize(struct term *t, int64_t cols, int64_t rows)
 void term_run_init(struct term *t)
 {
     t->leader = PIDREF_UNSET;
-    t->cols = 80;
-    t->rows = 24;
     (void)event_assign(&t->resize, t->manager->base, -1, 0, on_resize, t); /* fails for bad flags */
 }

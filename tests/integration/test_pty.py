@@ -460,6 +460,13 @@ def test_g08_resize(pty):
     assert client.out.count(b"\r\n") < 1000  # gathered
 
 
+def test_g08_size_at_the_start(execd, pty):
+    client = pty.open(command="stty size", cols=200, rows=60)
+    assert client.rest() == b"60 200\r\n"
+    for bad in ({"cols": 0}, {"rows": 65536}, {"cols": -1}, {"cols": 80.0}, {"rows": "24"}):
+        assert execd.client.post("/pty", json=bad).status_code == 400, bad
+
+
 def test_g08_resize_before_the_start_and_in_pipe_mode(pty):
     client = pty.open("?pty=0", command="read x; echo ok")
     client.send_json(type="resize", cols=90, rows=30)
@@ -550,6 +557,18 @@ def test_g11_terminals_are_apart(execd, pty, tmp_path):
     # execd has taken no terminal of any session as its own.
     tty_nr = int(Path(f"/proc/{execd.pid}/stat").read_text().rpartition(")")[2].split()[4])
     assert tty_nr == int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[4])
+
+
+def test_g11_stuffed_input_stays_in_its_session(pty):
+    """TIOCSTI, where the kernel still has it, types into the terminal of its own session only."""
+    other = pty.open(command="cat")
+    stuff = "import fcntl,termios; [fcntl.ioctl(0, termios.TIOCSTI, bytes([c])) for c in b'stuffed\\n']"
+    client = pty.open(command=f"python3 -c \"{stuff}\" 2>/dev/null; echo over")
+    client.rest()
+    assert b"over" in client.out
+    other.type("own\n")
+    other.until("own\r\nown\r\n")
+    assert other.out == b"own\r\nown\r\n"
 
 
 # ---- G12, G13: ends
