@@ -6,191 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "execd/code/connection.h"
-#include "execd/code/run.h"
-#include "execd/code/zsock.h"
+#include "execd/code/context_priv.h"
 #include "execd/events/bus.h"
 #include "proto/api/errors.h"
-#include "proto/base/ids.h"
 #include "proto/base/str.h"
 
-/* Defaults of struct code_config. */
-#define CONTEXTS_MAX 64
-#define QUEUE_MAX 128
-#define START_MS 30000
-#define INTERRUPT_GRACE_MS 5000
-
 #define START_TAIL_MAX 120 /* bytes of a kernel's own words in an error text of 256 */
-
-/*
- * Life of a context:
- *
- *   STARTING ──on_ready──► READY ──kernel dies──► DEAD ──delete──► GONE
- *      └───────start fails────┴────────delete─────────────────────► GONE ──kernel reaped──► freed
- *
- * GONE contexts are not found any more. Everything that calls back or frees runs from `post`, never from inside
- * a function that somebody called.
- */
-enum context_state { CONTEXT_STARTING, CONTEXT_READY, CONTEXT_DEAD, CONTEXT_GONE };
-
-struct code_context {
-    struct code_manager *manager; /* borrowed */
-    enum context_state state;
-    char id[ID_UUID_LEN + 1];
-    char *language, *cwd;             /* owned; cwd as it was asked for, "" if not */
-    bool is_default;                  /* made by a run without context */
-    struct kernel *kernel;            /* owned; NULL once it is dead and its end was handled */
-    bool kernel_ended;                /* to be freed by post */
-    struct code_run *current, *queue; /* owned */
-    unsigned n_queued;
-    bool interrupt_wanted;                /* as soon as the current run is busy */
-    struct event *interrupt_timer, *post; /* owned */
-    code_ready_fn on_ready;               /* NULL once called or cancelled */
-    void *ready_arg;
-    struct err start_err;
-    void (*on_gone)(void *arg);
-    void *gone_arg;
-    struct code_context *next;
-};
-
-struct code_manager {
-    struct event_base *base; /* borrowed */
-    struct code_config config;
-    char *runtime_dir; /* owned */
-    struct kernel_host host;
-    struct kernelspec_env spec_env; /* values owned */
-    struct code_context *contexts;  /* owned, oldest first */
-    struct code_counts counts;      /* without the two gauges */
-};
-
-/* ---- manager ------------------------------------------------------------------------------------ */
-
-static const char *copy_env(const char *name)
-{
-    const char *value = getenv(name);
-    return value ? xstrdup(value) : NULL;
-}
-
-int code_manager_new(struct event_base *base, const struct code_config *config,
-                     struct code_manager **ret_manager, struct err *err)
-{
-    char dir[CONNECTION_PATH_MAX];
-    if (config->runtime_dir) {
-        int r = connection_choose(config->runtime_dir, dir, err);
-        if (r < 0)
-            return r;
-    }
-    struct code_manager *m = xnew(struct code_manager);
-    m->base = base;
-    m->config = *config;
-    m->config.contexts_max = config->contexts_max ? config->contexts_max : CONTEXTS_MAX;
-    m->config.queue_max = config->queue_max ? config->queue_max : QUEUE_MAX;
-    m->config.start_ms = config->start_ms ? config->start_ms : START_MS;
-    m->config.interrupt_grace_ms =
-        config->interrupt_grace_ms ? config->interrupt_grace_ms : INTERRUPT_GRACE_MS;
-    m->runtime_dir = config->runtime_dir ? xstrdup(config->runtime_dir) : NULL;
-    m->host = (struct kernel_host){
-        .base = base,
-        .zcontext = zcontext_new(base),
-        .runtime_dir = m->runtime_dir,
-        .start_ms = m->config.start_ms,
-    };
-    m->spec_env = (struct kernelspec_env){
-        .jupyter_path = copy_env("JUPYTER_PATH"),
-        .jupyter_data_dir = copy_env("JUPYTER_DATA_DIR"),
-        .home = copy_env("HOME"),
-        .path = copy_env("PATH"),
-    };
-    *ret_manager = m;
-    return 0;
-}
-
-static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
-                      const char *detail);
-
-static void context_free(struct code_context *ctx)
-{
-    fail_runs(ctx, "KernelDied", "EXECD_001: execd is shutting down", NULL);
-    kernel_free(ctx->kernel);
-    event_free(ctx->interrupt_timer);
-    event_free(ctx->post);
-    free(ctx->language);
-    free(ctx->cwd);
-    free(ctx);
-}
-
-void code_manager_free(struct code_manager *m)
-{
-    if (!m)
-        return;
-    while (m->contexts) {
-        struct code_context *ctx = m->contexts;
-        m->contexts = ctx->next;
-        context_free(ctx);
-    }
-    zcontext_free(m->host.zcontext);
-    free((char *)m->spec_env.jupyter_path);
-    free((char *)m->spec_env.jupyter_data_dir);
-    free((char *)m->spec_env.home);
-    free((char *)m->spec_env.path);
-    free(m->runtime_dir);
-    free(m);
-}
-
-void code_manager_counts(const struct code_manager *m, struct code_counts *ret_counts)
-{
-    struct code_counts counts = m->counts;
-    counts.frames_dropped = m->host.frames_dropped + zcontext_dropped(m->host.zcontext);
-    for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next) {
-        counts.contexts += ctx->state != CONTEXT_GONE;
-        counts.busy += ctx->current != NULL;
-    }
-    *ret_counts = counts;
-}
-
-/* ---- looking ------------------------------------------------------------------------------------ */
-
-struct code_context *code_context_next(struct code_manager *m, struct code_context *prev)
-{
-    struct code_context *ctx = prev ? prev->next : m->contexts;
-    while (ctx && ctx->state == CONTEXT_GONE)
-        ctx = ctx->next;
-    return ctx;
-}
-
-struct code_context *code_context_find(struct code_manager *m, const char *id)
-{
-    struct code_context *ctx = NULL;
-    while ((ctx = code_context_next(m, ctx)) && strcmp(ctx->id, id) != 0)
-        ;
-    return ctx;
-}
-
-const char *code_context_id(const struct code_context *ctx)
-{
-    return ctx->id;
-}
-
-const char *code_context_language(const struct code_context *ctx)
-{
-    return ctx->language;
-}
-
-const char *code_context_cwd(const struct code_context *ctx)
-{
-    return ctx->cwd;
-}
-
-const char *code_context_state(const struct code_context *ctx)
-{
-    static const char *const names[] = {
-        [CONTEXT_STARTING] = "starting",
-        [CONTEXT_READY] = "idle",
-        [CONTEXT_DEAD] = "dead",
-        [CONTEXT_GONE] = "dead",
-    };
-    return ctx->state == CONTEXT_READY && ctx->current ? "busy" : names[ctx->state];
-}
 
 static void tell_state(const struct code_context *ctx)
 {
@@ -280,6 +101,17 @@ static void enqueue(struct code_context *ctx, struct code_run *run)
         ctx->queue = run;
     ctx->n_queued++;
     context_tick(ctx);
+}
+
+void context_free(struct code_context *ctx)
+{
+    fail_runs(ctx, "KernelDied", "EXECD_001: execd is shutting down", NULL);
+    kernel_free(ctx->kernel);
+    event_free(ctx->interrupt_timer);
+    event_free(ctx->post);
+    free(ctx->language);
+    free(ctx->cwd);
+    free(ctx);
 }
 
 /* ---- kernel events ------------------------------------------------------------------------------- */

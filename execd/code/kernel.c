@@ -6,9 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "execd/code/connection.h"
-#include "execd/code/kernel_spawn.h"
-#include "execd/code/zsock.h"
+#include "execd/code/kernel_priv.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
 #include "proto/api/errors.h"
@@ -25,54 +23,10 @@
 /* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
 #define LINK_GRACE_MS 2000
 
-enum kernel_state { KERNEL_STARTING, KERNEL_READY, KERNEL_STOPPING, KERNEL_SETTLING, KERNEL_DEAD };
-
-struct kernel {
-    struct kernel_host *host; /* borrowed */
-    const struct kernel_ops *ops;
-    void *arg;
-    enum kernel_state state;
-    struct jmsg_session session;
-    struct connection connection;
-    struct kernel_process process;
-    struct zsock
-        *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
-    struct event *timer;        /* owned; meaning by state */
-    struct event *tail_event;   /* owned */
-    char tail[KERNEL_TAIL_MAX + 1];
-    size_t tail_len;
-    char reason[512];
-    int64_t deadline_ms; /* of the state */
-    bool interrupt_by_message;
-    bool info_seen, iopub_seen; /* the halves of readiness */
-    bool iopub_linked;          /* there was a connection once */
-    unsigned links_down;        /* bit per channel whose connection broke */
-    bool term_sent, exited;
-    bool held_by_reader, held_by_us; /* either one stops the process */
-};
-
-static void arm(struct kernel *k, int ms)
+void kernel_arm(struct kernel *k, int ms)
 {
     struct timeval tv = {ms / 1000, ms % 1000 * 1000};
     (void)event_add(k->timer, &tv); /* fails only when memory is exhausted */
-}
-
-void kernel_msg_free(struct kernel_msg *m)
-{
-    if (!m)
-        return;
-    jmsg_done(&m->msg);
-    zmsg_free(m->frames);
-    free(m);
-}
-
-int kernel_msg_load(struct kernel_msg *m)
-{
-    int r = jmsg_load(&m->msg);
-    zmsg_free(m->frames);
-    m->frames = NULL;
-    m->msg.header = m->msg.content_text = (struct slice){0}; /* they pointed into the frames */
-    return r;
 }
 
 bool kernel_is_ready(const struct kernel *k)
@@ -90,43 +44,9 @@ const char *kernel_tail(const struct kernel *k)
     return k->tail;
 }
 
-/* ---- sending ---------------------------------------------------------------------------------- */
-
-static int send_message(struct kernel *k, enum kernel_channel channel, const char *type,
-                        struct slice parent, json_t *content, char *ret_id)
-{
-    struct jmsg_out out;
-    int r = content ? jmsg_build(&k->session, type, parent, content, &out) : -ENOMEM;
-    json_decref(content);
-    if (r < 0)
-        return r;
-    r = k->channels[channel] ? zsock_send(k->channels[channel], out.frames, JMSG_OUT_FRAMES)
-                             : -ESHUTDOWN;
-    if (r >= 0 && ret_id)
-        memcpy(ret_id, out.id, JMSG_ID_MAX);
-    jmsg_out_done(&out);
-    return r;
-}
-
-void kernel_nudge(struct kernel *k)
-{
-    /* A full queue means that there is enough to wake it up. */
-    (void)!send_message(k, CHANNEL_SHELL, "kernel_info_request", (struct slice){0}, json_object(),
-                        NULL);
-}
-
-int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
-{
-    /* stop_on_error false: a failing run must not abort the next one (contracts/jupyter.md 1.9). */
-    json_t *content =
-        json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
-                  "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
-    return send_message(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
-}
-
 /* ---- state ------------------------------------------------------------------------------------- */
 
-static void check_ready(struct kernel *k)
+void kernel_check_ready(struct kernel *k)
 {
     if (k->state != KERNEL_STARTING)
         return;
@@ -135,7 +55,7 @@ static void check_ready(struct kernel *k)
         (void)event_del(k->timer); /* cannot fail for an event of ours */
         k->ops->on_ready(k->arg);
     } else if (k->info_seen) {
-        arm(k, PROBE_AGAIN_MS);
+        kernel_arm(k, PROBE_AGAIN_MS);
     }
 }
 
@@ -143,7 +63,7 @@ static void start_tick(struct kernel *k)
 {
     if (clock_monotonic_ms() < k->deadline_ms) {
         kernel_nudge(k);
-        arm(k, PROBE_MS);
+        kernel_arm(k, PROBE_MS);
         return;
     }
     char reason[160];
@@ -159,10 +79,10 @@ static void stop_tick(struct kernel *k)
     if (!k->term_sent) {
         k->term_sent = true;
         (void)leaf_signal(k->process.leaf, SIGTERM); /* nobody left is fine */
-        arm(k, TERM_GRACE_MS);
+        kernel_arm(k, TERM_GRACE_MS);
     } else {
         (void)leaf_kill(k->process.leaf); /* again below until the reaper tells */
-        arm(k, REKILL_MS);
+        kernel_arm(k, REKILL_MS);
     }
 }
 
@@ -188,7 +108,7 @@ static void settle_tick(struct kernel *k)
     if ((empty && quiet) || clock_monotonic_ms() >= k->deadline_ms)
         die(k);
     else
-        arm(k, REKILL_MS);
+        kernel_arm(k, REKILL_MS);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -223,81 +143,11 @@ static void on_exit_status(void *arg, const struct exit_status *status)
     k->state = KERNEL_SETTLING;
     k->deadline_ms = clock_monotonic_ms() + SETTLE_MS;
     (void)leaf_kill(k->process.leaf); /* repeated by settle_tick */
-    arm(k, 0);
-}
-
-/* ---- receiving --------------------------------------------------------------------------------- */
-
-static struct kernel_msg *parse_message(struct kernel *k, struct zmsg *frames)
-{
-    struct slice parts[ZMSG_FRAMES_MAX];
-    struct kernel_msg *m = xnew(struct kernel_msg);
-    size_t n = MIN(zmsg_count(frames), (size_t)ZMSG_FRAMES_MAX);
-    for (size_t i = 0; i < n; i++)
-        parts[i] = zmsg_frame(frames, i);
-    m->frames = frames;
-    m->size = zmsg_size(frames) + sizeof(*m);
-    if (jmsg_parse(parts, n, &k->session, &m->msg, NULL) >= 0)
-        return m;
-    k->host->frames_dropped++;
-    kernel_msg_free(m);
-    return NULL;
-}
-
-static bool is_ours(const struct kernel *k, const char *parent_id)
-{
-    return strncmp(parent_id, k->session.id, strlen(k->session.id)) == 0;
-}
-
-static void on_shell(void *arg, struct zmsg *frames)
-{
-    struct kernel *k = arg;
-    struct kernel_msg *m = parse_message(k, frames);
-    if (m && strcmp(m->msg.type, "kernel_info_reply") == 0) {
-        k->info_seen = true;
-        check_ready(k);
-    } else if (m && k->state != KERNEL_STARTING) {
-        k->ops->on_reply(k->arg, &m->msg);
-    }
-    kernel_msg_free(m);
-}
-
-static void on_iopub(void *arg, struct zmsg *frames)
-{
-    struct kernel *k = arg;
-    struct kernel_msg *m = parse_message(k, frames);
-    if (!m)
-        return;
-    bool ours = is_ours(k, m->msg.parent_id);
-    if (ours || strcmp(m->msg.type, "iopub_welcome") == 0)
-        k->iopub_seen = true;
-    if (k->state == KERNEL_STARTING || !ours)
-        kernel_msg_free(m);
-    else
-        k->ops->on_iopub(k->arg, m);
-    check_ready(k);
-}
-
-/* Requests never allow stdin; a kernel that asks anyway gets an empty line, so that it does not wait for ever. */
-static void on_stdin(void *arg, struct zmsg *frames)
-{
-    struct kernel *k = arg;
-    struct kernel_msg *m = parse_message(k, frames);
-    if (m && strcmp(m->msg.type, "input_request") == 0)
-        (void)!send_message(k, CHANNEL_STDIN, "input_reply", m->msg.header,
-                            json_pack("{s:s}", "value", ""),
-                            NULL); /* nothing else can be done for it */
-    kernel_msg_free(m);
-}
-
-/* Replies on control (shutdown, interrupt) change nothing: the process and its reply on shell tell. */
-static void on_control(void *arg, struct zmsg *frames)
-{
-    kernel_msg_free(parse_message(arg, frames));
+    kernel_arm(k, 0);
 }
 
 /* While it is ready, both its connections must stand or come back soon. */
-static void watch_link(struct kernel *k, enum kernel_channel channel, bool up)
+void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up)
 {
     unsigned bit = 1u << channel;
     k->links_down = up ? k->links_down & ~bit : k->links_down | bit;
@@ -306,7 +156,7 @@ static void watch_link(struct kernel *k, enum kernel_channel channel, bool up)
     if (k->links_down == 0)
         (void)event_del(k->timer); /* cannot fail for an event of ours */
     else if (!evtimer_pending(k->timer, NULL))
-        arm(k, LINK_GRACE_MS);
+        kernel_arm(k, LINK_GRACE_MS);
 }
 
 static void signal_leader(const struct kernel *k, int signum)
@@ -329,65 +179,9 @@ void kernel_hold(struct kernel *k, bool value)
     hold(k, &k->held_by_reader, value);
 }
 
-static void on_iopub_backlog(void *arg, bool behind)
+void kernel_hold_for_us(struct kernel *k, bool value)
 {
-    struct kernel *k = arg;
-    hold(k, &k->held_by_us, behind);
-}
-
-/* A lost reply shows by itself: idle comes without it. */
-static void on_shell_link(void *arg, bool up)
-{
-    watch_link(arg, CHANNEL_SHELL, up);
-}
-
-static void on_iopub_link(void *arg, bool up)
-{
-    struct kernel *k = arg;
-    k->iopub_linked |= up;
-    watch_link(k, CHANNEL_IOPUB, up);
-    if (up)
-        return;
-    if (k->state == KERNEL_SETTLING)
-        arm(k, 0);
-    else if (k->state == KERNEL_READY)
-        k->ops->on_output_lost(k->arg);
-}
-
-static const struct {
-    enum zsock_kind kind;
-    struct zsock_ops ops;
-} channel_rows[CHANNEL_MAX] = {
-    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, on_shell_link, NULL}},
-    [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link, on_iopub_backlog}},
-    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL, NULL}},
-    [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL, NULL}},
-};
-
-/* SUB first: the sooner it is connected, the sooner the kernel counts as ready. */
-static const enum kernel_channel connect_order[] = {CHANNEL_IOPUB, CHANNEL_SHELL, CHANNEL_CONTROL,
-                                                    CHANNEL_STDIN};
-
-static int connect_channels(struct kernel *k, struct err *err)
-{
-    char address[CONNECTION_PATH_MAX + 16];
-    int r = 0;
-    for (size_t i = 0; i < ARRAY_LEN(connect_order) && r >= 0; i++) {
-        enum kernel_channel channel = connect_order[i];
-        connection_address(&k->connection, channel, address, sizeof(address));
-        struct zsock_options options = {
-            .kind = channel_rows[channel].kind,
-            .address = address,
-            .identity = {k->session.id, strlen(k->session.id)}, /* shell and stdin must share it */
-            .message_max = KERNEL_MESSAGE_MAX,
-            .watch_link = channel_rows[channel].ops.on_link != NULL,
-        };
-        if (options.kind == ZSOCK_SUB)
-            options.identity.len = 0;
-        r = zsock_open(k->host->zcontext, &options, &channel_rows[channel].ops, k,
-                       &k->channels[channel], err);
-    }
-    return r;
+    hold(k, &k->held_by_us, value);
 }
 
 /* ---- what it writes outside the protocol -------------------------------------------------------- */
@@ -451,7 +245,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     if (r >= 0)
         r = kernel_process_start(plan, k->connection.file, &k->process, err);
     if (r >= 0)
-        r = connect_channels(k, err);
+        r = kernel_connect(k, err);
     if (r >= 0 && make_events(k) < 0)
         r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a kernel");
     if (r < 0) {
@@ -489,8 +283,8 @@ int kernel_interrupt(struct kernel *k, struct err *err)
     if (k->exited || pidref_signal(&k->process.ref, 0) < 0)
         return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the kernel is gone");
     if (k->interrupt_by_message)
-        return send_message(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0},
-                            json_object(), NULL);
+        return kernel_send(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0},
+                           json_object(), NULL);
     /* The group: child processes of the cell are interrupted too. The leader was seen alive above. */
     if (kill(-k->process.ref.pid, SIGINT) < 0)
         return err_sys(err, ERR_RUNTIME_ERROR, errno, "interrupt the kernel");
@@ -506,9 +300,9 @@ void kernel_stop(struct kernel *k)
     kernel_hold(k, false);
     k->state = KERNEL_STOPPING;
     (void)snprintf(k->reason, sizeof(k->reason), "deleted"); /* a short constant */
-    (void)!send_message(k, CHANNEL_CONTROL, "shutdown_request", (struct slice){0},
-                        json_pack("{s:b}", "restart", 0), NULL); /* signals follow in any case */
-    arm(k, SHUTDOWN_GRACE_MS);
+    (void)!kernel_send(k, CHANNEL_CONTROL, "shutdown_request", (struct slice){0},
+                       json_pack("{s:b}", "restart", 0), NULL); /* signals follow in any case */
+    kernel_arm(k, SHUTDOWN_GRACE_MS);
 }
 
 void kernel_kill(struct kernel *k, const char *reason)
@@ -520,5 +314,5 @@ void kernel_kill(struct kernel *k, const char *reason)
     k->state = KERNEL_STOPPING;
     k->term_sent = true;
     (void)leaf_kill(k->process.leaf); /* repeated by stop_tick */
-    arm(k, REKILL_MS);
+    kernel_arm(k, REKILL_MS);
 }

@@ -1,0 +1,53 @@
+/*
+ * What the files of a kernel share: its life (kernel.c) and its messages (kernel_wire.c).
+ *
+ * Private to execd/code. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "execd/code/connection.h"
+#include "execd/code/kernel.h"
+#include "execd/code/kernel_spawn.h"
+#include "execd/code/zsock.h"
+
+struct event;
+
+enum kernel_state { KERNEL_STARTING, KERNEL_READY, KERNEL_STOPPING, KERNEL_SETTLING, KERNEL_DEAD };
+
+struct kernel {
+    struct kernel_host *host; /* borrowed */
+    const struct kernel_ops *ops;
+    void *arg;
+    enum kernel_state state;
+    struct jmsg_session session;
+    struct connection connection;
+    struct kernel_process process;
+    struct zsock
+        *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
+    struct event *timer;        /* owned; meaning by state */
+    struct event *tail_event;   /* owned */
+    char tail[KERNEL_TAIL_MAX + 1];
+    size_t tail_len;
+    char reason[512];
+    int64_t deadline_ms; /* of the state */
+    bool interrupt_by_message;
+    bool info_seen, iopub_seen; /* the halves of readiness */
+    bool iopub_linked;          /* there was a connection once */
+    unsigned links_down;        /* bit per channel whose connection broke */
+    bool term_sent, exited;
+    bool held_by_reader, held_by_us; /* either one stops the process */
+};
+
+/* kernel.c */
+void kernel_arm(struct kernel *k, int ms);
+void kernel_check_ready(struct kernel *k);
+/* The connection of a channel broke or came back. */
+void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up);
+/* execd itself lags behind: the process waits. */
+void kernel_hold_for_us(struct kernel *k, bool value);
+
+/* kernel_wire.c */
+int kernel_connect(struct kernel *k, struct err *err) must_check;
+/* Takes content. parent: header of the message that it answers, or empty. ret_id may be NULL. */
+int kernel_send(struct kernel *k, enum kernel_channel channel, const char *type,
+                struct slice parent, json_t *content, char *ret_id) must_check;

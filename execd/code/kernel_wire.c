@@ -1,0 +1,187 @@
+#include <errno.h>
+#include <string.h>
+
+#include "execd/code/kernel_priv.h"
+#include "proto/base/mem.h"
+
+void kernel_msg_free(struct kernel_msg *m)
+{
+    if (!m)
+        return;
+    jmsg_done(&m->msg);
+    zmsg_free(m->frames);
+    free(m);
+}
+
+int kernel_msg_load(struct kernel_msg *m)
+{
+    int r = jmsg_load(&m->msg);
+    zmsg_free(m->frames);
+    m->frames = NULL;
+    m->msg.header = m->msg.content_text = (struct slice){0}; /* they pointed into the frames */
+    return r;
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+int kernel_send(struct kernel *k, enum kernel_channel channel, const char *type,
+                struct slice parent, json_t *content, char *ret_id)
+{
+    struct jmsg_out out;
+    int r = content ? jmsg_build(&k->session, type, parent, content, &out) : -ENOMEM;
+    json_decref(content);
+    if (r < 0)
+        return r;
+    r = k->channels[channel] ? zsock_send(k->channels[channel], out.frames, JMSG_OUT_FRAMES)
+                             : -ESHUTDOWN;
+    if (r >= 0 && ret_id)
+        memcpy(ret_id, out.id, JMSG_ID_MAX);
+    jmsg_out_done(&out);
+    return r;
+}
+
+void kernel_nudge(struct kernel *k)
+{
+    /* A full queue means that there is enough to wake it up. */
+    (void)!kernel_send(k, CHANNEL_SHELL, "kernel_info_request", (struct slice){0}, json_object(),
+                       NULL);
+}
+
+int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
+{
+    /* stop_on_error false: a failing run must not abort the next one (contracts/jupyter.md 1.9). */
+    json_t *content =
+        json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
+                  "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
+    return kernel_send(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
+}
+
+/* ---- receiving --------------------------------------------------------------------------------- */
+
+static struct kernel_msg *parse_message(struct kernel *k, struct zmsg *frames)
+{
+    struct slice parts[ZMSG_FRAMES_MAX];
+    struct kernel_msg *m = xnew(struct kernel_msg);
+    size_t n = MIN(zmsg_count(frames), (size_t)ZMSG_FRAMES_MAX);
+    for (size_t i = 0; i < n; i++)
+        parts[i] = zmsg_frame(frames, i);
+    m->frames = frames;
+    m->size = zmsg_size(frames) + sizeof(*m);
+    if (jmsg_parse(parts, n, &k->session, &m->msg, NULL) >= 0)
+        return m;
+    k->host->frames_dropped++;
+    kernel_msg_free(m);
+    return NULL;
+}
+
+static bool is_ours(const struct kernel *k, const char *parent_id)
+{
+    return strncmp(parent_id, k->session.id, strlen(k->session.id)) == 0;
+}
+
+static void on_shell(void *arg, struct zmsg *frames)
+{
+    struct kernel *k = arg;
+    struct kernel_msg *m = parse_message(k, frames);
+    if (m && strcmp(m->msg.type, "kernel_info_reply") == 0) {
+        k->info_seen = true;
+        kernel_check_ready(k);
+    } else if (m && k->state != KERNEL_STARTING) {
+        k->ops->on_reply(k->arg, &m->msg);
+    }
+    kernel_msg_free(m);
+}
+
+static void on_iopub(void *arg, struct zmsg *frames)
+{
+    struct kernel *k = arg;
+    struct kernel_msg *m = parse_message(k, frames);
+    if (!m)
+        return;
+    bool ours = is_ours(k, m->msg.parent_id);
+    if (ours || strcmp(m->msg.type, "iopub_welcome") == 0)
+        k->iopub_seen = true;
+    if (k->state == KERNEL_STARTING || !ours)
+        kernel_msg_free(m);
+    else
+        k->ops->on_iopub(k->arg, m);
+    kernel_check_ready(k);
+}
+
+/* Requests never allow stdin; a kernel that asks anyway gets an empty line, so that it does not wait for ever. */
+static void on_stdin(void *arg, struct zmsg *frames)
+{
+    struct kernel *k = arg;
+    struct kernel_msg *m = parse_message(k, frames);
+    if (m && strcmp(m->msg.type, "input_request") == 0)
+        (void)!kernel_send(k, CHANNEL_STDIN, "input_reply", m->msg.header,
+                           json_pack("{s:s}", "value", ""),
+                           NULL); /* nothing else can be done for it */
+    kernel_msg_free(m);
+}
+
+/* Replies on control (shutdown, interrupt) change nothing: the process and its reply on shell tell. */
+static void on_control(void *arg, struct zmsg *frames)
+{
+    kernel_msg_free(parse_message(arg, frames));
+}
+
+static void on_iopub_backlog(void *arg, bool behind)
+{
+    kernel_hold_for_us(arg, behind);
+}
+
+/* A lost reply shows by itself: idle comes without it. */
+static void on_shell_link(void *arg, bool up)
+{
+    kernel_watch_link(arg, CHANNEL_SHELL, up);
+}
+
+static void on_iopub_link(void *arg, bool up)
+{
+    struct kernel *k = arg;
+    k->iopub_linked |= up;
+    kernel_watch_link(k, CHANNEL_IOPUB, up);
+    if (up)
+        return;
+    if (k->state == KERNEL_SETTLING)
+        kernel_arm(k, 0);
+    else if (k->state == KERNEL_READY)
+        k->ops->on_output_lost(k->arg);
+}
+
+static const struct {
+    enum zsock_kind kind;
+    struct zsock_ops ops;
+} channel_rows[CHANNEL_MAX] = {
+    [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, on_shell_link, NULL}},
+    [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link, on_iopub_backlog}},
+    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL, NULL}},
+    [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL, NULL}},
+};
+
+/* SUB first: the sooner it is connected, the sooner the kernel counts as ready. */
+static const enum kernel_channel connect_order[] = {CHANNEL_IOPUB, CHANNEL_SHELL, CHANNEL_CONTROL,
+                                                    CHANNEL_STDIN};
+
+int kernel_connect(struct kernel *k, struct err *err)
+{
+    char address[CONNECTION_PATH_MAX + 16];
+    int r = 0;
+    for (size_t i = 0; i < ARRAY_LEN(connect_order) && r >= 0; i++) {
+        enum kernel_channel channel = connect_order[i];
+        connection_address(&k->connection, channel, address, sizeof(address));
+        struct zsock_options options = {
+            .kind = channel_rows[channel].kind,
+            .address = address,
+            .identity = {k->session.id, strlen(k->session.id)}, /* shell and stdin must share it */
+            .message_max = KERNEL_MESSAGE_MAX,
+            .watch_link = channel_rows[channel].ops.on_link != NULL,
+        };
+        if (options.kind == ZSOCK_SUB)
+            options.identity.len = 0;
+        r = zsock_open(k->host->zcontext, &options, &channel_rows[channel].ops, k,
+                       &k->channels[channel], err);
+    }
+    return r;
+}
