@@ -95,6 +95,37 @@ static void on_piece(void *arg, const struct search_piece *piece)
         stream_piece(f, piece);
 }
 
+static enum http_result run(struct http_req *req, struct search *search)
+{
+    struct finder *f = xnew(struct finder);
+
+    *f = (struct finder){.req = req, .search = search};
+    http_req_on_close(req, on_close, f);
+    next_piece(f);
+    return H_WAIT;
+}
+
+enum http_result h_dir_list(struct http_req *req, void *app)
+{
+    struct api *api = app;
+    const char *given = http_req_query(req, "path", 0);
+    const char *depth_text = http_req_query(req, "depth", 0);
+    int64_t depth = 1;
+    struct search *search;
+    struct err err = {0};
+    const char *path;
+
+    if (given == NULL || given[0] == '\0')
+        return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
+    if (depth_text != NULL && (str_to_i64(depth_text, &depth) < 0 || depth < 0))
+        return http_resp_fail(req, ERR_INVALID_QUERY, "invalid query parameter 'depth': %.64s",
+                              depth_text);
+    if (api_path(http_req_arena(req), given, &path, &err) < 0 ||
+        search_new_list(path, depth, api->pool, &search, &err) < 0)
+        return http_resp_error(req, &err);
+    return run(req, search);
+}
+
 enum http_result h_file_search(struct http_req *req, void *app)
 {
     struct api *api = app;
@@ -112,9 +143,5 @@ enum http_result h_file_search(struct http_req *req, void *app)
         search_new(path, pattern != NULL && pattern[0] != '\0' ? pattern : "**", api->pool, &search,
                    &err) < 0)
         return http_resp_error(req, &err);
-    struct finder *f = xnew(struct finder);
-    *f = (struct finder){.req = req, .search = search};
-    http_req_on_close(req, on_close, f);
-    next_piece(f);
-    return H_WAIT;
+    return run(req, search);
 }

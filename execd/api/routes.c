@@ -1,6 +1,7 @@
 #include "execd/api/api.h"
 
 #define COMMAND_BODY_MAX (8U << 20)
+#define REPLACE_BODY_MAX (32U << 20)
 #define CODE_BODY_MAX (32U << 20)
 
 /* Every route of execd. contracts/execd.md 1.2, v1.1.md 1. */
@@ -64,6 +65,15 @@ const struct route api_routes[] = {
     {"GET", "/ports", AUTH_REQUIRED, BODY_NONE, 0, h_ports, "Who listens"},
     {"GET", "/events", AUTH_REQUIRED, BODY_NONE, 0, h_events, "Follow what happens"},
     {"GET", "/files/info", AUTH_REQUIRED, BODY_NONE, 0, h_file_info, "Facts about files"},
+    {"DELETE", "/files", AUTH_REQUIRED, BODY_NONE, 0, h_file_remove, "Delete files"},
+    {"POST", "/files/permissions", AUTH_REQUIRED, BODY_COLLECTED, 0, h_file_permissions,
+     "Change mode and owner"},
+    {"POST", "/files/mv", AUTH_REQUIRED, BODY_COLLECTED, 0, h_file_move, "Move files and folders"},
+    {"POST", "/files/replace", AUTH_REQUIRED, BODY_COLLECTED, REPLACE_BODY_MAX, h_file_replace,
+     "Replace text in files"},
+    {"GET", "/directories/list", AUTH_REQUIRED, BODY_NONE, 0, h_dir_list, "List a folder"},
+    {"POST", "/directories", AUTH_REQUIRED, BODY_COLLECTED, 0, h_dir_create, "Create folders"},
+    {"DELETE", "/directories", AUTH_REQUIRED, BODY_NONE, 0, h_dir_remove, "Delete folders"},
     {"POST", "/files/upload", AUTH_REQUIRED, BODY_STREAMED, 0, h_file_upload, "Upload files"},
     {"GET", "/files/download", AUTH_REQUIRED, BODY_NONE, 0, h_file_download, "Download a file"},
     {"GET", "/files/search", AUTH_REQUIRED, BODY_NONE, 0, h_file_search, "Search files by name"},

@@ -26,8 +26,9 @@
  *   idle → search_step → running → on_piece → idle → ...; search_free while running: gone, freed by the loop after it
  */
 struct search {
-    char *root; /* owned */
-    struct glob *glob;
+    char *root;        /* owned */
+    struct glob *glob; /* owned; NULL: a list of everything down to `depth` levels */
+    int64_t depth;
     struct work_pool *pool; /* borrowed */
     struct walk *walk;      /* NULL before the first step */
     struct owner_names names;
@@ -48,25 +49,51 @@ struct search {
 
 static unsigned n_searches;
 
-int search_new(const char *root, const char *pattern, struct work_pool *pool,
-               struct search **ret_search, struct err *err)
+static int check_room(struct err *err)
 {
-    struct glob *glob;
+    if (n_searches < SEARCHES_MAX)
+        return 0;
+    return err_set(err, ERR_OVERLOADED, EAGAIN, "more than %d searches at once", SEARCHES_MAX);
+}
 
-    if (n_searches == SEARCHES_MAX)
-        return err_set(err, ERR_OVERLOADED, EAGAIN, "more than %d searches at once", SEARCHES_MAX);
-    int rc = glob_new(pattern, &glob, err);
-    if (rc < 0) {
-        err->code = rc == -ENOMEM ? ERR_OUT_OF_MEMORY : ERR_INVALID_QUERY;
-        return rc;
-    }
+/* Takes the glob. */
+static struct search *create(const char *root, struct glob *glob, struct work_pool *pool)
+{
     struct search *s = xnew(struct search);
+
     s->glob = glob;
     s->root = xstrdup(root);
     s->pool = pool;
     strbuf_init(&s->json, SEARCH_PIECE + ENTRY_MAX);
     n_searches++;
-    *ret_search = s;
+    return s;
+}
+
+int search_new_list(const char *root, int64_t depth, struct work_pool *pool,
+                    struct search **ret_search, struct err *err)
+{
+    int rc = check_room(err);
+    if (rc < 0)
+        return rc;
+    *ret_search = create(root, NULL, pool);
+    (*ret_search)->depth = depth;
+    return 0;
+}
+
+int search_new(const char *root, const char *pattern, struct work_pool *pool,
+               struct search **ret_search, struct err *err)
+{
+    struct glob *glob;
+
+    int rc = check_room(err);
+    if (rc < 0)
+        return rc;
+    rc = glob_new(pattern, &glob, err);
+    if (rc < 0) {
+        err->code = rc == -ENOMEM ? ERR_OUT_OF_MEMORY : ERR_INVALID_QUERY;
+        return rc;
+    }
+    *ret_search = create(root, glob, pool);
     return 0;
 }
 
@@ -119,6 +146,23 @@ static void write_entry(struct search *s)
     file_facts_json(&s->json, path, &s->facts, owner, group);
 }
 
+static int64_t depth_of(const char *path)
+{
+    int64_t depth = 1;
+
+    for (; (path = strchr(path, '/')) != NULL; path++)
+        depth++;
+    return depth;
+}
+
+static void list(struct search *s)
+{
+    if (s->entry.type == DT_DIR && depth_of(s->entry.path) >= s->depth)
+        walk_skip(s->walk);
+    if (file_facts_at(s->entry.dir_fd, s->entry.name, &s->facts) == 0) /* else it has vanished */
+        write_entry(s);
+}
+
 static void look_at(struct search *s)
 {
     const char *text = glob_has_slash(s->glob) ? s->entry.path : s->entry.name;
@@ -151,11 +195,33 @@ static void look_at_file(struct search *s)
         write_entry(s);
 }
 
+/* A link or a file is not listed (contracts/execd.md 1.9). */
+static void check_folder(struct search *s)
+{
+    struct stat st;
+
+    if (lstat(s->root, &st) < 0) {
+        fail(s, errno);
+        return;
+    }
+    s->ended = s->depth == 0;
+    if (S_ISDIR(st.st_mode))
+        return;
+    (void)err_set(&s->err, ERR_INVALID_PATH, ENOTDIR,
+                  S_ISLNK(st.st_mode) ? "path is a symbolic link: %s"
+                                      : "path is not a directory: %s",
+                  s->root);
+    s->failed = s->ended = true;
+}
+
 static void open_root(struct search *s)
 {
+    if (s->glob == NULL)
+        check_folder(s);
+    if (s->ended)
+        return;
     int rc = walk_new(s->root, &s->walk);
-
-    if (rc == -ENOTDIR)
+    if (rc == -ENOTDIR && s->glob != NULL)
         look_at_file(s);
     else if (rc < 0)
         fail(s, -rc);
@@ -167,6 +233,8 @@ static void walk_on(struct search *s)
     case WALK_ENTRY:
         if (++s->n_entries > SEARCH_ENTRIES_MAX)
             s->cut = s->ended = true;
+        else if (s->glob == NULL)
+            list(s);
         else
             look_at(s);
         break;

@@ -30,6 +30,10 @@ struct search_piece {
 /* Takes the pattern's meaning from proto/base/glob.h. ERR_INVALID_QUERY for a bad pattern. */
 int search_new(const char *root, const char *pattern, struct work_pool *pool,
                struct search **ret_search, struct err *err) must_check;
+/* Everything below the folder `root` down to `depth` levels, folders too; 0 = nothing. Links are listed, not entered, and
+ * `root` itself must be no link: ERR_INVALID_PATH. */
+int search_new_list(const char *root, int64_t depth, struct work_pool *pool,
+                    struct search **ret_search, struct err *err) must_check;
 /* on_piece runs later, once (posted). No second call before it ran, none after the last piece. -EAGAIN: the pool is
  * full; on_piece does not run. */
 int search_step(struct search *s, void (*on_piece)(void *arg, const struct search_piece *piece),

@@ -3,8 +3,8 @@
  *
  * A reader sees the old or the new file, never a part; a failure leaves the old one and no litter (hardening F10).
  * Mode and owner are set on the descriptor before the rename; without them an existing file keeps its own and a new
- * one gets 0644. Parents are made. Symbolic links at the target are followed to the file they name, special files
- * refused. Thread rule: loop thread only (fsync and rename run in the pool).
+ * one gets 0644. Parents are made, for the owner that is asked for. Symbolic links are followed by the rule of place.h;
+ * special files are refused. Thread rule: loop thread only (fsync and rename run in the pool).
  */
 #pragma once
 

@@ -255,6 +255,11 @@ enum walk_result walk_next(struct walk *w, struct walk_entry *ret_entry)
     return WALK_END;
 }
 
+void walk_skip(struct walk *w)
+{
+    w->enter = false;
+}
+
 bool walk_is_cut(const struct walk *w)
 {
     return w->cut;

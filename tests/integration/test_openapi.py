@@ -68,7 +68,7 @@ def test_execd_proxies_every_method(execd, method, path, operation):
 
 
 def test_execd_knows_no_other_path(execd):
-    for path in ("/", "/pin", "/ping/", "/v1/ping", "/command/status", "/files"):
+    for path in ("/", "/pin", "/ping/", "/v1/ping", "/command/status", "/file"):
         EXECD.check_error(execd.client.get(path), 404)
 
 
