@@ -98,6 +98,8 @@ def test_D62_bodies(agent, method, path, operation, schema):
     base = effect(target).get(operation["operationId"]) or sample(schema, target)
     before, seen = state(agent), 0
     for label, body in body_mutations(CONTRACT, schema, base):
+        if body == b"" and not operation["requestBody"].get("required"):
+            continue
         response = ask(agent, method, filled(path), content=body)
         check_refused(agent, response, label, operation)
         seen += 1
