@@ -107,8 +107,10 @@ def test_D62_bodies(agent, method, path, operation, schema):
     assert state(agent) == before, "a refused request did something"
 
 
-def parameters():
+def parameters(*methods):
     for method, path, operation in CONTRACT.operations():
+        if methods and method not in methods:
+            continue
         item = CONTRACT.doc["paths"].get(path, {})
         named = [CONTRACT.resolve(p) for p in item.get("parameters", []) + operation.get("parameters", [])]
         if any(p["in"] == "query" for p in named):
@@ -131,7 +133,7 @@ def test_D62_query_parameters(agent, ended, method, path, operation, named):
     assert state(agent) == before, "a refused request did something"
 
 
-@pytest.mark.parametrize("method, path, operation, named", parameters())
+@pytest.mark.parametrize("method, path, operation, named", parameters("GET", "DELETE"))
 def test_D62_texts_that_name_nothing(agent, method, path, operation, named):
     """Bytes that are no UTF-8 can name a file, and nothing else; here nothing has such a name."""
     before = state(agent)

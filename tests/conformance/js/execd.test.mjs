@@ -162,6 +162,66 @@ test("files.getFileInfo", async () => {
   assert.equal(info["/workspace/js"].mode, 755);
 });
 
+const routes = new Set(process.env.ROUTES.split(" "));
+const needs = (route) => ({ skip: routes.has(route) ? false : `execd has no route ${route}` });
+
+test("commands.createSession, runInSession, deleteSession", needs("/session"), async () => {
+  const ident = await sandbox.commands.createSession({ workingDirectory: "/tmp" });
+  const run = (command, options) => sandbox.commands.runInSession(ident, command, options);
+  assert.equal(text(await run("pwd")), "/tmp");
+  assert.equal((await run("x='a  b'; f() { echo \"f: $x\"; }")).exitCode ?? 0, 0);
+  assert.equal(text(await run("f")), "f: a  b");
+  assert.equal(text(await run("pwd", { workingDirectory: "/" })), "/");
+  const stopped = await run("sleep 60", { timeoutSeconds: 1 });
+  assert.ok(stopped.error);
+  await sandbox.commands.deleteSession(ident);
+  await refused(run("true"), 404);
+});
+
+test("files.search", needs("/files/search"), async () => {
+  await sandbox.files.writeFiles([{ path: "/workspace/jss/a.txt", data: "x" }, { path: "/workspace/jss/deep/b.txt", data: "x" },
+    { path: "/workspace/jss/c.md", data: "x" }]);
+  const found = await sandbox.files.search({ path: "/workspace/jss", pattern: "*.txt" });
+  assert.deepEqual(found.map((file) => file.path).sort(), ["/workspace/jss/a.txt", "/workspace/jss/deep/b.txt"]);
+});
+
+test("files.moveFiles, deleteFiles", needs("/files/mv"), async () => {
+  await sandbox.files.writeFiles([{ path: "/workspace/jsm/a", data: "moved" }]);
+  await sandbox.files.moveFiles([{ src: "/workspace/jsm/a", dest: "/workspace/jsm/b" }]);
+  assert.equal(await sandbox.files.readFile("/workspace/jsm/b"), "moved");
+  await sandbox.files.deleteFiles(["/workspace/jsm/b"]);
+  await refused(sandbox.files.readFile("/workspace/jsm/b"), 404);
+});
+
+test("files.setPermissions", needs("/files/permissions"), async () => {
+  await sandbox.files.writeFiles([{ path: "/workspace/jsp", data: "x" }]);
+  await sandbox.files.setPermissions([{ path: "/workspace/jsp", mode: 600, owner: "nobody", group: "root" }]);
+  const info = (await sandbox.files.getFileInfo(["/workspace/jsp"]))["/workspace/jsp"];
+  assert.deepEqual([info.mode, info.owner, info.group], [600, "nobody", "root"]);
+});
+
+test("files.replaceContents", needs("/files/replace"), async () => {
+  await sandbox.files.writeFiles([{ path: "/workspace/jsr", data: "old and old" }]);
+  const change = { path: "/workspace/jsr", oldContent: "old", newContent: "new" };
+  assert.equal((await sandbox.files.replaceContentsDetailed([change]))[0].replacedCount, 2);
+  assert.equal(await sandbox.files.readFile("/workspace/jsr"), "new and new");
+  await sandbox.files.replaceContents([{ path: "/workspace/jsr", oldContent: "and", newContent: "&" }]);
+  assert.equal(await sandbox.files.readFile("/workspace/jsr"), "new & new");
+});
+
+test("files.createDirectories, deleteDirectories", needs("/directories"), async () => {
+  await sandbox.files.createDirectories([{ path: "/workspace/jsd/deep", mode: 750 }]);
+  assert.equal((await sandbox.files.getFileInfo(["/workspace/jsd/deep"]))["/workspace/jsd/deep"].mode, 750);
+  await sandbox.files.deleteDirectories(["/workspace/jsd"]);
+  await refused(sandbox.files.getFileInfo(["/workspace/jsd"]), 404);
+});
+
+test("files.listDirectory", needs("/directories/list"), async () => {
+  await sandbox.files.writeFiles([{ path: "/workspace/jsl/file", data: "x" }, { path: "/workspace/jsl/deep/er", data: "y" }]);
+  const listed = await sandbox.files.listDirectory({ path: "/workspace/jsl", depth: 1 });
+  assert.deepEqual(listed.map((file) => file.path).sort(), ["/workspace/jsl/deep", "/workspace/jsl/file"]);
+});
+
 test("the manager sees the sandbox", async () => {
   const manager = SandboxManager.create({ connectionConfig });
   assert.equal((await manager.getSandboxInfo(sandbox.id)).status.state, "Running");
