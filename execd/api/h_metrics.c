@@ -3,6 +3,7 @@
 #include "execd/api/api.h"
 #include "execd/metrics/sample_json.h"
 #include "execd/proc/leaf.h"
+#include "execd/pty/term.h"
 #include "proto/api/errors.h"
 #include "proto/base/metrics_text.h"
 #include "proto/base/process_metrics.h"
@@ -158,6 +159,22 @@ static void command_metrics(struct strbuf *out, enum metric_format f, const stru
                "Bytes of command output.", (double)c.bytes_out);
 }
 
+static void terminal_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
+{
+    struct term_counts c;
+
+    term_manager_counts(api->terms, &c);
+    metric_one(out, f, "execd_terminal_processes_started", METRIC_COUNTER, NULL,
+               "Processes started in terminal sessions.", (double)c.started);
+    metric_one(out, f, "execd_terminals", METRIC_GAUGE, NULL, "Terminal sessions.", c.sessions);
+    metric_one(out, f, "execd_terminals_running", METRIC_GAUGE, NULL,
+               "Terminal sessions whose process runs.", c.running);
+    metric_one(out, f, "execd_terminal_clients", METRIC_GAUGE, NULL,
+               "Clients connected to terminal sessions.", c.clients);
+    metric_one(out, f, "execd_terminal_recording_bytes", METRIC_GAUGE, "bytes",
+               "Memory of terminal recordings.", (double)c.recorded_bytes);
+}
+
 /* By state: contexts are few (code_config.contexts_max). */
 static void kernel_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
 {
@@ -215,6 +232,7 @@ static enum http_result send_text(struct http_req *req, const struct api *api, e
     }
     pressure_metrics(&out, f, s);
     command_metrics(&out, f, api);
+    terminal_metrics(&out, f, api);
     code_metrics(&out, f, api);
     http_server_write_metrics(api->server, "execd", &out, f);
     process_write_metrics(&out, f, api->started_wall_ms);

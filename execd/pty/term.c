@@ -315,6 +315,16 @@ int term_manager_new(struct event_base *base, const struct term_config *config,
     return 0;
 }
 
+void term_manager_counts(const struct term_manager *m, struct term_counts *ret_counts)
+{
+    *ret_counts = (struct term_counts){.started = m->n_started,
+                                       .sessions = HASH_COUNT(m->by_id),
+                                       .clients = m->n_attached,
+                                       .recorded_bytes = m->recordings.used};
+    for (const struct term *t = m->by_id; t != NULL; t = t->hh.next)
+        ret_counts->running += t->running;
+}
+
 /* An interactive shell ignores SIGTERM; a terminal that goes away ends it. */
 void term_manager_shutdown(struct term_manager *m)
 {

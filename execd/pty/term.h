@@ -58,6 +58,13 @@ struct term *term_next(struct term_manager *m,
 /* Kills its whole tree; the session is not found any more. Viewers get TERM_GONE_DELETED. */
 void term_delete(struct term *t);
 
+struct term_counts {
+    uint64_t started;                    /* processes */
+    unsigned sessions, running, clients; /* those being killed are no sessions any more */
+    size_t recorded_bytes;
+};
+void term_manager_counts(const struct term_manager *m, struct term_counts *ret_counts);
+
 enum term_mode { TERM_PTY, TERM_PIPE };
 
 struct term_info {

@@ -65,6 +65,7 @@ struct term_manager {
     TAILQ_HEAD(, term) dying; /* owns: deleted, being killed */
     unsigned n_sessions;      /* both */
     unsigned n_attached;
+    uint64_t n_started;
     size_t ring_bytes; /* of rings in full size, mapped or not */
     struct recording_budget recordings;
     bool shutting_down;

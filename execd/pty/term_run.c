@@ -153,6 +153,7 @@ static int spawn(struct term *t, struct arena *arena, struct ends *e, struct err
         return rc;
     leaf_set_leader(t->leaf, t->leader.pid);
     t->running = true;
+    t->manager->n_started++;
     rc = term_io_start(t, e->out, e->err_out, e->in, err);
     e->out = e->err_out = e->in = -1; /* the session's now */
     reaper_watch(t->leader.pid, term_on_exit, t);

@@ -711,6 +711,32 @@ def test_no_recording_unless_asked(execd, pty):
     assert response.status_code == 404 and response.json()["code"] == "NOT_RECORDED"
 
 
+# ---- metrics
+
+
+def metrics(execd):
+    text = execd.client.get("/metrics", headers={"Accept": "text/plain"}).text
+    return {name: float(value) for name, value in re.findall(r"^execd_(terminal\w+) (\S+)$", text, re.M)}
+
+
+def test_metrics(execd, pty):
+    assert metrics(execd) == {"terminal_processes_started_total": 0, "terminals": 0, "terminals_running": 0,
+                              "terminal_clients": 0, "terminal_recording_bytes": 0}
+    pty.create()
+    client = pty.open(command="read x", record=True)
+    viewer = pty.connect(pty.sessions[-1], "?viewer=1")
+    viewer.text("connected")
+    assert metrics(execd) == {"terminal_processes_started_total": 1, "terminals": 2, "terminals_running": 1,
+                              "terminal_clients": 2, "terminal_recording_bytes": 65536}
+    client.type("\n")
+    client.rest()
+    viewer.rest()
+    eventually(lambda: metrics(execd)["terminal_clients"] == 0)
+    assert metrics(execd)["terminals_running"] == 0
+    pty.delete(pty.sessions[-1])
+    assert metrics(execd)["terminals"] == 1 and metrics(execd)["terminal_recording_bytes"] == 0
+
+
 # ---- E06: who may connect
 
 
