@@ -137,9 +137,10 @@ struct http_server {
     SLIST_HEAD(, listener) listeners;
     struct conn_list waiting, busy; /* waiting: the longest idle first */
     struct http_server_stats stats;
-    struct request_counts *counts; /* owned */
-    int spare_fd;                  /* given up for a moment when descriptors run out */
-    struct event *pause;           /* owned; wakes the listeners after a shortage */
+    struct request_counts *counts;   /* owned */
+    struct upstream_pool *upstreams; /* owned; of the relays */
+    int spare_fd;                    /* given up for a moment when descriptors run out */
+    struct event *pause;             /* owned; wakes the listeners after a shortage */
     bool draining;
     struct event *drain; /* owned; the grace, then the posted on_drained */
     void (*on_drained)(void *arg);

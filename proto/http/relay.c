@@ -18,6 +18,7 @@
 #include "proto/http/relay_head.h"
 #include "proto/http/reply.h"
 #include "proto/http/upstream.h"
+#include "proto/http/upstream_pool.h"
 
 #define CONNECT_MS 5000
 #define REPLY_HEAD_MAX 65536
@@ -30,6 +31,9 @@ struct relay {
     struct bufferevent *up; /* owned; NULL once the backend is done or gone */
     struct event *timer;    /* owned */
     struct reply reply;
+    struct relay_target target; /* strings owned */
+    char *head;                 /* owned: the request's head, to be sent again; NULL = never */
+    size_t head_len;
     char *location_prefix; /* owned; NULL = none */
     int connect_ms, first_byte_ms, idle_ms;
     int64_t since_ms; /* of the phase: connecting or waiting for the head */
@@ -37,7 +41,7 @@ struct relay {
     unsigned interim; /* 1xx heads seen */
     bool connected, upgrade, answered, over;
     bool up_eof, up_deaf; /* the backend has sent its FIN; reads no more of the request */
-    bool has_body, chunked_body, body_paused;
+    bool has_body, chunked_body, body_paused, body_sent;
 };
 
 /* ---- the end -------------------------------------------------------------------------------------- */
@@ -57,6 +61,9 @@ static void on_request_closed(void *arg)
     close_backend(r);
     event_free(r->timer);
     reply_done(&r->reply);
+    free((char *)r->target.unix_path);
+    free((char *)r->target.address);
+    free(r->head);
     free(r->location_prefix);
     free(r);
 }
@@ -114,8 +121,10 @@ static void on_body_end(void *arg, const struct err *err)
         /* The backend must not take half a body for a whole one: its connection is cut as well. */
         r->over = true;
         close_backend(r);
-    } else if (r->up && r->chunked_body) {
-        (void)evbuffer_add(bufferevent_get_output(r->up), "0\r\n\r\n", 5); /* as above */
+    } else if (r->up) {
+        r->body_sent = true;
+        if (r->chunked_body)
+            (void)evbuffer_add(bufferevent_get_output(r->up), "0\r\n\r\n", 5); /* as above */
     }
 }
 
@@ -182,9 +191,20 @@ static void take_head(struct relay *r)
     }
 }
 
+/* Both sides are done with this exchange and nothing hangs over into the next. */
+static bool may_serve_again(const struct relay *r)
+{
+    return r->reply.head.keep_alive && !r->reply.until_close && !r->up_eof && !r->up_deaf &&
+           (!r->has_body || r->body_sent) &&
+           evbuffer_get_length(bufferevent_get_input(r->up)) == 0 &&
+           evbuffer_get_length(bufferevent_get_output(r->up)) == 0;
+}
+
 static void end_response(struct relay *r)
 {
     r->over = true;
+    if (may_serve_again(r))
+        upstream_pool_give(r->req->conn->server->upstreams, &r->target, take_ptr(&r->up));
     close_backend(r);
     http_resp_end(r->req);
 }
@@ -225,6 +245,7 @@ static void pump(struct relay *r)
 /* ---- events --------------------------------------------------------------------------------------- */
 
 static void arm(struct relay *r);
+static int open_backend(struct relay *r, struct err *err);
 
 static void on_up_read(struct bufferevent *bev, void *arg)
 {
@@ -259,10 +280,32 @@ static void connected(struct relay *r)
     arm(r);
 }
 
+/* A connection from the pool that the backend closes at this moment has answered nothing: the request goes out again,
+ * on a new one. */
+static bool try_again(struct relay *r)
+{
+    struct err err = {0};
+
+    if (!r->head || r->answered || r->over || r->reply.scan.total > 0 ||
+        evbuffer_get_length(bufferevent_get_input(r->up)) > 0)
+        return false;
+    close_backend(r);
+    if (open_backend(r, &err) < 0) {
+        fail(r, &err);
+        return true;
+    }
+    (void)evbuffer_add(bufferevent_get_output(r->up), r->head,
+                       r->head_len); /* out of memory shows as a broken request at the backend */
+    free(take_ptr(&r->head));        /* once */
+    return true;
+}
+
 static void on_up_event(struct bufferevent *bev, short what, void *arg)
 {
     struct relay *r = arg;
 
+    if (!(what & BEV_EVENT_CONNECTED) && try_again(r))
+        return;
     if (what & BEV_EVENT_CONNECTED) {
         connected(r);
         return;
@@ -327,6 +370,59 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                                : "connecting to the backend took too long");
 }
 
+/* ---- backends: new ones, and those that wait ------------------------------------------------------- */
+
+static void use_backend(struct relay *r)
+{
+    bufferevent_setcb(r->up, on_up_read, on_up_written, on_up_event, r);
+    bufferevent_setwatermark(r->up, EV_READ, 0, MAX(CONN_READ_MAX, REPLY_HEAD_MAX + 1));
+    bufferevent_setwatermark(r->up, EV_WRITE, UP_LOW, 0);
+    bufferevent_enable(r->up, EV_READ | EV_WRITE);
+}
+
+static int open_backend(struct relay *r, struct err *err)
+{
+    int result = upstream_open(http_req_base(r->req), &r->target, &r->up, err);
+
+    if (result < 0)
+        return result;
+    r->connected = false;
+    r->since_ms = clock_monotonic_ms();
+    use_backend(r);
+    arm(r);
+    return 0;
+}
+
+/* Methods that ask and change nothing may be asked twice (RFC 9110 9.2.1). */
+static bool may_be_repeated(const struct relay *r)
+{
+    const char *method = http_req_method(r->req);
+
+    return !r->has_body && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 ||
+                            strcmp(method, "OPTIONS") == 0);
+}
+
+static bool reuse_backend(struct relay *r)
+{
+    bool repeatable = may_be_repeated(r);
+
+    if (r->upgrade)
+        return false;
+    r->up = upstream_pool_take(r->req->conn->server->upstreams, &r->target, !repeatable);
+    if (r->up)
+        use_backend(r);
+    return r->up != NULL;
+}
+
+/* Keeps a copy of what a reused connection may lose. */
+static void keep_head(struct relay *r, struct evbuffer *head)
+{
+    r->head_len = evbuffer_get_length(head);
+    r->head = malloc(r->head_len);
+    if (r->head)
+        (void)evbuffer_copyout(head, r->head, r->head_len); /* these bytes are there */
+}
+
 /* ---- start ---------------------------------------------------------------------------------------- */
 
 static bool wants_websocket(const struct http_req *req)
@@ -336,12 +432,16 @@ static bool wants_websocket(const struct http_req *req)
     return req->head.upgrade && protocol && strcasecmp(protocol, "websocket") == 0;
 }
 
-static struct relay *relay_new(struct http_req *req, const struct relay_options *o)
+static struct relay *relay_new(struct http_req *req, const struct relay_target *t,
+                               const struct relay_options *o)
 {
     struct relay *r = xnew(struct relay);
 
     r->req = req;
     r->timer = evtimer_new(http_req_base(req), on_timer, r);
+    r->target = (struct relay_target){.unix_path = t->unix_path ? xstrdup(t->unix_path) : NULL,
+                                      .address = t->address ? xstrdup(t->address) : NULL,
+                                      .port = t->port};
     r->location_prefix = o->location_prefix ? xstrdup(o->location_prefix) : NULL;
     r->connect_ms = o->connect_ms > 0 ? o->connect_ms : CONNECT_MS;
     r->first_byte_ms = o->first_byte_ms;
@@ -365,25 +465,46 @@ static bool target_is_safe(const char *target)
     return target[0] == '/';
 }
 
+/* The first bytes are written before the connection stands; a body is asked for only then. */
+static int start(struct relay *r, const struct relay_options *options, struct evbuffer *head,
+                 struct err *err)
+{
+    bool reused = reuse_backend(r);
+    int result = reused ? 0 : open_backend(r, err);
+
+    if (result < 0)
+        return result;
+    relay_head_write_request(head, r->req, options, r->upgrade);
+    if (reused && may_be_repeated(r))
+        keep_head(r, head);
+    (void)evbuffer_add_buffer(bufferevent_get_output(r->up),
+                              head); /* moves; fails for frozen buffers only */
+    if (reused)
+        connected(r);
+    return 0;
+}
+
 enum http_result relay_start(struct http_req *req, const struct relay_target *target,
                              const struct relay_options *options)
 {
     struct err err = {0};
+    struct evbuffer *head;
     struct relay *r;
+    int result;
 
     if (!options->target || !target_is_safe(options->target))
         return http_resp_fail(req, ERR_BAD_REQUEST, "this path cannot be forwarded");
-    r = relay_new(req, options);
-    if (!r->timer || upstream_open(http_req_base(req), target, &r->up, &err) < 0) {
+    r = relay_new(req, target, options);
+    head = evbuffer_new();
+    if (!r->timer || !head)
+        result = err_set(&err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the relay");
+    else
+        result = start(r, options, head, &err);
+    if (head)
+        evbuffer_free(head);
+    if (result < 0) {
         r->over = true;
         (void)http_resp_error(req, &err); /* H_DONE: nobody to hand it to */
-        return H_WAIT;
     }
-    bufferevent_setcb(r->up, on_up_read, on_up_written, on_up_event, r);
-    bufferevent_setwatermark(r->up, EV_READ, 0, MAX(CONN_READ_MAX, REPLY_HEAD_MAX + 1));
-    bufferevent_setwatermark(r->up, EV_WRITE, UP_LOW, 0);
-    relay_head_write_request(bufferevent_get_output(r->up), req, options, r->upgrade);
-    bufferevent_enable(r->up, EV_READ | EV_WRITE);
-    arm(r);
     return H_WAIT;
 }

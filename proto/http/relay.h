@@ -6,6 +6,7 @@
  * stay apart. Nothing is buffered beyond the watermarks; a slow side slows the other. `Upgrade: websocket`
  * is passed on and, after 101, both sides become a byte tunnel with back-pressure. The backend is treated as
  * hostile: head ≤ 64 KiB, 1xx other than 100/101 skipped (≤ 8), framing checked strictly.
+ * Connections are kept for further requests (upstream_pool.h) where the backend lets them.
  * The route must be BODY_STREAMED. Thread rule: loop thread only.
  * Source: RFC 9110 section 7.6, contracts/server.md 1.11, v1.1.md 2.8.
  */

@@ -118,7 +118,7 @@ void relay_head_write_request(struct evbuffer *out, struct http_req *req,
     if (upgrade)
         put(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     else
-        put(out, "Connection: close\r\n\r\n");
+        put(out, "\r\n"); /* the connection may serve the next request (upstream_pool.h) */
 }
 
 static void pass_location(struct http_req *req, const char *prefix, const char *value)

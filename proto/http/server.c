@@ -7,6 +7,7 @@
 #include "proto/base/clock.h"
 #include "proto/http/conn_priv.h"
 #include "proto/http/listen.h"
+#include "proto/http/upstream_pool.h"
 
 static const struct http_limits limits_default = {
     .head_max = 32768,
@@ -70,6 +71,7 @@ int http_server_new(struct event_base *base, const struct http_server_config *co
     LIST_INIT(&s->tunnels);
     LIST_INIT(&s->sockets);
     s->spare_fd = -1;
+    s->upstreams = upstream_pool_new();
     s->counts = request_counts_new(config->routes, config->n_routes);
     s->scratch = malloc(SERVER_SCRATCH);
     s->drain = evtimer_new(base, on_drain, s);
@@ -95,6 +97,7 @@ void http_server_free(struct http_server *server)
     ws_end_all(server);
     if (server->drain)
         event_free(server->drain);
+    upstream_pool_free(server->upstreams);
     request_counts_free(server->counts);
     free(server->scratch);
     free(server);

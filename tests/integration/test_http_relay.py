@@ -33,7 +33,7 @@ def test_I02_the_request_is_written_anew(relay, backend):
     names = [f.split(":")[0].lower() for f in request["fields"]]
     assert [f for f in request["fields"] if f.lower().startswith("x-a:")] == ["X-A: 1", "x-a: 2"]
     assert not {"x-drop", "keep-alive", "te", "proxy-authorization", "trailer", "transfer-encoding"} & set(names)
-    assert request["fields"].count("Connection: close") == 1 and names.count("content-length") == 1
+    assert "connection" not in names and names.count("content-length") == 1
     assert request["body"] == b"abc"
 
 
@@ -300,7 +300,7 @@ def test_other_upgrades_are_not_passed_on(relay, backend):
     assert relay.ask(relay.head("GET", "/relay/", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings",
                                 "HTTP2-Settings: x")).status == 200
     got = backend.requests[0]["fields"]
-    assert "Connection: close" in got and not any("h2c" in f or "HTTP2" in f for f in got)
+    assert not any(f.lower().startswith(("connection:", "upgrade:")) or "h2c" in f or "HTTP2" in f for f in got)
 
 
 def test_tunnels_end_when_the_backend_dies(relay, backend):
@@ -312,3 +312,139 @@ def test_tunnels_end_when_the_backend_dies(relay, backend):
     with relay.connect() as s:
         s.sendall(relay.head("GET", "/relay/ws", "Upgrade: websocket", "Connection: Upgrade"))
         assert drain(s).startswith(b"HTTP/1.1 101 ")
+
+
+# ---- connections that are kept -----------------------------------------------------------------------
+
+
+def serve_many(answers, ended=None):
+    """A script that answers request after request on its connection, and then closes it."""
+
+    def script(connection, request):
+        f, backend_requests = request["file"], []
+        for text in answers:
+            Backend.read_body(request)
+            connection.sendall(text.encode("latin-1"))
+            if text is answers[-1] and ended is not None:
+                ended.append(f.read(1))
+                return
+            line = f.readline().decode("latin-1").rstrip("\r\n")
+            if not line:
+                return
+            fields = []
+            while (field := f.readline()) not in (b"\r\n", b""):
+                fields.append(field.decode("latin-1").rstrip("\r\n"))
+            request = {"line": line, "fields": fields, "file": f, "body": None}
+            request["again"] = True
+            backend_requests.append(request)
+            script.again.append(request)
+
+    script.again = []
+    return script
+
+
+def test_a_backend_connection_serves_many_requests(relay, backend):
+    backend.script = serve_many([OK] * 10)
+    for i in range(5):
+        assert relay.ask(relay.head("GET", f"/relay/{i}")).body == b"ok"
+    assert len(backend.requests) == 1 and len(backend.script.again) == 4
+
+
+def test_different_clients_never_see_each_others_answers(relay, backend):
+    def echo(connection, request):
+        while True:
+            path = request["line"].split()[1]
+            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(path)}\r\n\r\n{path}".encode())
+            line = request["file"].readline().decode("latin-1").rstrip("\r\n")
+            if not line:
+                return
+            while request["file"].readline() not in (b"\r\n", b""):
+                pass
+            request = {"line": line, "file": request["file"]}
+
+    backend.script = echo
+    with relay.connect() as a, relay.connect() as b:
+        fa, fb = a.makefile("rb"), b.makefile("rb")
+        for i in range(20):
+            a.sendall(relay.head("GET", f"/relay/a{i}"))
+            b.sendall(relay.head("GET", f"/relay/b{i}"))
+            assert (read_response(fa).body, read_response(fb).body) == (f"/a{i}".encode(), f"/b{i}".encode())
+    assert len(backend.requests) <= 2
+
+
+def test_a_kept_connection_that_has_closed_costs_nothing(relay, backend):
+    backend.script = answer(OK)  # closes behind its answer without saying so
+    for _ in range(50):
+        assert relay.ask(relay.head("GET", "/relay/")).body == b"ok"
+        assert relay.ask(relay.head("POST", "/relay/", "Content-Length: 2") + b"ab").body == b"ok"
+
+
+def test_a_question_is_asked_again_where_a_kept_connection_dies_with_it(relay, backend):
+    def once(connection, request):
+        connection.sendall(OK.encode())
+        request["file"].readline()  # reads the next question and goes
+
+    backend.script = once
+    assert relay.ask(relay.head("GET", "/relay/1")).body == b"ok"
+    assert relay.ask(relay.head("GET", "/relay/2")).body == b"ok"
+    assert [r["line"].split()[1] for r in backend.requests] == ["/1", "/2"]
+
+
+def test_a_change_is_never_asked_twice(relay, backend):
+    def once(connection, request):
+        Backend.read_body(request)
+        connection.sendall(OK.encode())
+        request["file"].readline()
+
+    backend.script = once
+    assert relay.ask(relay.head("GET", "/relay/1")).body == b"ok"
+    response = relay.ask(relay.head("POST", "/relay/2", "Content-Length: 2") + b"ab")
+    assert response.status == 502 and len(backend.requests) == 1
+
+
+@pytest.mark.parametrize("text", ["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+                                  "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", OK + "HTTP/1.1 200 OK\r\n"],
+                         ids=["close", "http10", "more than asked"])
+def test_I02_what_may_not_be_kept(relay, backend, text):
+    ended = []
+    backend.script = serve_many([text], ended)
+    assert relay.ask(relay.head("GET", "/relay/1")).body == b"ok"
+    deadline = time.monotonic() + 5
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ended == [b""], "closed by the relay, without another request"
+
+
+def test_I02_words_without_a_question_are_no_answer(relay, backend):
+    def chatter(connection, request):
+        connection.sendall(OK.encode())
+        time.sleep(0.2)
+        with_evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        connection.sendall(with_evil.encode())
+        request["file"].read(1)
+
+    backend.script = chatter
+    assert relay.ask(relay.head("GET", "/relay/1")).body == b"ok"
+    time.sleep(0.4)
+    backend.script = answer(OK)
+    assert relay.ask(relay.head("GET", "/relay/2")).body == b"ok"
+    assert len(backend.requests) == 2
+
+
+def test_kept_connections_are_few(relay, backend):
+    before = relay.fds()
+
+    def slow(connection, request):
+        time.sleep(0.5)
+        connection.sendall(OK.encode())
+        request["file"].read(1)
+
+    backend.script = slow
+    clients = [relay.connect() for _ in range(100)]
+    for client in clients:
+        client.sendall(relay.head("GET", "/relay/"))
+    for client in clients:
+        assert read_response(client.makefile("rb")).body == b"ok"
+        client.close()
+    time.sleep(0.2)
+    assert relay.fds() - before <= 64 + 2
