@@ -9,6 +9,7 @@
 #include "execd/api/api.h"
 #include "execd/events/bus.h"
 #include "execd/metrics/alarms.h"
+#include "execd/harden/confine.h"
 #include "execd/files/watch.h"
 #include "execd/init/entrypoint.h"
 #include "execd/init/lifecycle.h"
@@ -17,6 +18,7 @@
 #include "execd/init/signals.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
+#include "execd/proc/spawn.h"
 #include "execd/pty/term.h"
 #include "proto/base/clock.h"
 #include "proto/base/version.h"
@@ -342,6 +344,16 @@ static void teardown(struct app *app)
     event_base_free(app->base);
 }
 
+/* A child that kept the grant could leave the sandbox's confinement: no start without this. */
+static int confine_children(struct err *err)
+{
+    static struct sock_fprog *filter; /* for the life of the process */
+    int result = confine_filter(CONFINE_GRANT, &filter, err);
+    if (result == 0)
+        spawn_confine(CONFINE_GRANT_CAPS, filter);
+    return result;
+}
+
 int app_run(const struct config *config, struct cgroup_dirs *handed, struct err *err)
 {
     struct app app = {.config = config};
@@ -352,6 +364,9 @@ int app_run(const struct config *config, struct cgroup_dirs *handed, struct err 
     if (installed < 0)
         return installed;
     app.filtered = installed == 1;
+    installed = config->isolation_grant ? confine_children(err) : 0;
+    if (installed < 0)
+        return installed;
     leaf_setup(handed);
     app.base = event_base_new();
     if (app.base == NULL)

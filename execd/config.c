@@ -26,7 +26,7 @@ struct flags {
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_token, *jupyter_poll;
-    bool insecure, init, exit_with_entrypoint, help, version, json;
+    bool isolation_grant, insecure, init, exit_with_entrypoint, help, version, json;
 };
 
 /* execd leaves its start directory before it opens anything: paths are made absolute while it is there. */
@@ -155,6 +155,10 @@ static const struct option_row option_rows[] = {
      "What a session may be given beside its overlays (/workspace:/mnt:/media:/data); empty = "
      "nothing.",
      NULL, AT(isolation_writable), NULL},
+    {"isolation-grant", 0, OPTION_FLAG, "EXECD_ISOLATION_GRANT", NULL,
+     "CAP_SYS_ADMIN and CAP_NET_ADMIN were given for isolated sessions: take both, and the system "
+     "calls of mounts and namespaces, from everything else that execd starts.",
+     NULL, AT(isolation_grant), NULL},
     {"log-level", 0, OPTION_STRING, "EXECD_LOG_LEVEL", "LEVEL",
      "debug, info, warn or error; 0 to 7 as in OpenSandbox.", "Logging", AT(log_level), NULL},
     {"log-file", 0, OPTION_STRING, "EXECD_LOG_FILE", "FILE",
@@ -405,6 +409,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
         return result;
     take_compatibility(f, c);
     c->insecure = f->insecure;
+    c->isolation_grant = f->isolation_grant;
     if (f->log_file != NULL && f->log_file[0] != '\0' &&
         (result = keep_path(c, "", f->log_file, &c->log_file, err)) < 0)
         return result;

@@ -34,9 +34,10 @@ struct config {
     const char *log_file; /* NULL = standard error */
     enum line_endings line_endings;
     int grace_ms;
-    struct code_config code;               /* zeroed fields: the defaults of the code room */
-    bool init;                             /* asked to be the container's init */
-    const char *isolation_root;            /* NULL = the default of the isolate room */
+    struct code_config code;    /* zeroed fields: the defaults of the code room */
+    bool init;                  /* asked to be the container's init */
+    bool isolation_grant;       /* CAP_SYS_ADMIN is for isolated sessions: children lose it */
+    const char *isolation_root; /* NULL = the default of the isolate room */
     const char *const *isolation_writable; /* NULL-terminated; NULL = the default of that room */
     bool exit_with_entrypoint;
     bool

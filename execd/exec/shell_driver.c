@@ -432,6 +432,7 @@ static int spawn(struct shell_driver *d, const struct shell_start *start, const 
     plan_fds(start, e, &plan);
     if (start->wrap != NULL)
         plan.namespaces = start->wrap->namespaces;
+    plan.trusted = start->wrap != NULL && start->wrap->trusted;
     leaf_add_to_plan(d->leaf, &plan);
     rc = spawn_process(&plan, &d->pid, err);
     if (rc == 0)

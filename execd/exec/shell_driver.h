@@ -30,6 +30,7 @@ struct shell_wrap {
     const char *const *argv;
     int config_fd;       /* given as descriptor 8; -1 = none; borrowed */
     uint64_t namespaces; /* CLONE_NEW* that it starts in */
+    bool trusted;        /* spawn_plan.trusted */
 };
 
 struct shell_start {

@@ -61,23 +61,15 @@ int confine_privileges(struct err *err)
 
 /* ---- system calls ---- */
 
+/* Other namespaces and mounts. */
+static const char *const granted[] = {
+    "mount",      "umount", "umount2", "pivot_root", "setns",  "unshare",       "open_tree",
+    "move_mount", "fsopen", "fsmount", "fsconfig",   "fspick", "mount_setattr",
+};
+
 static const char *const denied[] = {
-    /* other namespaces and mounts */
-    "mount",
-    "umount",
-    "umount2",
-    "pivot_root",
-    "setns",
-    "unshare",
-    "open_tree",
-    "open_tree_attr",
-    "move_mount",
-    "fsopen",
-    "fsmount",
-    "fsconfig",
-    "fspick",
-    "mount_setattr",
     "chroot",
+    "open_tree_attr",
     /* files by handle go around mounts */
     "open_by_handle_at",
     "name_to_handle_at",
@@ -118,10 +110,10 @@ static const uint64_t namespace_flags[] = {CLONE_NEWNS,  CLONE_NEWCGROUP, CLONE_
                                            CLONE_NEWIPC, CLONE_NEWUSER,   CLONE_NEWPID,
                                            CLONE_NEWNET};
 
-static int add_denied(scmp_filter_ctx ctx)
+static int add_denied(scmp_filter_ctx ctx, const char *const *names, size_t n)
 {
-    for (size_t i = 0; i < ARRAY_LEN(denied); i++) {
-        int number = seccomp_syscall_resolve_name(denied[i]);
+    for (size_t i = 0; i < n; i++) {
+        int number = seccomp_syscall_resolve_name(names[i]);
         if (number == __NR_SCMP_ERROR)
             continue; /* newer than the library; what it makes cannot be attached without move_mount */
         int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), number, 0);
@@ -175,7 +167,7 @@ static int export_filter(scmp_filter_ctx ctx, struct sock_fprog **ret_filter)
     return 0;
 }
 
-int confine_filter(struct sock_fprog **ret_filter, struct err *err)
+int confine_filter(enum confine_kind kind, struct sock_fprog **ret_filter, struct err *err)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 
@@ -184,7 +176,9 @@ int confine_filter(struct sock_fprog **ret_filter, struct err *err)
     /* Programs of other architectures reach the same calls by other numbers. */
     int rc = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
     if (rc == 0)
-        rc = add_denied(ctx);
+        rc = add_denied(ctx, granted, ARRAY_LEN(granted));
+    if (rc == 0 && kind == CONFINE_SESSION)
+        rc = add_denied(ctx, denied, ARRAY_LEN(denied));
     if (rc == 0)
         rc = add_looked_at(ctx);
     if (rc == 0)

@@ -16,8 +16,15 @@ struct sock_fprog;
  * making; sets no_new_privs. For other users nothing is left after the exec. */
 int confine_privileges(struct err *err) must_check;
 
+/* For everything that an execd with CAP_SYS_ADMIN starts in a confined sandbox: new namespaces and mounts only, so that
+ * it is left as it would be without; and what such a child loses of capabilities, a bit each. */
+#define CONFINE_GRANT_CAPS                                                                         \
+    (UINT64_C(1) << 21 | UINT64_C(1) << 12) /* CAP_SYS_ADMIN, CAP_NET_ADMIN */
+enum confine_kind { CONFINE_SESSION, CONFINE_GRANT };
+
 /* The deny list as a program; confine_filter_free frees it. */
-int confine_filter(struct sock_fprog **ret_filter, struct err *err) must_check;
+int confine_filter(enum confine_kind kind, struct sock_fprog **ret_filter,
+                   struct err *err) must_check;
 void confine_filter_free(struct sock_fprog *filter);
 int confine_load(const struct sock_fprog *filter, struct err *err) must_check;
 

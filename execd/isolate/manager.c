@@ -220,7 +220,8 @@ static int start_shell(struct isolate_session *s, const struct isolate_plan *pla
     s->wrap = (struct shell_wrap){.file = "/proc/self/exe",
                                   .argv = wrap_argv,
                                   .config_fd = theirs,
-                                  .namespaces = CLONE_NEWPID};
+                                  .namespaces = CLONE_NEWPID,
+                                  .trusted = true};
     const struct session_request request = {.cwd = cwd,
                                             .wrap = &s->wrap,
                                             .error_name = "IsolatedError",

@@ -63,7 +63,7 @@ int program_prepare(struct program *p, const struct isolate_plan *plan, int proc
         p->groups[p->n_groups] = gid;
     }
     choose_environment(p);
-    return confine_filter(&p->filter, err);
+    return confine_filter(CONFINE_SESSION, &p->filter, err);
 }
 
 static int write_map(const struct program *p, const char *name, const char *text, struct err *err)

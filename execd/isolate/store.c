@@ -183,8 +183,8 @@ static int open_root(struct store *s, const char *root, struct err *err)
         return err_sys(err, 0, -rc, "make '%.150s'", root);
     if (statfs(root, &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC) {
         if (mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700") < 0)
-            return err_sys(err, 0, errno,
-                           "'%.100s' cannot hold upper layers, and memory in its place", root);
+            return err_sys(err, 0, errno, "'%.80s' cannot hold upper layers, nor be given memory%s",
+                           root, errno == EPERM ? " (needs CAP_SYS_ADMIN)" : "");
         s->mounted = true;
     }
     s->root_fd = open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

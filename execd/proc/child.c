@@ -225,7 +225,7 @@ static int execute(const struct spawn_plan *plan, int *ret_candidate)
     return result;
 }
 
-noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile,
+noreturn_fn void child_run(const struct spawn_plan *plan, const struct child_rules *rules,
                            int report_fd)
 {
     int fault, candidate = 0, ruleset_fd = plan->landlock_fd;
@@ -241,8 +241,9 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
     reset_dispositions();
     if (plan->tty_fd >= 0)
         STEP(CHILD_TTY, sys_result(syscall(SYS_ioctl, plan->tty_fd, TIOCSCTTY, 0)));
-    if (nofile != NULL)
-        STEP(CHILD_LIMITS, sys_result(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nofile, NULL)));
+    if (rules->has_nofile)
+        STEP(CHILD_LIMITS,
+             sys_result(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &rules->nofile, NULL)));
     if (plan->tag != 0)
         STEP(CHILD_LIMITS, set_tag(plan->tag));
     if (plan->nice != 0)
@@ -255,7 +256,10 @@ noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *n
     STEP(CHILD_FDS, place_fds(plan, &report_fd, &ruleset_fd));
     /* After the descriptors, which a low limit would refuse; before the privilege to raise one may go. */
     STEP(CHILD_LIMITS, set_limits(plan));
-    STEP(CHILD_CAPS, drop_capabilities(plan->drop_caps));
+    STEP(CHILD_CAPS, drop_capabilities(plan->drop_caps | rules->drop_caps));
+    /* While CAP_SYS_ADMIN, which the kernel asks for without no_new_privs, is still in effect: until the exec. */
+    if (rules->filter != NULL)
+        STEP(CHILD_SECCOMP, load_filter(rules->filter));
     if (plan->switch_user) {
         STEP(CHILD_GROUPS, sys_result(syscall(SYS_setgroups, plan->n_groups, plan->groups)));
         STEP(CHILD_GID, sys_result(syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid)));

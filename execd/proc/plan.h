@@ -59,6 +59,7 @@ struct spawn_plan {
     int oom_score_adj;                /* written when not 0 and permitted */
     mode_t umask;                     /* 022 unless the caller says otherwise */
     int death_signal;                 /* sent to the child when execd itself dies; 0 = none */
+    bool trusted;        /* execd itself, started anew: it keeps what spawn_confine takes */
     uint64_t namespaces; /* CLONE_NEW* that it starts in: needs CAP_SYS_ADMIN; 0 = those of execd */
     uint64_t tag;        /* marks the process and all its descendants (tree.h); 0 = none */
 };

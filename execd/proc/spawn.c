@@ -20,14 +20,30 @@
 /* As execvp when PATH is unset (confstr _CS_PATH of this libc). */
 #define PATH_DEFAULT "/bin:/usr/bin"
 
-static struct rlimit child_nofile;
-static bool has_child_nofile;
-static bool no_clone3; /* refused once: not asked again */
+static struct child_rules rules; /* for all children */
+static bool no_clone3;           /* refused once: not asked again */
 
 void spawn_set_nofile(const struct rlimit *limit)
 {
-    child_nofile = *limit;
-    has_child_nofile = true;
+    rules.nofile = *limit;
+    rules.has_nofile = true;
+}
+
+void spawn_confine(uint64_t drop_caps, const struct sock_fprog *filter)
+{
+    rules.drop_caps = drop_caps;
+    rules.filter = filter;
+}
+
+static struct child_rules rules_for(const struct spawn_plan *plan)
+{
+    struct child_rules own = rules;
+
+    if (plan->trusted) {
+        own.drop_caps = 0;
+        own.filter = NULL;
+    }
+    return own;
 }
 
 /* Returns as fork: 0 in the child. The raw calls skip libc's fork handlers; the child needs nothing of libc. */
@@ -159,6 +175,7 @@ int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child, struc
     cleanup_fd int read_end = report_pipe[0];
     cleanup_fd int write_end = report_pipe[1];
 
+    const struct child_rules own = rules_for(plan);
     int pidfd = -1;
     long pid = clone_with_pidfd(plan->namespaces, &pidfd);
     if (pid < 0)
@@ -167,7 +184,7 @@ int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child, struc
                            ? " in namespaces of its own (needs CAP_SYS_ADMIN)"
                            : "");
     if (pid == 0)
-        child_run(plan, has_child_nofile ? &child_nofile : NULL, write_end);
+        child_run(plan, &own, write_end);
 
     struct pidref child = {.pid = (pid_t)pid, .fd = pidfd};
     struct child_report report;

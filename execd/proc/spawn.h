@@ -35,6 +35,11 @@ int spawn_process(const struct spawn_plan *plan, struct pidref *ret_child,
 /* What children get as RLIMIT_NOFILE: the limit that execd was started with, before it raised its own. */
 void spawn_set_nofile(const struct rlimit *limit);
 
+/* From now on children lose these capabilities (a bit each) and get this filter, beside what their plans say; but for
+ * plans that are `trusted`. The filter is borrowed for good; the kernel takes it from a child without no_new_privs only
+ * while it has CAP_SYS_ADMIN. */
+void spawn_confine(uint64_t drop_caps, const struct sock_fprog *filter);
+
 /* Fills candidates for a bare command name from the absolute entries of PATH in envp (contracts/v1.1.md 1.1);
  * strings come from the arena. A name with '/' yields itself, made absolute against cwd. -ENOENT when PATH has
  * no absolute entry. */

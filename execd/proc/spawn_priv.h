@@ -35,7 +35,14 @@ struct child_report {
     int candidate; /* CHILD_EXEC: index of the candidate that errnum is about */
 };
 
-/* Walks the plan with raw system calls and executes; reports to report_fd and exits 127 when a step fails.
- * nofile NULL = inherit. */
-noreturn_fn void child_run(const struct spawn_plan *plan, const struct rlimit *nofile,
+/* What holds for all children, whatever their plans say. */
+struct child_rules {
+    bool has_nofile;
+    struct rlimit nofile;
+    uint64_t drop_caps;
+    const struct sock_fprog *filter; /* NULL = none */
+};
+
+/* Walks the plan with raw system calls and executes; reports to report_fd and exits 127 when a step fails. */
+noreturn_fn void child_run(const struct spawn_plan *plan, const struct child_rules *rules,
                            int report_fd);

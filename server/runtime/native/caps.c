@@ -24,6 +24,11 @@ uint64_t caps_mask(void)
     return mask;
 }
 
+uint64_t caps_grant(void)
+{
+    return UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_NET_ADMIN;
+}
+
 static int drop_bounding(uint64_t keep)
 {
     for (unsigned long cap = 0; cap < CAP_LIMIT; cap++) {
@@ -35,9 +40,8 @@ static int drop_bounding(uint64_t keep)
     return 0;
 }
 
-int caps_apply(void)
+int caps_apply(uint64_t keep)
 {
-    uint64_t keep = caps_mask();
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {
         {.effective = (uint32_t)keep, .permitted = (uint32_t)keep},

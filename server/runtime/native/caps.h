@@ -12,6 +12,9 @@ extern const uint8_t caps_kept[];
 extern const size_t caps_n_kept;
 
 uint64_t caps_mask(void); /* the same as a bit mask */
+/* What execd keeps beside them where isolated sessions were asked for, and takes from everything that it starts: what
+ * namespaces, mounts and a loopback interface need. They count in the sandbox's user namespace only. */
+uint64_t caps_grant(void);
 
 /* Drops everything else for good: bounding set, ambient, inheritable, permitted, effective. -errno. */
-int caps_apply(void) must_check;
+int caps_apply(uint64_t keep) must_check;

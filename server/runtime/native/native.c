@@ -132,7 +132,8 @@ static void op_free(struct runtime *rt)
         work_pool_free(n->pool);
     trees_done(&n->trees);
     groups_done(&n->groups);
-    seccomp_filter_done(&n->seccomp);
+    seccomp_filter_done(&n->seccomp[false]);
+    seccomp_filter_done(&n->seccomp[true]);
     if (n->sandboxes_fd >= 0)
         close(n->sandboxes_fd);
     free(n->images_dir);
@@ -205,7 +206,9 @@ static int open_all(struct native *n, struct err *err)
     if (rc == 0)
         rc = groups_open(n->config.cgroup_parent, &n->groups, err);
     if (rc == 0)
-        rc = seccomp_compile(&n->seccomp, err);
+        rc = seccomp_compile(false, &n->seccomp[false], err);
+    if (rc == 0)
+        rc = seccomp_compile(true, &n->seccomp[true], err);
     if (rc < 0)
         return rc;
     if (fd_slurp_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", n->boot_id, sizeof(n->boot_id)) <

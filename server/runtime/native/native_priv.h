@@ -21,9 +21,9 @@ struct native {
     struct native_config config; /* strings owned */
     struct trees trees;
     struct groups groups;
-    struct seccomp_filter seccomp;
-    int sandboxes_fd; /* owned; state_dir/sandboxes */
-    char *images_dir; /* owned */
+    struct seccomp_filter seccomp[2]; /* by plan.isolation */
+    int sandboxes_fd;                 /* owned; state_dir/sandboxes */
+    char *images_dir;                 /* owned */
     char boot_id[40];
     struct work_pool *pool; /* owned; deletes folders */
     struct event *upkeep;   /* owned; trims logs while there are boxes */

@@ -169,6 +169,8 @@ static int build_argv(struct plan *plan, const struct plan_input *in, struct are
     argv[n++] = listen;
     argv[n++] = "--listen";
     argv[n++] = INNER_ADDRESS;
+    if (plan->isolation)
+        argv[n++] = "--isolation-grant";
     if (parts[0].n + parts[1].n > 0)
         argv[n++] = "--";
     for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
@@ -259,6 +261,14 @@ static int build_mounts(struct plan *plan, const struct plan_input *in, struct a
     return 0;
 }
 
+bool plan_wants_isolation(const struct sandbox_spec *spec)
+{
+    for (size_t i = 0; i < spec->extensions.n; i++)
+        if (strcmp(spec->extensions.items[i].key, "bootstrap.execd.isolation") == 0)
+            return strcmp(spec->extensions.items[i].value, "enable") == 0;
+    return false;
+}
+
 int plan_build(struct plan *plan, const struct plan_input *in, struct arena *arena, struct err *err)
 {
     const char *dir = in->image->config.working_dir;
@@ -268,6 +278,7 @@ int plan_build(struct plan *plan, const struct plan_input *in, struct arena *are
     plan->cwd = dir != NULL && dir[0] != '\0' ? arena_strndup(arena, dir, strlen(dir)) : "/";
     if (plan->hostname == NULL || plan->cwd == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the plan");
+    plan->isolation = plan_wants_isolation(in->spec);
     plan->rlimits = rlimits;
     plan->n_rlimits = ARRAY_LEN(rlimits);
     int rc = build_argv(plan, in, arena, err);

@@ -78,6 +78,7 @@ struct plan {
     const struct plan_rlimit *rlimits;
     size_t n_rlimits;
     const struct seccomp_filter *seccomp; /* borrowed */
+    bool isolation; /* execd may make isolated sessions: it keeps caps_grant, its children do not */
 };
 
 struct plan_input {
@@ -93,6 +94,8 @@ struct plan_input {
 void plan_init(struct plan *plan); /* every descriptor -1 */
 void plan_done(struct plan *plan); /* closes them */
 
+/* The request asks for isolated sessions: extensions {"bootstrap.execd.isolation": "enable"}. */
+bool plan_wants_isolation(const struct sandbox_spec *spec);
 /* Fills all but the descriptors; memory in the arena, which must outlive the plan. */
 int plan_build(struct plan *plan, const struct plan_input *input, struct arena *arena,
                struct err *err) must_check;

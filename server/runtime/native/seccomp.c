@@ -4,6 +4,7 @@
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,10 +16,21 @@
 #define PROGRAM_MAX (4096 * sizeof(struct sock_filter)) /* the kernel's limit: BPF_MAXINSNS */
 
 /* libseccomp does not know calls that are newer than itself: unnamed they answer ENOSYS anyway. */
-static int add_plain(scmp_filter_ctx ctx, const char *const *names, size_t n, uint32_t action,
-                     struct err *err)
+static bool is_granted(const char *name)
+{
+    for (size_t i = 0; i < seccomp_n_granted; i++)
+        if (strcmp(seccomp_granted[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* skip_granted: without those of seccomp_granted. */
+static int add_plain(scmp_filter_ctx ctx, const char *const *names, size_t n, bool skip_granted,
+                     uint32_t action, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
+        if (skip_granted && is_granted(names[i]))
+            continue;
         int number = seccomp_syscall_resolve_name(names[i]);
         if (number == __NR_SCMP_ERROR)
             continue;
@@ -30,13 +42,13 @@ static int add_plain(scmp_filter_ctx ctx, const char *const *names, size_t n, ui
 }
 
 /* Adds the rows that belong to one of the two programs. */
-static int add_rules(scmp_filter_ctx ctx, bool deny, struct err *err)
+static int add_rules(scmp_filter_ctx ctx, bool isolation, bool deny, struct err *err)
 {
     for (size_t i = 0; i < seccomp_n_rules; i++) {
         const struct seccomp_rule *rule = &seccomp_rules[i];
         struct scmp_arg_cmp cmp[ARRAY_LEN(rule->cmp)];
         unsigned n = 0;
-        if (rule->deny != deny)
+        if (rule->deny != deny || (rule->unless_granted && isolation))
             continue;
         for (; n < ARRAY_LEN(rule->cmp) && rule->cmp[n].op != 0; n++)
             cmp[n] = (struct scmp_arg_cmp){.arg = rule->cmp[n].arg,
@@ -77,7 +89,7 @@ static int export_bpf(scmp_filter_ctx ctx, struct sock_fprog *program, struct er
     return 0;
 }
 
-static int compile(bool deny, struct sock_fprog *ret_program, struct err *err)
+static int compile(bool isolation, bool deny, struct sock_fprog *ret_program, struct err *err)
 {
     scmp_filter_ctx ctx = seccomp_init(deny ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS));
 
@@ -90,23 +102,26 @@ static int compile(bool deny, struct sock_fprog *ret_program, struct err *err)
     if (rc < 0)
         (void)err_sys(err, 0, -rc, "set up the seccomp filter");
     if (rc == 0 && !deny)
-        rc = add_plain(ctx, seccomp_allowed, seccomp_n_allowed, SCMP_ACT_ALLOW, err);
+        rc = add_plain(ctx, seccomp_allowed, seccomp_n_allowed, false, SCMP_ACT_ALLOW, err);
+    if (rc == 0 && !deny && isolation)
+        rc = add_plain(ctx, seccomp_granted, seccomp_n_granted, false, SCMP_ACT_ALLOW, err);
     if (rc == 0 && !deny)
-        rc = add_plain(ctx, seccomp_denied, seccomp_n_denied, SCMP_ACT_ERRNO(EPERM), err);
+        rc =
+            add_plain(ctx, seccomp_denied, seccomp_n_denied, isolation, SCMP_ACT_ERRNO(EPERM), err);
     if (rc == 0)
-        rc = add_rules(ctx, deny, err);
+        rc = add_rules(ctx, isolation, deny, err);
     if (rc == 0)
         rc = export_bpf(ctx, ret_program, err);
     seccomp_release(ctx);
     return rc;
 }
 
-int seccomp_compile(struct seccomp_filter *ret_filter, struct err *err)
+int seccomp_compile(bool isolation, struct seccomp_filter *ret_filter, struct err *err)
 {
     struct seccomp_filter filter = {0};
 
     for (int i = 0; i < SECCOMP_PROGRAMS; i++) {
-        int rc = compile(i == 1, &filter.program[i], err);
+        int rc = compile(isolation, i == 1, &filter.program[i], err);
         if (rc < 0) {
             seccomp_filter_done(&filter);
             return rc;

@@ -20,8 +20,9 @@ struct seccomp_filter {
     struct sock_fprog program[SECCOMP_PROGRAMS]; /* instructions owned */
 };
 
-/* Compiles the tables through libseccomp. */
-int seccomp_compile(struct seccomp_filter *ret_filter, struct err *err) must_check;
+/* Compiles the tables through libseccomp. isolation: the calls of seccomp_granted are allowed, and new namespaces;
+ * execd takes them from everything that it starts. */
+int seccomp_compile(bool isolation, struct seccomp_filter *ret_filter, struct err *err) must_check;
 void seccomp_filter_done(struct seccomp_filter *filter); /* legal on a zeroed one */
 
 /* Loads it into the calling thread, which must have no_new_privs. Async-signal-safe. -errno. */

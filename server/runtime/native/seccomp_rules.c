@@ -80,6 +80,12 @@ const char *const seccomp_denied[] = {
 // clang-format on
 const size_t seccomp_n_denied = ARRAY_LEN(seccomp_denied);
 
+const char *const seccomp_granted[] = {
+    "fsconfig",   "fsmount",   "fsopen", "mount",   "mount_setattr",
+    "move_mount", "open_tree", "setns",  "umount2", "unshare",
+};
+const size_t seccomp_n_granted = ARRAY_LEN(seccomp_granted);
+
 /* The kernel reads these arguments as 32 bits: the upper half must not make them look different. */
 #define LOW UINT64_C(0xffffffff)
 #define LOW_IS(arg_, value)                                                                        \
@@ -107,6 +113,10 @@ const size_t seccomp_n_denied = ARRAY_LEN(seccomp_denied);
     {                                                                                              \
         .name = call, .deny = true, .cmp = { __VA_ARGS__ }                                         \
     }
+#define NAMESPACE(flag)                                                                            \
+    {                                                                                              \
+        .name = "clone", .deny = true, .unless_granted = true, .cmp = { HAS_FLAG(0, flag) }        \
+    }
 #define ALLOW(call, ...)                                                                           \
     {                                                                                              \
         .name = call, .cmp = { __VA_ARGS__ }                                                       \
@@ -118,13 +128,13 @@ const size_t seccomp_n_denied = ARRAY_LEN(seccomp_denied);
 // clang-format off
 const struct seccomp_rule seccomp_rules[] = {
     /* New namespaces. */
-    DENY("clone", HAS_FLAG(0, CLONE_NEWNS)),
-    DENY("clone", HAS_FLAG(0, CLONE_NEWCGROUP)),
-    DENY("clone", HAS_FLAG(0, CLONE_NEWUTS)),
-    DENY("clone", HAS_FLAG(0, CLONE_NEWIPC)),
-    DENY("clone", HAS_FLAG(0, CLONE_NEWUSER)),
-    DENY("clone", HAS_FLAG(0, CLONE_NEWPID)),
-    DENY("clone", HAS_FLAG(0, CLONE_NEWNET)),
+    NAMESPACE(CLONE_NEWNS),
+    NAMESPACE(CLONE_NEWCGROUP),
+    NAMESPACE(CLONE_NEWUTS),
+    NAMESPACE(CLONE_NEWIPC),
+    NAMESPACE(CLONE_NEWUSER),
+    NAMESPACE(CLONE_NEWPID),
+    NAMESPACE(CLONE_NEWNET),
 
     /* Families: unix, inet, inet6, and route netlink. A list of what is allowed, so that nothing new slips in:
      * above 16 is everything that is not named here, upper bits included. */

@@ -10,6 +10,9 @@ extern const size_t seccomp_n_allowed;
 extern const char *const seccomp_denied[]; /* EPERM, whatever their arguments */
 extern const size_t seccomp_n_denied;
 
+extern const char *const seccomp_granted[]; /* of the denied ones: what isolated sessions take */
+extern const size_t seccomp_n_granted;
+
 /* One comparison of libseccomp: op is its enum scmp_compare, 0 = no comparison. */
 struct seccomp_cmp {
     unsigned arg;
@@ -20,6 +23,7 @@ struct seccomp_cmp {
 struct seccomp_rule {
     const char *name;
     bool deny;
+    bool unless_granted; /* a row for sandboxes without isolated sessions */
     struct seccomp_cmp cmp[2];
 };
 extern const struct seccomp_rule seccomp_rules[];

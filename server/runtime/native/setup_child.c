@@ -189,7 +189,7 @@ void setup_child(const struct plan *plan, int go_fd, int report_fd)
     check(STEP_STDIO, set_stdio(plan));
     check(STEP_DIRECTORY, enter_directory(plan->cwd));
     check(STEP_FDS, keep_fds(plan));
-    check(STEP_CAPABILITIES, caps_apply());
+    check(STEP_CAPABILITIES, caps_apply(caps_mask() | (plan->isolation ? caps_grant() : 0)));
     check(STEP_EXEC, reset_signals());
     check(STEP_SECCOMP, confine(plan));
     fail(STEP_EXEC, -become_execd(plan), plan->argv[0]);

@@ -331,7 +331,7 @@ static int prepare_plan(struct start *s, const struct runtime_start *req, const 
     int listen_fd = keep(&s->plan, folder_listen(n->sandboxes_fd, s->box->id, &s->err));
     if (listen_fd < 0)
         return listen_fd;
-    s->plan.seccomp = &n->seccomp;
+    s->plan.seccomp = &n->seccomp[plan_wants_isolation(&req->sandbox->spec)];
     struct plan_input input = {.id = s->box->id,
                                .token_sha256 = req->token_sha256,
                                .image = image,

@@ -88,7 +88,7 @@ static int compile(void **state)
 {
     struct err err = {0};
     (void)state;
-    return seccomp_compile(&filter, &err);
+    return seccomp_compile(false, &filter, &err);
 }
 
 static int release(void **state)
@@ -127,6 +127,30 @@ static void test_no_row_is_in_both_tables(void **state)
     for (size_t i = 0; i < seccomp_n_denied; i++)
         for (size_t j = 0; j < seccomp_n_allowed; j++)
             assert_string_not_equal(seccomp_denied[i], seccomp_allowed[j]);
+}
+
+/* With isolated sessions: these and namespaces by clone, and nothing else. */
+static void test_what_isolation_grants(void **state)
+{
+    struct seccomp_filter plain = filter, granting = {0};
+    struct err err = {0};
+    (void)state;
+    assert_int_equal(seccomp_compile(true, &granting, &err), 0);
+    for (size_t i = 0; i < seccomp_n_denied; i++) {
+        int number = seccomp_syscall_resolve_name(seccomp_denied[i]);
+        bool granted = false;
+        for (size_t j = 0; j < seccomp_n_granted; j++)
+            granted |= strcmp(seccomp_granted[j], seccomp_denied[i]) == 0;
+        filter = granting;
+        if (number >= 0 && answer(number, 0, 0, 0) != (granted ? (int)ALLOWED : EPERM))
+            fail_msg("%s is not as it should be", seccomp_denied[i]);
+    }
+    assert_int_equal(answer(SYS_clone, CLONE_NEWPID, 0, 0), ALLOWED);
+    assert_int_equal(answer(SYS_clone3, 0, 0, 0), ENOSYS);
+    assert_int_equal(answer(SYS_ptrace, 0, 0, 0), EPERM);
+    filter = plain;
+    assert_int_equal(answer(SYS_clone, CLONE_NEWPID, 0, 0), EPERM);
+    seccomp_filter_done(&granting);
 }
 
 static void test_unknown_calls_do_not_exist(void **state)
@@ -216,6 +240,7 @@ int main(void)
         cmocka_unit_test(test_every_allowed_row),
         cmocka_unit_test(test_every_denied_row),
         cmocka_unit_test(test_no_row_is_in_both_tables),
+        cmocka_unit_test(test_what_isolation_grants),
         cmocka_unit_test(test_unknown_calls_do_not_exist),
         cmocka_unit_test(test_L15_foreign_entries_kill),
         cmocka_unit_test(test_L12_clone_flags),
