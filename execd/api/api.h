@@ -88,6 +88,7 @@ enum http_result h_dir_list(struct http_req *req, void *app);
 enum http_result h_dir_create(struct http_req *req, void *app);
 enum http_result h_dir_remove(struct http_req *req, void *app);
 enum http_result h_file_upload(struct http_req *req, void *app);
+enum http_result h_upload_state(struct http_req *req, void *app);
 enum http_result h_file_download(struct http_req *req, void *app);
 enum http_result h_capabilities(struct http_req *req, void *app);
 enum http_result h_ports(struct http_req *req, void *app);

@@ -23,8 +23,9 @@
 
 struct metadata {
     const char *path, *owner, *group;
-    bool has_mode;
-    int64_t mode;
+    const char *sha256; /* 64 hex digits or NULL */
+    bool has_mode, has_offset, has_total;
+    int64_t mode, offset, total;
 };
 
 static const struct jfield metadata_fields[] = {
@@ -33,6 +34,11 @@ static const struct jfield metadata_fields[] = {
     JFIELD(struct metadata, group, JFIELD_STRING, .max = 255),
     JFIELD(struct metadata, mode, JFIELD_I64, .has_offset = offsetof(struct metadata, has_mode),
            .max = 7777),
+    JFIELD(struct metadata, sha256, JFIELD_STRING, .min = SHA256_HEX_LEN, .max = SHA256_HEX_LEN),
+    JFIELD(struct metadata, offset, JFIELD_I64, .has_offset = offsetof(struct metadata, has_offset),
+           .max = INT64_MAX),
+    JFIELD(struct metadata, total, JFIELD_I64, .has_offset = offsetof(struct metadata, has_total),
+           .max = INT64_MAX),
 };
 
 enum part_kind { PART_OTHER, PART_METADATA, PART_FILE };
@@ -68,6 +74,31 @@ static int refuse(struct form *f, struct err *err)
     return -err->errnum;
 }
 
+static int take_mode(const struct metadata *m, struct upload_target *target, struct err *err)
+{
+    unsigned mode = 0;
+
+    if (!m->has_mode || m->mode == 0)
+        return 0;
+    if (file_mode_from_digits(m->mode, &mode) < 0)
+        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
+                       "mode %lld: expected octal digits such as 644 or 755", (long long)m->mode);
+    target->mode = (int)(mode & 0777);
+    return 0;
+}
+
+/* An offset makes it an upload in parts; a total alone says nothing that the form does not. */
+static int take_parts(const struct metadata *m, struct upload_target *target, struct err *err)
+{
+    if (m->has_total && (!m->has_offset || m->total < m->offset))
+        return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
+                       "total %lld: expected an offset that is not beyond it", (long long)m->total);
+    target->in_parts = m->has_offset;
+    target->offset = (uint64_t)m->offset;
+    target->total = m->has_total ? (uint64_t)m->total : UPLOAD_NO_TOTAL;
+    return 0;
+}
+
 static int begin_file(struct form *f, struct err *err)
 {
     if (f->n_files >= f->n_metadata)
@@ -77,15 +108,18 @@ static int begin_file(struct form *f, struct err *err)
             f->n_files + 1);
     const struct metadata *m = &f->pending[f->n_files];
     struct upload_target target = {.owner = m->owner, .group = m->group, .mode = -1};
-    unsigned mode = 0;
-    if (m->has_mode && m->mode != 0) {
-        if (file_mode_from_digits(m->mode, &mode) < 0)
+    uint8_t sha256[SHA256_LEN];
+    int rc = take_mode(m, &target, err);
+    if (rc == 0)
+        rc = take_parts(m, &target, err);
+    if (rc == 0 && m->sha256 != NULL) {
+        if (codec_unhex(m->sha256, sha256, SHA256_LEN) < 0)
             return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL,
-                           "mode %lld: expected octal digits such as 644 or 755",
-                           (long long)m->mode);
-        target.mode = (int)(mode & 0777);
+                           "sha256: expected 64 hex digits");
+        target.sha256 = sha256;
     }
-    int rc = api_path(http_req_arena(f->req), m->path, &target.path, err);
+    if (rc == 0)
+        rc = api_path(http_req_arena(f->req), m->path, &target.path, err);
     return rc < 0 ? rc : upload_begin(&target, &f->upload, err);
 }
 
@@ -266,4 +300,20 @@ enum http_result h_file_upload(struct http_req *req, void *app)
     http_req_on_close(req, on_gone, f);
     http_req_read_body(req, &ops, f);
     return H_WAIT;
+}
+
+enum http_result h_upload_state(struct http_req *req, void *app)
+{
+    const char *given = http_req_query(req, "path", 0);
+    struct err err = {0};
+    const char *path;
+    uint64_t size;
+
+    (void)app;
+    if (given == NULL)
+        return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
+    if (api_path(http_req_arena(req), given, &path, &err) < 0 ||
+        upload_part_size(path, &size, &err) < 0)
+        return http_resp_error(req, &err);
+    return http_resp_json(req, 200, json_pack("{s:I}", "offset", (json_int_t)size));
 }

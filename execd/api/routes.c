@@ -75,6 +75,8 @@ const struct route api_routes[] = {
     {"POST", "/directories", AUTH_REQUIRED, BODY_COLLECTED, 0, h_dir_create, "Create folders"},
     {"DELETE", "/directories", AUTH_REQUIRED, BODY_NONE, 0, h_dir_remove, "Delete folders"},
     {"POST", "/files/upload", AUTH_REQUIRED, BODY_STREAMED, 0, h_file_upload, "Upload files"},
+    {"GET", "/files/upload", AUTH_REQUIRED, BODY_NONE, 0, h_upload_state,
+     "State of an upload in parts"},
     {"GET", "/files/download", AUTH_REQUIRED, BODY_NONE, 0, h_file_download, "Download a file"},
     {"GET", "/files/search", AUTH_REQUIRED, BODY_NONE, 0, h_file_search, "Search files by name"},
     {"GET", "/files/watch", AUTH_REQUIRED, BODY_NONE, 0, h_file_watch, "Watch files for changes"},

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "execd/files/tar.h"
+#include "execd/files/temp.h"
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
-#include "proto/base/ids.h"
 #include "proto/base/path.h"
 
 #define FOLDER_MODE 0755
@@ -22,13 +22,13 @@ struct unpack {
     struct unpack_options options;
     struct unpack_counts counts;
     struct tar_reader reader;
-    char path[PATH_MAX];        /* of the member, clean */
-    const char *name;           /* its last component, in path */
-    char parent[PATH_MAX];      /* whose descriptor is kept; "" = the root */
-    int parent_fd;              /* owned unless the root's */
-    int fd;                     /* owned: the file being written */
-    char temp[ID_HEX_LEN + 16]; /* its name for now; "" = none */
-    mode_t mode;                /* of the member, as far as wanted */
+    char path[PATH_MAX];      /* of the member, clean */
+    const char *name;         /* its last component, in path */
+    char parent[PATH_MAX];    /* whose descriptor is kept; "" = the root */
+    int parent_fd;            /* owned unless the root's */
+    int fd;                   /* owned: the file being written */
+    char temp[TEMP_NAME_MAX]; /* its name for now; "" = none */
+    mode_t mode;              /* of the member, as far as wanted */
     struct timespec mtime;
     uid_t uid;
     gid_t gid;
@@ -147,24 +147,11 @@ static int put_in_place(struct unpack *u, struct err *err)
     return 0;
 }
 
-static void choose_temp(struct unpack *u)
-{
-    char id[ID_HEX_LEN + 1];
-
-    ids_hex(id);
-    snprintf(u->temp, sizeof(u->temp), ".execd-%s.tmp", id);
-}
-
 static int begin_file(struct unpack *u, struct err *err)
 {
-    choose_temp(u);
-    u->fd =
-        openat(u->parent_fd, u->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (u->fd >= 0)
-        return 0;
-    int errnum = errno;
-    u->temp[0] = '\0';
-    return fail(u, err, errnum, "write");
+    int rc = temp_make(u->parent_fd, u->temp, &u->fd);
+
+    return rc < 0 ? fail(u, err, -rc, "write") : 0;
 }
 
 static int make_folder(struct unpack *u, struct err *err)
@@ -197,7 +184,7 @@ static int make_folder(struct unpack *u, struct err *err)
 
 static int make_symlink(struct unpack *u, const char *target, struct err *err)
 {
-    choose_temp(u);
+    temp_name(u->temp);
     if (symlinkat(target, u->parent_fd, u->temp) < 0) {
         int errnum = errno;
         u->temp[0] = '\0';
@@ -229,7 +216,7 @@ static int make_hard_link(struct unpack *u, const char *target, struct err *err)
         return fail(u, err, errno, "find the target of");
     if (!S_ISREG(st.st_mode))
         return refuse(u, err, "is a hard link to something that is no file");
-    choose_temp(u);
+    temp_name(u->temp);
     if (linkat(from, name, u->parent_fd, u->temp, 0) < 0) {
         int errnum = errno;
         u->temp[0] = '\0';

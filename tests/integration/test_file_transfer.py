@@ -1,5 +1,6 @@
 """Large and hostile transfers: exact bytes or a visible cut, flat memory (hardening F)."""
 
+import hashlib
 import io
 import json
 import os
@@ -212,3 +213,91 @@ def test_cold_files_are_read_too(execd, tmp_path):
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     assert download(execd, path).content == whole
+
+
+# ---- hashes and parts
+
+
+def upload(agent, metadata, content):
+    return agent.client.post("/files/upload", files=[("metadata", ("metadata", json.dumps(metadata))), ("file", ("f", content))])
+
+
+def test_F10_an_upload_with_the_wrong_hash_leaves_the_old_file(execd, tmp_path):
+    path, content = tmp_path / "f", random.Random(1).randbytes(20 << 20)
+    path.write_text("old")
+    right = hashlib.sha256(content).hexdigest()
+    response = upload(execd, {"path": str(path), "sha256": "0" * 64}, content)
+    assert response.status_code == 400 and response.json()["code"] == "INVALID_FILE_CONTENT", response.text
+    assert path.read_text() == "old" and not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    assert upload(execd, {"path": str(path), "sha256": right.upper()}, content).status_code == 200
+    assert path.read_bytes() == content
+    for bad in ("x" * 64, "00", right + "0", 5):
+        response = upload(execd, {"path": str(path), "sha256": bad}, b"new")
+        assert response.status_code == 400 and response.json()["code"] == "INVALID_FILE_METADATA"
+    assert path.read_bytes() == content
+
+
+def state(agent, path):
+    response = agent.client.get("/files/upload", params={"path": str(path)})
+    return response.json()["offset"] if response.status_code == 200 else response.json()["code"]
+
+
+def test_an_upload_in_parts(execd, tmp_path):
+    path, content = tmp_path / "new/f", random.Random(2).randbytes(300_000)
+    total = len(content)
+    assert state(execd, path) == "FILE_NOT_FOUND"
+    assert upload(execd, {"path": str(path), "offset": 0, "total": total}, content[:100_000]).status_code == 200
+    assert state(execd, path) == 100_000 and not path.exists()
+    for wrong in (1, 99_999, 100_001):
+        response = upload(execd, {"path": str(path), "offset": wrong, "total": total}, b"x")
+        assert response.status_code == 409 and response.json()["code"] == "UPLOAD_CONFLICT"
+    assert upload(execd, {"path": str(path), "offset": 100_000, "total": total}, content[100_000:]).status_code == 200
+    assert path.read_bytes() == content and state(execd, path) == "FILE_NOT_FOUND"
+    assert os.listdir(path.parent) == ["f"]
+
+
+def test_a_broken_upload_goes_on_where_it_stopped(execd, tmp_path):
+    path, content = tmp_path / "f", random.Random(3).randbytes(3_000_000)
+    path.write_text("old")
+    path.chmod(0o640)
+    digest = hashlib.sha256(content).hexdigest()
+    head = (f'--b\r\nContent-Disposition: form-data; name="metadata"; filename="m"\r\n\r\n'
+            f'{json.dumps({"path": str(path), "offset": 0, "total": len(content)})}\r\n--b\r\n'
+            f'Content-Disposition: form-data; name="file"; filename="f"\r\n\r\n').encode()
+    connection = execd.connect()
+    connection.sendall((f"POST /files/upload HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: {TOKEN}\r\n"
+                        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n").encode()
+                       + head + content[:1_000_000])
+    eventually(lambda: isinstance(state(execd, path), int) and state(execd, path) > 900_000, 3, "nothing arrives")
+    response = upload(execd, {"path": str(path), "offset": state(execd, path)}, b"x")
+    assert response.status_code == 409, "two writers at once"
+    connection.close()
+    at = eventually(lambda: upload(execd, {"path": str(path), "offset": 10 ** 12}, b"").json()["message"].startswith("offset")
+                    and state(execd, path), 3, "the lock stays")
+    assert path.read_text() == "old"
+    metadata = {"path": str(path), "offset": at, "sha256": digest}
+    assert upload(execd, metadata, content[at:]).status_code == 200
+    assert path.read_bytes() == content and path.stat().st_mode & 0o777 == 0o640
+
+
+def test_parts_are_refused_typed(execd, tmp_path):
+    path = tmp_path / "f"
+    for metadata in ({"total": 5}, {"offset": 6, "total": 5}, {"offset": -1}, {"offset": "0"}):
+        response = upload(execd, {"path": str(path), **metadata}, b"x")
+        assert response.status_code == 400 and response.json()["code"] == "INVALID_FILE_METADATA", response.text
+    response = upload(execd, {"path": str(path), "offset": 5}, b"x")
+    assert response.status_code == 409
+    response = upload(execd, {"path": str(path), "offset": 0, "total": 3}, b"12345")
+    assert response.status_code == 400 and response.json()["code"] == "INVALID_FILE_CONTENT"
+    response = upload(execd, {"path": str(path), "offset": 0, "sha256": "0" * 64}, b"12345")
+    assert response.status_code == 400 and state(execd, path) == "FILE_NOT_FOUND"  # worthless parts are gone
+    (tmp_path / ".f.execd-part").symlink_to(tmp_path / "elsewhere")
+    assert upload(execd, {"path": str(path), "offset": 0}, b"12345").status_code in (400, 500)
+    assert not (tmp_path / "elsewhere").exists() and not path.exists()
+    os.unlink(tmp_path / ".f.execd-part")
+    (tmp_path / ".f.execd-part").write_text("planted")
+    os.chown(tmp_path / ".f.execd-part", 4321, 4321)
+    assert upload(execd, {"path": str(path), "offset": 0}, b"12345").status_code == 400
+    assert (tmp_path / ".f.execd-part").read_text() == "planted"
+    assert execd.client.get("/files/upload").json()["code"] == "MISSING_QUERY"
+    assert upload(execd, {"path": str(tmp_path / ("n" * 250)), "offset": 0}, b"x").status_code == 400
