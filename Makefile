@@ -133,7 +133,7 @@ programs := $(if $(wildcard execd/main.c),$(OUT)/execd) $(if $(wildcard server/m
 # Built by `all` even where a program has no main.c.
 archives := $(patsubst %,$(BUILD)/obj/$(FLAVOUR)/lib%.a,proto execd server)
 
-.PHONY: all setup deps demo test check lint bench images install uninstall dist fmt fuzz unit fuzzers clean help FORCE
+.PHONY: all setup deps demo test check lint soak bench images install uninstall dist fmt fuzz unit fuzzers clean help FORCE
 
 all: $(programs) $(archives) $(if $(filter release,$(FLAVOUR)),compile_commands.json) ## Build both programs (the default)
 
@@ -153,7 +153,7 @@ js_stamp       := $(BUILD)/js/.sdk-$(call sum,$(setup_dir)/fetch-js-sdk tests/co
 deps_stamps    := $(zmq_stamp) $(llhttp_stamp)
 
 # Only the targets that promise to install do so; the others name what is missing.
-installs := $(filter setup demo test bench images,$(MAKECMDGOALS))
+installs := $(filter setup demo test soak bench images,$(MAKECMDGOALS))
 
 $(BUILD)/.packages-%-$(packages_sum): | $(BUILD)/
 	$(Q)$(setup_dir)/install-packages $(if $(installs),,--check) $*
@@ -317,6 +317,10 @@ fuzz: $(if $(T),$(BUILD)/fuzz/fuzz_$(T),$(fuzzers)) ## Fuzz one parser: make fuz
 	$(Q)test -n '$(T)' || { echo 'usage: make fuzz T=name S=seconds; names: $(patsubst fuzz_%,%,$(notdir $(fuzzers)))'; exit 2; }
 	$(Q)mkdir -p $(BUILD)/fuzz/corpus/$(T) tests/fuzz/corpus/$(T)
 	$(Q)cd $(BUILD)/fuzz && ./fuzz_$(T) -max_total_time=$(S) -print_final_stats=1 corpus/$(T) $(CURDIR)/tests/fuzz/corpus/$(T)
+
+soak: setup $(programs) ## Long runs of what `make test` does briefly: a million requests without a credential
+	$(Q)BUILD=$(abspath $(BUILD)) UNAUTHENTICATED_REQUESTS=1000000 $(BUILD)/venv/bin/python -m pytest -c tests/pytest.ini \
+		--rootdir=. -q --timeout=3600 tests/integration/test_unauthenticated.py
 
 bench: setup $(programs) images ## Measure both programs beside the physical floor of this machine
 	$(Q)tests/bench/run

@@ -372,6 +372,9 @@ int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, st
     if (too_deep(text, len))
         return err_set(err, err_code, EINVAL, "the JSON is nested deeper than %d levels",
                        JSON_DEPTH_MAX);
+    /* jansson loses a zero byte behind a number. */
+    if (memchr(text, '\0', len) != NULL)
+        return err_set(err, err_code, EINVAL, "not valid JSON: there is a zero byte");
     json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &detail);
     if (json == NULL)
         return err_set(err, err_code, EINVAL, "not valid JSON at line %d column %d: %.120s",

@@ -216,6 +216,8 @@ static void test_D61_documents(void **state)
         if (parse(bad[i], strlen(bad[i])) == 0)
             fail_msg("%s was taken", bad[i]);
     assert_int_equal(parse("{}\0", 3), -EINVAL);
+    assert_int_equal(parse("[123\0]", 6), -EINVAL);
+    assert_int_equal(parse("123\0", 4), -EINVAL);
     assert_int_equal(parse("{}xyz", 2), 0); /* no byte beyond len is looked at */
 }
 
