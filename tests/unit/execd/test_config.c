@@ -11,7 +11,7 @@
 
 #include "execd/config.h"
 
-#define MAX_WORDS 12
+#define MAX_WORDS 48
 
 static struct config c; /* of the latest load */
 
@@ -143,6 +143,24 @@ static void test_relative_paths_are_made_absolute(void **state)
     assert_int_equal(c.log_file[0], '/');
 }
 
+static void test_E06_allowed_origins(void **state)
+{
+    char line[480] = "--insecure";
+    struct err err = {.text = ""};
+    (void)state;
+    assert_int_equal(load("--insecure", &err), CONFIG_RUN);
+    assert_null(c.allowed_origins[0]);
+    assert_int_equal(load("--insecure --allow-origin https://a.b --allow-origin *", &err),
+                     CONFIG_RUN);
+    assert_string_equal(c.allowed_origins[0], "https://a.b");
+    assert_string_equal(c.allowed_origins[1], "*");
+    assert_null(c.allowed_origins[2]);
+    for (size_t i = 0, at = strlen(line); i <= CONFIG_ORIGINS_MAX; i++)
+        at += (size_t)snprintf(line + at, sizeof(line) - at, " --allow-origin a://%zu", i);
+    assert_true(load(line, &err) < 0);
+    assert_non_null(strstr(err.text, "more than 16 origins"));
+}
+
 static void test_mistakes_are_named(void **state)
 {
     static const char *const lines[][2] = {
@@ -150,7 +168,7 @@ static void test_mistakes_are_named(void **state)
         {"--grace 11m", "--grace"},  {"--seccomp maybe", "maybe"},
         {"--line-endings lf", "lf"}, {"--log-level", "log-level"},
         {"--graec 1s", "grace"},     {"--access-token-sha256 12", "64 hex"},
-        {"--init", "no program"},
+        {"--init", "no program"},    {"--allow-origin example.org", "no origin"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -172,6 +190,7 @@ int main(void)
         cmocka_unit_test_setup(test_token_is_hashed_and_wiped, setup),
         cmocka_unit_test_setup(test_E14_exposure, setup),
         cmocka_unit_test_setup(test_relative_paths_are_made_absolute, setup),
+        cmocka_unit_test_setup(test_E06_allowed_origins, setup),
         cmocka_unit_test_setup(test_mistakes_are_named, setup),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, teardown);

@@ -290,6 +290,31 @@ static void test_home_is_that_of_the_daemon(void **state)
     arena_done(&arena);
 }
 
+static void test_a_missing_directory_is_made(void **state)
+{
+    const char *const envp[] = {"NAME=a$b", NULL};
+    char middle[96], wanted[112];
+    struct arena arena;
+    struct err err = {.text = ""};
+    const char *cwd;
+    (void)state;
+    snprintf(middle, sizeof(middle), "%s/a$b", folder);
+    snprintf(wanted, sizeof(wanted), "%s/c", middle);
+    arena_init(&arena);
+    for (int again = 0; again < 2; again++) { /* what a value holds is not expanded again */
+        assert_int_equal(environment_make_cwd(&arena, "$NAME/c", envp, &cwd, &err), 0);
+        assert_string_equal(cwd, wanted);
+        assert_int_equal(access(wanted, F_OK), 0);
+    }
+    assert_int_equal(environment_make_cwd(&arena, "/", envp, &cwd, &err), 0);
+    assert_string_equal(cwd, "/");
+    assert_int_equal(rmdir(wanted), 0);
+    fclose(fopen(wanted, "w"));
+    assert_true(environment_make_cwd(&arena, wanted, envp, &cwd, &err) < 0);
+    arena_done(&arena);
+    assert_int_equal(unlink(wanted) | rmdir(middle), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_B10_bad_names_are_refused),
         cmocka_unit_test(test_B11_working_directories),
         cmocka_unit_test(test_home_is_that_of_the_daemon),
+        cmocka_unit_test(test_a_missing_directory_is_made),
     };
     return cmocka_run_group_tests_name("environment", tests, setup, teardown);
 }
