@@ -275,8 +275,12 @@ static void commit_done(void *arg)
 {
     struct upload *u = arg;
 
-    if (u->again && (u->result = post_commit(u)) == 0)
-        return;
+    if (u->again) {
+        int rc = post_commit(u); /* from here on the pool writes the result */
+        if (rc == 0)
+            return;
+        u->result = rc;
+    }
     void (*on_done)(void *, const struct err *) = u->on_done;
     void *on_done_arg = u->arg;
     struct err err = u->err;
