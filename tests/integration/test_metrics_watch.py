@@ -74,6 +74,24 @@ def test_C14_a_thousand_watchers_and_one_that_reads_nothing(many_files, start_ex
     eventually(lambda: "execd_http_active_requests 1\n" in execd.client.get("/metrics", headers=text).text, 5)
 
 
+def frames(data):
+    return [json.loads(part.partition(b"\n")[0])["timestamp"] for part in data.split(b"data: ")[1:]]
+
+
+def test_C14_who_reads_nothing_skips_samples(execd):
+    """Answers that are not read fill the socket before the watch begins, so that its first frame already waits."""
+    text = f"GET /metrics HTTP/1.1\r\nHost: x\r\n{TOKEN_HEADER}: {TOKEN}\r\nAccept: text/plain\r\n\r\n".encode()
+    size = len(execd.client.get("/metrics", headers={"Accept": "text/plain"}).content)
+    n = 380_000 // size  # more than a socket takes, less than what stops the connection from going on
+    with execd.connect() as stalled, execd.connect() as other:
+        stalled.sendall(text * n + HEAD)
+        other.sendall(HEAD)
+        assert len(frames(collect([other], 4, 10)[other])) >= 4
+        data = collect([stalled], 2, 10)[stalled]
+    times = frames(data[data.index(b"text/event-stream"):])
+    assert times[1] - times[0] > 2500, "the seconds that it slept through were not kept for it"
+
+
 def test_the_stream_ends_when_execd_does(start_execd):
     agent = start_execd()
     with socket.socket(socket.AF_UNIX) as s:

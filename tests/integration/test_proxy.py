@@ -2,11 +2,13 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from harness.execd import TOKEN, TOKEN_HEADER, Leaks, output_of, sse_events
 from harness.raw import RawConnection
+from harness.server import Server, import_image, why_not
 from http_fixtures import Backend, backend  # noqa: F401
 
 AUTH = f"Host: x\r\n{TOKEN_HEADER}: {TOKEN}\r\n"
@@ -196,3 +198,54 @@ def test_proxied_requests_leave_nothing(execd, backend):
         assert execd.client.get(f"/proxy/{backend.port}/").status_code == 200
     backend.close()
     leaks.check()
+
+
+# ---- the server's proxy ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    state = tmp_path_factory.mktemp("server")
+    import_image(state)
+    with Server(state, group=f"execd-test-proxy-{os.getpid()}") as running:
+        yield running
+        running.delete_all()
+    for group in Path("/sys/fs/cgroup").glob(f"**/{running.group}"):
+        group.rmdir()
+
+
+def server_status(server, target):
+    """The path as it is: a client library would tidy it up."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nOPEN-SANDBOX-API-KEY: {server.key}\r\n"
+                           "Connection: close\r\n\r\n".encode())
+        return int(connection.recv(65536).split()[1])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("ident", ["..", "%2e%2e", ".%2F..", "..%2f..%2fetc", "127.0.0.1", "execd.sock", "*", "%00",
+                                   "00000000-0000-4000-8000-000000000000", "a" * 300, "x%0d%0aHost:%20evil"])
+def test_I06_an_id_is_only_looked_up(server, ident):
+    for rest in ("80/", "44772/ping", "80"):
+        assert server_status(server, f"/v1/sandboxes/{ident}/proxy/{rest}") in (400, 404)
+
+
+@pytest.mark.root
+def test_I06_a_removed_sandbox_answers_no_more(server):
+    first, second = server.create()["id"], server.create()["id"]
+    for ident in (first, second):
+        assert server_status(server, f"/v1/sandboxes/{ident}/proxy/44772/ping") == 200  # and the connection is kept
+    assert server.client.delete(f"/v1/sandboxes/{first}").status_code == 204
+    assert server_status(server, f"/v1/sandboxes/{first}/proxy/44772/ping") == 404
+    assert server_status(server, f"/v1/sandboxes/{second}/proxy/44772/ping") == 200
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("port", ["80@evil", "0", "65536", "-1", "08", "+80", "80%20"])
+def test_I01_only_plain_ports_in_the_server_too(server, port):
+    ident = server.create()["id"]
+    assert server_status(server, f"/v1/sandboxes/{ident}/proxy/{port}/") == 400
+    server.client.delete(f"/v1/sandboxes/{ident}")
