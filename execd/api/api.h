@@ -8,6 +8,7 @@
 
 #include "execd/code/context.h"
 #include "execd/exec/command.h"
+#include "execd/harden/attempts.h"
 #include "execd/exec/session.h"
 #include "execd/isolate/manager.h"
 #include "execd/metrics/sampler.h"
@@ -35,6 +36,7 @@ struct api {
     const char *const *allowed_origins; /* of pages that may open WebSockets; NULL-terminated */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
+    struct attempts attempts; /* at wrong tokens */
     bool (*is_ready)(void *arg); /* GET /ready */
     void *ready_arg;
     int64_t started_wall_ms;

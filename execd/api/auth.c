@@ -6,7 +6,9 @@
 
 #include "execd/api/api.h"
 #include "proto/api/errors.h"
-#include "proto/http/req.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/http/resp.h"
 #include "proto/http/ws_conn.h"
 
 #define TOKEN_HEADER "X-EXECD-ACCESS-TOKEN"
@@ -21,10 +23,23 @@ static const char *token_of_page(struct http_req *req, const struct route *route
     return ws_offered_secret(req, TOKEN_PROTOCOL);
 }
 
+/* Says so once to the log, without the token. */
+static bool is_guessing(struct api *api, struct http_req *req)
+{
+    bool first;
+    if (attempts_take(&api->attempts, http_req_peer(req), clock_monotonic_ms(), &first))
+        return false;
+    if (first)
+        log_event(LOG_LEVEL_WARN, "api", "wrong tokens, one after the other", "peer",
+                  http_req_peer(req), NULL);
+    http_resp_header(req, "Retry-After", "1");
+    return true;
+}
+
 /* Compared as hashes of one length: neither the content nor the length of the token shows in the time taken. */
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err)
 {
-    const struct api *api = app;
+    struct api *api = app;
     uint8_t presented[SHA256_LEN];
     if (!api->has_token)
         return 0;
@@ -34,6 +49,9 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     bool same = codec_equal(presented, api->token_sha256, SHA256_LEN);
     if (same && token != NULL && n <= 1)
         return 0;
+    if (token != NULL && is_guessing(api, req))
+        return err_set(err, ERR_TOO_MANY_ATTEMPTS, EACCES,
+                       "too many wrong tokens from this address; the right one is still taken");
     return err_set(err, ERR_UNAUTHORIZED, EACCES,
                    "Unauthorized: invalid or missing header " TOKEN_HEADER);
 }
