@@ -133,7 +133,7 @@ programs := $(if $(wildcard execd/main.c),$(OUT)/execd) $(if $(wildcard server/m
 # Built by `all` even where a program has no main.c.
 archives := $(patsubst %,$(BUILD)/obj/$(FLAVOUR)/lib%.a,proto execd server)
 
-.PHONY: all setup deps demo test check lint soak bench images install uninstall dist fmt fuzz unit fuzzers clean help FORCE
+.PHONY: all setup deps demo test check lint soak bench images install uninstall dist fmt fuzz unit fuzzers fault clean help FORCE
 
 all: $(programs) $(archives) $(if $(filter release,$(FLAVOUR)),compile_commands.json) ## Build both programs (the default)
 
@@ -299,8 +299,22 @@ $(fuzzers): $(BUILD)/fuzz/%: $(fuzz_obj)/tests/fuzz/%.o $(fuzz_obj)/libexecd.a $
 	$(call say,LINK,$@)
 	$(Q)$(call link,$(FUZZ_FLAVOUR)) -pie -o $@ $< $(call group,$(filter %.a,$^)) -Wl,--as-needed $(libs_execd) $(libs_server)
 
+# execd under the sanitizers, with the calls of tests/fault/wrap.c between it and the C library. libevent and
+# jansson are linked statically so that their calls are caught too.
+fault_execd := $(BUILD)/fault/execd
+$(test_obj)/tests/fault/wrap.o: tests/fault/wrap.c $(test_obj)/.flags | $(test_obj)/tests/fault/
+	$(call say,CC,$<)
+	$(Q)$(cc.$(TEST_FLAVOUR)) $(cflags.$(TEST_FLAVOUR)) -MMD -MP -c -o $@ $<
+
+$(fault_execd): $(test_obj)/tests/fault/wrap.o $(test_obj)/execd/main.o $(test_obj)/libexecd.a $(test_obj)/libproto.a | $(BUILD)/fault/
+	$(call say,LINK,$@)
+	$(Q)$(call link,$(TEST_FLAVOUR)) -pie $$(nm $< | sed -n 's/.* T __wrap_/-Wl,--wrap=/p') -o $@ $(filter %.o,$^) \
+		-Wl,-Bstatic $(call group,$(filter %.a,$^) $(filter-out -lseccomp -lcap -lpthread,$(libs_execd))) \
+		-Wl,-Bdynamic -lseccomp -lcap -lpthread
+
 unit: $(unit_tests)
 fuzzers: $(fuzzers)
+fault: $(fault_execd)
 
 check: $(programs) $(unit_tests) compile_commands.json ## Unit tests and the quick lint: no root, no network
 	$(Q)tests/run --build $(BUILD) unit lint
@@ -308,7 +322,7 @@ check: $(programs) $(unit_tests) compile_commands.json ## Unit tests and the qui
 lint: $(programs) compile_commands.json ## Every static check, the slow ones too (clang-tidy, cppcheck, gcc -fanalyzer)
 	$(Q)tests/run --build $(BUILD) lint lint-slow
 
-test: setup $(programs) $(unit_tests) $(fuzzers) compile_commands.json $(if $(wildcard images/build-all),images) ## Everything: set-up, build, images, unit, lint, fuzz corpora, process, integration and security tests
+test: setup $(programs) $(unit_tests) $(fuzzers) $(fault_execd) compile_commands.json $(if $(wildcard images/build-all),images) ## Everything: set-up, build, images, unit, lint, fuzz corpora, process, integration and security tests
 	$(Q)tests/run --build $(BUILD)
 
 T ?=
@@ -318,7 +332,8 @@ fuzz: $(if $(T),$(BUILD)/fuzz/fuzz_$(T),$(fuzzers)) ## Fuzz one parser: make fuz
 	$(Q)mkdir -p $(BUILD)/fuzz/corpus/$(T) tests/fuzz/corpus/$(T)
 	$(Q)cd $(BUILD)/fuzz && ./fuzz_$(T) -max_total_time=$(S) -print_final_stats=1 corpus/$(T) $(CURDIR)/tests/fuzz/corpus/$(T)
 
-soak: setup $(programs) ## Long runs of what `make test` does briefly: a million requests without a credential
+soak: setup $(programs) $(fault_execd) ## Long runs of what `make test` does briefly: a million requests without a credential, every fault
+	$(Q)SOAK=1 tests/run --build $(BUILD) fault
 	$(Q)BUILD=$(abspath $(BUILD)) UNAUTHENTICATED_REQUESTS=1000000 $(BUILD)/venv/bin/python -m pytest -c tests/pytest.ini \
 		--rootdir=. -q --timeout=3600 tests/integration/test_unauthenticated.py
 

@@ -117,7 +117,7 @@ int conn_new(struct http_server *server, int fd, const char *peer, bool local)
     server->stats.open_conns++;
     c->only_open = server->stats.open_conns > limits->conns_max - limits->conns_reserve;
     conn_set_phase(c, CONN_HEAD);
-    bufferevent_enable(bev, EV_READ);
+    conn_enable(c, EV_READ);
     conn_post(c);
     return 0;
 }
@@ -203,6 +203,13 @@ void conn_break(struct conn *c)
     c->broken = true;
     if (!c->running)
         conn_post(c);
+}
+
+/* A connection that the kernel does not watch would be silent for ever. */
+void conn_enable(struct conn *c, short what)
+{
+    if (bufferevent_enable(c->bev, what) < 0)
+        conn_break(c);
 }
 
 void conn_shut_when_idle(struct conn *c)

@@ -162,8 +162,9 @@ int conn_new(struct http_server *server, int fd, const char *peer,
 void conn_free(struct conn *c); /* ends the request, closes; unlinks from the server */
 void conn_post(struct conn *c); /* run soon, from the loop */
 void conn_run(struct conn *c);
-void conn_break(struct conn *c);          /* the peer is lost or to be cut: freed in the next run */
-void conn_shut_when_idle(struct conn *c); /* draining */
+void conn_break(struct conn *c); /* the peer is lost or to be cut: freed in the next run */
+void conn_enable(struct conn *c, short what); /* EV_READ, EV_WRITE; breaks it when that fails */
+void conn_shut_when_idle(struct conn *c);     /* draining */
 bool conn_drop_oldest(struct http_server *server); /* makes room; false when all are busy */
 int64_t conn_now_ms(void);
 

@@ -49,7 +49,7 @@ void conn_flush(struct conn *c)
     if (after == 0)
         bufferevent_disable(c->bev, EV_WRITE);
     else
-        bufferevent_enable(c->bev, EV_WRITE);
+        conn_enable(c, EV_WRITE);
 }
 
 /* Calls proceed while it produces and the peer takes it; false when either has to be waited for. */

@@ -260,18 +260,22 @@ enum http_result http_resp_empty(struct http_req *req, int status)
     return http_resp_data(req, status, NULL, "", 0);
 }
 
+static enum http_result send_no_memory(struct http_req *req)
+{
+    static const char text[] =
+        "{\"code\":\"RUNTIME_ERROR\",\"message\":\"out of memory [EXECD_002]\"}";
+
+    return http_resp_data(req, err_row(ERR_OUT_OF_MEMORY)->status,
+                          req->conn->server->config.json_type, text, sizeof(text) - 1);
+}
+
 static enum http_result send_json(struct http_req *req, int status, const json_t *json)
 {
     size_t len = 0;
-    char *text = json_compact(json, &len);
+    char *text = json ? json_compact(json, &len) : NULL;
 
-    if (!text) {
-        static const char no_memory[] =
-            "{\"code\":\"RUNTIME_ERROR\",\"message\":\"out of memory [EXECD_002]\"}";
-        return http_resp_data(req, err_row(ERR_OUT_OF_MEMORY)->status,
-                              req->conn->server->config.json_type, no_memory,
-                              sizeof(no_memory) - 1);
-    }
+    if (!text)
+        return send_no_memory(req);
     (void)http_resp_data(req, status, req->conn->server->config.json_type, text,
                          len); /* always H_DONE */
     free(text);
@@ -296,6 +300,10 @@ static void default_envelope(struct http_req *req, const struct err_row *row, co
     strbuf_addf(&json, "{\"code\":\"%s\",\"message\":", row->wire);
     json_escape(&json, message.data, message.len);
     strbuf_adds(&json, "}");
+    if (message.failed || json.failed) {
+        (void)send_no_memory(req); /* always H_DONE */
+        return;
+    }
     (void)http_resp_data(req, row->status, req->conn->server->config.json_type, json.data,
                          json.len); /* always H_DONE */
 }
@@ -393,7 +401,7 @@ static void after_write(struct http_req *req)
 
     /* Outside a run nobody flushes for us: let the bufferevent do it with the next turn of the loop. */
     if (c->bev && !c->running && c->direct)
-        bufferevent_enable(c->bev, EV_WRITE);
+        conn_enable(c, EV_WRITE);
 }
 
 void http_resp_write(struct http_req *req, const void *p, size_t n)

@@ -25,7 +25,7 @@ bool http_resp_header_overflowed(const struct http_req *req);
 enum http_result http_resp_empty(struct http_req *req,
                                  int status); /* Content-Length: 0 (none on 204/304) */
 enum http_result http_resp_json(struct http_req *req, int status,
-                                json_t *json); /* takes the reference */
+                                json_t *json); /* takes the reference; NULL: no memory for it */
 enum http_result http_resp_data(struct http_req *req, int status, const char *type, const void *p,
                                 size_t n);
 /* Status and wire code from the error's row; after a stream began: aborts the connection instead. */

@@ -1,0 +1,159 @@
+"""N01, N02: one call fails at a time, at every place where an endpoint makes it.
+
+No crash, no hang, an answer that is either whole and typed or cut off; the next request works. `make test` takes a
+sample of the places, drawn anew each time and replayed with FAULT_SEED; `make soak` (SOAK=1) takes all.
+"""
+
+import errno
+import json
+import os
+import random
+import signal
+import time
+
+import httpx
+import pytest
+
+from control import Faults
+from harness.execd import BUILD, Execd
+
+EXECD = BUILD / "fault" / "execd"
+SOAK = bool(os.environ.get("SOAK"))
+SEED = int(os.environ.get("FAULT_SEED") or random.randrange(1 << 32))
+LIMIT_S = 5
+PLACES_MAX = 2000  # more calls than any endpoint makes
+SAMPLE = 6
+
+ERRORS = {
+    "alloc": (errno.ENOMEM,),
+    "open": (errno.EMFILE, errno.ENOENT),
+    "read": (errno.EINTR, errno.EIO, 0),
+    "write": (errno.EINTR, errno.ENOSPC, 0),
+    "descriptor": (errno.EMFILE,),
+    "stat": (errno.EIO,),
+    "epoll": (errno.ENOMEM,),
+    "map": (errno.ENOMEM,),
+    "clone": (errno.EAGAIN,),
+}
+
+
+def upload(client, folder):
+    metadata = json.dumps({"path": str(folder / "uploaded")})
+    return client.post("/files/upload", files={"metadata": ("m", metadata, "application/json"),
+                                               "file": ("f", b"x" * 50000)})
+
+
+ENDPOINTS = {
+    "ping": lambda c, f: c.get("/ping"),
+    "command": lambda c, f: c.post("/command", json={"command": "echo hello", "stdin": "text"}),
+    "background": lambda c, f: c.post("/command", json={"argv": ["true"], "background": True}),
+    "not found": lambda c, f: c.get("/command/status/nothing"),
+    "bad body": lambda c, f: c.post("/command", content=b"{"),
+    "info": lambda c, f: c.get("/files/info", params={"path": str(f / "file")}),
+    "upload": upload,
+    "download": lambda c, f: c.get("/files/download", params={"path": str(f / "file")}),
+    "search": lambda c, f: c.get("/files/search", params={"path": str(f), "pattern": "*"}),
+    "metrics": lambda c, f: c.get("/metrics"),
+    "capabilities": lambda c, f: c.get("/capabilities"),
+    "ports": lambda c, f: c.get("/ports"),
+}
+
+
+class Subject:
+    """An execd under faults, and the endpoint's folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "file").write_bytes(b"y" * 50000)
+        self.faults = Faults(folder)
+        env = {"FAULT_CONTROL": str(self.faults.path),
+               "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:allocator_may_return_null=1",
+               "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+        self.agent = Execd(folder, binary=EXECD, env=env)
+
+    def died(self):
+        """How it ended, or None."""
+        if self.agent.process.poll() is None:
+            return None
+        self.agent.wait()
+        return f"execd ended with {self.agent.process.returncode}:\n" + "\n".join(self.agent.lines[-60:])
+
+    def check(self, answer):
+        """Whole and typed, where it is an error."""
+        if answer.status_code >= 400:
+            body = answer.json()
+            assert body["code"] and body["message"], answer.text
+
+    def once(self, call, kind, errnum, n):
+        """Asks with the n-th call failing; whether that call came."""
+        with self.agent.new_client(timeout=LIMIT_S) as client:
+            self.faults.arm(kind, errnum, n)
+            try:
+                self.check(call(client, self.folder))
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.ConnectError):
+                pass  # cut off: the client knows
+            except httpx.TimeoutException:
+                self.faults.disarm()
+                pytest.fail(f"no answer within {LIMIT_S} s; log:\n" + "\n".join(self.agent.lines[-30:]))
+            struck = self.faults.disarm()
+        assert not self.died(), self.died()
+        self.works()
+        return struck
+
+    def works(self):
+        with self.agent.new_client(timeout=LIMIT_S) as client:
+            try:
+                assert client.get("/ping").status_code == 200
+            except httpx.TransportError as error:
+                time.sleep(0.2)  # it may be dying
+                pytest.fail(self.died() or f"the next request fails: {error!r}")
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    made = []
+
+    def get():
+        """The running one; a new one after a death."""
+        if not made or made[-1].agent.process.poll() is not None:
+            made.append(Subject(tmp_path_factory.mktemp("fault")))
+            made[-1].agent.client.get("/capabilities")
+        return made[-1]
+
+    yield get
+    for one in made:
+        one.agent.close_clients()
+        if one.agent.process.poll() is None:
+            one.agent.send_signal(signal.SIGTERM)
+            assert one.agent.wait() == 0, "\n".join(one.agent.lines[-60:])
+
+
+def count_places(one, call, kind):
+    """How often the endpoint makes such calls when none fails."""
+    with one.agent.new_client(timeout=LIMIT_S) as client:
+        one.faults.arm(kind, 0, PLACES_MAX)
+        call(client, one.folder)
+        time.sleep(0.02)  # what is done behind the answer
+        one.faults.disarm()
+        return PLACES_MAX - one.faults.left()
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.timeout(3600 if SOAK else 60)
+def test_N01_N02_every_call_may_fail(subject, endpoint, kind):
+    call = ENDPOINTS[endpoint]
+    one = subject()
+    places = list(range(1, count_places(one, call, kind) + 1))
+    cases = [(n, errnum) for n in places for errnum in ERRORS[kind]]
+    if not SOAK:
+        cases = random.Random(f"{SEED} {endpoint} {kind}").sample(cases, min(SAMPLE, len(cases)))
+    failed = []
+    for n, errnum in cases:
+        try:
+            subject().once(call, kind, errnum, n)
+        except (AssertionError, pytest.fail.Exception) as error:
+            failed.append(f"{kind} {errno.errorcode.get(errnum, 'short')} at {n}: {error}")
+            if len(failed) == 3:
+                break
+    assert not failed, f"FAULT_SEED={SEED}\n" + "\n\n".join(failed)
