@@ -36,7 +36,7 @@ struct api {
     const char *const *allowed_origins; /* of pages that may open WebSockets; NULL-terminated */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
-    struct attempts attempts; /* at wrong tokens */
+    struct attempts attempts;    /* at wrong tokens */
     bool (*is_ready)(void *arg); /* GET /ready */
     void *ready_arg;
     int64_t started_wall_ms;
