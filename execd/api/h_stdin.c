@@ -13,6 +13,7 @@ struct input {
     struct api *api;
     char id[64];
     bool close; /* end of input behind this body */
+    struct feed_waiter room;
 };
 
 /* The command may be forgotten while the body arrives: it is looked up each time. */
@@ -49,7 +50,7 @@ static int on_data(void *arg, const char *p, size_t n, struct err *err)
         return err_set(err, ERR_OUT_OF_MEMORY, -rc, "no memory for the input");
     if (!feed_has_room(feed)) {
         http_req_pause_body(in->req);
-        feed_on_room(feed, on_room, in);
+        feed_await_room(feed, &in->room);
     }
     return 0;
 }
@@ -75,7 +76,7 @@ static void on_gone(void *arg)
 
     in->req = NULL;
     if (feed != NULL)
-        feed_on_room(feed, NULL, NULL);
+        feed_forget(feed, &in->room);
     free(in);
 }
 
@@ -108,6 +109,7 @@ enum http_result h_stdin_write(struct http_req *req, void *app)
     in->req = req;
     in->api = app;
     in->close = close;
+    in->room = (struct feed_waiter){.on_room = on_room, .arg = in};
     (void)snprintf(in->id, sizeof(in->id), "%s",
                    http_req_param(req, "id")); /* it was found by it */
     http_req_on_close(req, on_gone, in);

@@ -69,7 +69,10 @@ enum http_result h_stream(struct http_req *req, void *app)
     if (take_since(req, &since, &err) < 0)
         return http_resp_error(req, &err);
     channel_get_stats(ch, &stats);
-    if (channel_is_closed(ch) && since.seq >= stats.last_seq)
+    if (since.seq > stats.last_seq) /* all that comes would be taken for known, the end too */
+        return http_resp_fail(req, ERR_INVALID_QUERY, "since: the run has no event %llu yet",
+                              (unsigned long long)since.seq);
+    if (channel_is_closed(ch) && since.seq == stats.last_seq)
         return http_resp_empty(req, 204); /* nothing will follow: an EventSource stays away */
     struct sink_options options = choose(req, api, verbatim ? STREAM_VERBATIM : STREAM_LINES);
     options.since = since;

@@ -15,29 +15,30 @@ struct feed {
     int fd;                 /* owned; -1 when closed */
     struct evbuffer *queue; /* owned */
     struct event *writable; /* owned */
-    struct event *notify;   /* owned: posts on_room */
+    struct event *notify;   /* owned: posts the first waiter's on_room */
     size_t packet;          /* bytes per write; 0 = any */
     bool closing;
-    void (*on_room)(void *arg);
-    void *room_arg;
+    TAILQ_HEAD(, feed_waiter) waiters; /* borrowed */
 };
 
 static void notify(struct feed *f)
 {
-    if (f->on_room != NULL && feed_has_room(f))
+    if (!TAILQ_EMPTY(&f->waiters) && feed_has_room(f))
         event_active(f->notify, EV_TIMEOUT, 0);
 }
 
 static void on_notify(evutil_socket_t fd, short what, void *arg)
 {
     struct feed *f = arg;
-    void (*on_room)(void *) = f->on_room;
+    struct feed_waiter *w = TAILQ_FIRST(&f->waiters);
 
     (void)fd;
     (void)what;
-    f->on_room = NULL;
-    if (on_room != NULL)
-        on_room(f->room_arg);
+    if (w == NULL || !feed_has_room(f))
+        return;
+    feed_forget(f, w);
+    w->on_room(w->arg);
+    notify(f); /* what is left of the room is the next one's */
 }
 
 void feed_shut(struct feed *f)
@@ -79,6 +80,7 @@ int feed_new(struct event_base *base, int fd, size_t packet, struct feed **ret)
 
     f->fd = fd;
     f->packet = packet;
+    TAILQ_INIT(&f->waiters);
     f->queue = evbuffer_new();
     f->writable = event_new(base, fd, EV_WRITE, on_writable, f);
     f->notify = event_new(base, -1, 0, on_notify, f);
@@ -135,9 +137,17 @@ bool feed_has_room(const struct feed *f)
     return f->fd < 0 || evbuffer_get_length(f->queue) < QUEUE_MAX;
 }
 
-void feed_on_room(struct feed *f, void (*on_room)(void *arg), void *arg)
+void feed_await_room(struct feed *f, struct feed_waiter *w)
 {
-    f->on_room = on_room;
-    f->room_arg = arg;
+    if (!w->waits)
+        TAILQ_INSERT_TAIL(&f->waiters, w, link);
+    w->waits = true;
     notify(f);
+}
+
+void feed_forget(struct feed *f, struct feed_waiter *w)
+{
+    if (w->waits)
+        TAILQ_REMOVE(&f->waiters, w, link);
+    w->waits = false;
 }

@@ -127,6 +127,18 @@ def test_plain_number_and_bad_positions(execd):
     assert unknown.status_code == 404 and unknown.json()["code"] == "STREAM_NOT_FOUND"
 
 
+@pytest.mark.parametrize("command", ["sleep 20", "true"])
+def test_a_position_beyond_the_last_event_is_refused(execd, command):
+    """Else all that comes would count as known, and the stream of a running command would never end."""
+    answer = execd.client.post("/command", json={"command": command, "background": True})
+    ident = sse_events(answer.text)[0]["text"]
+    for since in ("999", "999.0.0", "18446744073709551615.0.0"):
+        with execd.client.stream("GET", f"/command/{ident}/stream", headers={"Last-Event-ID": since}) as response:
+            assert response.status_code == 400
+            assert response.read() and response.json()["code"] == "INVALID_REQUEST_BODY"
+    execd.client.delete("/command", params={"id": ident})
+
+
 def test_raw_framing_and_old_clients(execd):
     ident, _ = run(execd, "echo hi")
     text = execd.client.get(f"/command/{ident}/stream").text

@@ -3,8 +3,9 @@
 import concurrent.futures
 import hashlib
 import json
+import time
 
-from harness.execd import eventually, output_of, sse_events
+from harness.execd import TOKEN, TOKEN_HEADER, eventually, output_of, sse_events
 
 
 def test_B15_none_by_default(execd):
@@ -52,6 +53,34 @@ def test_a_reader_that_does_not_read_holds_the_client_not_the_agent(execd):
         assert sent.result(20).status_code == 200
     eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
     assert execd.client.get(f"/command/{ident}/logs").text.strip() == "5000000"
+
+
+def test_writers_beside_each_other_are_each_resumed(execd):
+    """One that leaves, or that waits as well, does not make the agent forget another one that waits."""
+    ident = open_command(execd, "sleep 1; wc -c")
+    head = (f"POST /command/{ident}/stdin HTTP/1.1\r\nHost: x\r\n{TOKEN_HEADER}: {TOKEN}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n").encode()
+    leaver, first, second = writers = [execd.connect() for _ in range(3)]
+    for writer in writers:
+        writer.settimeout(10)
+        writer.sendall(head)
+    execd.client.get("/ping")  # behind this, all three were accepted: there was room
+
+    def send(writer):
+        writer.sendall(b"80000\r\n" + b"x" * 0x80000 + b"\r\n0\r\n\r\n")
+        return writer.recv(4096)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(send, writer) for writer in (first, second)]
+        time.sleep(0.2)
+        leaver.close()
+        for answer in answers:
+            assert answer.result(15).startswith(b"HTTP/1.1 200")
+    assert execd.client.delete(f"/command/{ident}/stdin").status_code == 200
+    eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
+    assert execd.client.get(f"/command/{ident}/logs").text.strip() == str(2 * 0x80000)
+    first.close()
+    second.close()
 
 
 def test_the_end_of_the_command_ends_the_request(execd):
