@@ -8,6 +8,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "proto/base/str.h"
 #include "proto/http/range.h"
 #include "proto/http/resp.h"
 
@@ -86,16 +87,21 @@ enum http_result h_file_download(struct http_req *req, void *app)
     struct err err = {0};
     const char *path;
     uint64_t first = 0, last = 0;
+    struct send_part part = {.status = 200};
+    const char *sha256 = http_req_query(req, "sha256", 0);
 
     if (given == NULL)
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
+    if (sha256 != NULL && str_to_bool(sha256, &part.sha256) < 0)
+        return http_resp_fail(req, ERR_INVALID_QUERY, "sha256: expected true or false, got '%.32s'",
+                              sha256);
     if (api_path(http_req_arena(req), given, &path, &err) < 0 ||
         file_source_open(path, &source, &err) < 0)
         return http_resp_error(req, &err);
-    uint64_t size = (uint64_t)source.st.st_size;
+    uint64_t size = part.length = (uint64_t)source.st.st_size;
     set_disposition(req, path);
     if (source.pseudo) /* claims a size of 0 or a page: only reading tells (hardening F02) */
-        return api_send_file(req, api->pool, &source, 200, 0, 0);
+        return api_send_file(req, api->pool, &source, &part);
     set_validators(req, &source.st);
     if (not_modified(req, &source.st)) {
         file_source_done(&source);
@@ -111,9 +117,10 @@ enum http_result h_file_download(struct http_req *req, void *app)
                          arena_printf(http_req_arena(req), "bytes %llu-%llu/%llu",
                                       (unsigned long long)first, (unsigned long long)last,
                                       (unsigned long long)size));
-        return api_send_file(req, api->pool, &source, 206, first, last - first + 1);
+        part = (struct send_part){206, first, last - first + 1, part.sha256};
+        break;
     case RANGE_NONE:
         break;
     }
-    return api_send_file(req, api->pool, &source, 200, 0, size);
+    return api_send_file(req, api->pool, &source, &part);
 }

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include "proto/api/errors.h"
+#include "proto/base/codec.h"
 #include "proto/base/mem.h"
 #include "proto/base/work.h"
 #include "proto/http/resp.h"
 
 #define PIECE (256 * 1024 - 512) /* with the buffer's own overhead a power of two */
-#define WINDOW (1024 * 1024)     /* looked up in the page cache at once */
+#define HASHED_PIECE (64 * 1024) /* a few hundred microseconds of the loop */
+#define SHA256_FIELD "X-Execd-Sha256"
+#define WINDOW (1024 * 1024) /* looked up in the page cache at once */
 
 /*
  * One file on its way to one client. While `loading`, the pool reads ahead from the descriptor, so the transfer
@@ -25,6 +28,8 @@ struct transfer {
     uint64_t cached_until; /* offset up to which the page cache was looked at */
     size_t window;         /* bytes that the pool brings near */
     bool loading;
+    bool hashed; /* every byte passes through here, for the trailer */
+    struct sha256_ctx hash;
     struct evbuffer *out; /* owned scratch */
 };
 
@@ -91,6 +96,8 @@ static ssize_t copy_piece(struct transfer *t, size_t n)
         return -errno;
     if (!reaches(t, (size_t)got))
         return 0;
+    if (t->hashed)
+        sha256_update(&t->hash, (size_t)got, room.iov_base);
     room.iov_len = (size_t)got;
     if (evbuffer_commit_space(t->out, &room, 1) < 0)
         return -ENOMEM;
@@ -108,7 +115,20 @@ static ssize_t send_piece(struct transfer *t)
         if (sent != -EINVAL) /* a file system that cannot */
             return sent;
     }
-    return copy_piece(t, (size_t)MIN(t->left, (uint64_t)PIECE));
+    return copy_piece(t, (size_t)MIN(t->left, (uint64_t)(t->hashed ? HASHED_PIECE : PIECE)));
+}
+
+static void finish(struct transfer *t)
+{
+    uint8_t digest[SHA256_LEN];
+    char hex[SHA256_HEX_LEN + 1];
+
+    if (t->hashed) {
+        sha256_digest(&t->hash, sizeof(digest), digest);
+        codec_hex(digest, sizeof(digest), hex);
+        http_resp_trailer(t->req, SHA256_FIELD, hex);
+    }
+    http_resp_end(t->req);
 }
 
 static void proceed(void *arg)
@@ -132,7 +152,7 @@ static void proceed(void *arg)
             t->left -= (uint64_t)n;
     }
     if (t->left == 0)
-        http_resp_end(t->req);
+        finish(t);
 }
 
 static void stop(void *arg)
@@ -145,22 +165,26 @@ static void stop(void *arg)
 }
 
 enum http_result api_send_file(struct http_req *req, struct work_pool *pool,
-                               struct file_source *source, int status, uint64_t first,
-                               uint64_t length)
+                               struct file_source *source, const struct send_part *part)
 {
     static const struct http_producer producer = {proceed, stop};
     struct transfer *t = xnew(struct transfer);
+    bool declared = !source->pseudo && !part->sha256;
 
     *t = (struct transfer){.req = req,
                            .pool = pool,
                            .source = *source,
-                           .offset = first,
-                           .left = source->pseudo ? UINT64_MAX : length,
+                           .offset = part->first,
+                           .left = source->pseudo ? UINT64_MAX : part->length,
+                           .hashed = part->sha256,
                            .out = evbuffer_new()};
+    sha256_init(&t->hash);
     if (t->out == NULL) {
         destroy(t);
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the transfer");
     }
-    return http_resp_begin(req, status, "application/octet-stream",
-                           t->source.pseudo ? -1 : (int64_t)length, &producer, t);
+    if (part->sha256)
+        http_resp_header(req, "Trailer", SHA256_FIELD);
+    return http_resp_begin(req, part->status, "application/octet-stream",
+                           declared ? (int64_t)part->length : -1, &producer, t);
 }

@@ -3,7 +3,7 @@
  *
  * The loop thread never waits for a disk: what is not in the page cache is read by the worker pool first. On a Unix
  * socket the pages go out by sendfile(2). The promised length is sent or the connection is cut (hardening F03): a
- * file that shrinks meanwhile is never padded. Thread rule: loop thread only.
+ * file that shrinks meanwhile is never padded, hashed or not. Thread rule: loop thread only.
  */
 #pragma once
 
@@ -12,7 +12,12 @@
 
 struct work_pool;
 
-/* Takes the source over, always. A pseudo file is sent to its end, whatever length says. */
+struct send_part {
+    int status;
+    uint64_t first, length;
+    bool
+        sha256; /* of what is sent, as the trailer X-Execd-Sha256; then without a declared length */
+};
+/* Takes the source over, always. A pseudo file is sent to its end, whatever `length` says. */
 enum http_result api_send_file(struct http_req *req, struct work_pool *pool,
-                               struct file_source *source, int status, uint64_t first,
-                               uint64_t length);
+                               struct file_source *source, const struct send_part *part);

@@ -291,8 +291,10 @@ static bool goes_on(struct search *s)
         owner_names_learn(&s->names, s->facts.uid, s->facts.gid);
     else if (s->ended || s->json.len >= SEARCH_PIECE)
         return false;
-    s->failed = post(s) < 0;
-    return !s->failed;
+    bool posted = post(s) == 0; /* then everything else is the pool's */
+    if (!posted)
+        s->failed = true;
+    return posted;
 }
 
 static void on_worked(void *arg)

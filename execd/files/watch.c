@@ -167,8 +167,10 @@ static void started(struct watch *w)
 /* A scan that is not at its end goes on; a full pool ends it, and what it did not reach is not watched. */
 static bool goes_on(struct watch *w)
 {
-    if (w->scan.ended || post_scan(w) == 0)
-        return !w->scan.ended;
+    if (w->scan.ended)
+        return false;
+    if (post_scan(w) == 0)
+        return true; /* the scan is the pool's now */
     w->scan.over_limit = true;
     return false;
 }

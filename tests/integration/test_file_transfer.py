@@ -301,3 +301,20 @@ def test_parts_are_refused_typed(execd, tmp_path):
     assert (tmp_path / ".f.execd-part").read_text() == "planted"
     assert execd.client.get("/files/upload").json()["code"] == "MISSING_QUERY"
     assert upload(execd, {"path": str(tmp_path / ("n" * 250)), "offset": 0}, b"x").status_code == 400
+
+
+def test_the_hash_of_a_download_follows_it(execd, large, tmp_path):
+    whole = large.read_bytes()
+    for headers, sent in (("", whole), ("Range: bytes=5-1000004\r\n", whole[5:1_000_005])):
+        connection = execd.connect()
+        connection.sendall((f"GET /files/download?path={large}&sha256=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                            f"X-EXECD-ACCESS-TOKEN: {TOKEN}\r\n{headers}\r\n").encode())
+        answer = read_all(connection)
+        assert b"\r\nTrailer: X-Execd-Sha256" in answer.partition(b"\r\n\r\n")[0]
+        assert answer.endswith(f"\r\n0\r\nX-Execd-Sha256: {hashlib.sha256(sent).hexdigest()}\r\n\r\n".encode())
+    client = execd.client
+    assert client.get("/files/download", params={"path": str(large), "sha256": "1"}).content == whole
+    assert client.get("/files/download", params={"path": str(large), "sha256": "false"}).headers["content-length"] == str(SIZE)
+    assert client.get("/files/download", params={"path": str(large), "sha256": "what"}).status_code == 400
+    (tmp_path / "empty").touch()
+    assert client.get("/files/download", params={"path": str(tmp_path / "empty"), "sha256": "true"}).content == b""
