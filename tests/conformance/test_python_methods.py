@@ -1,7 +1,6 @@
 """The rest of the Python SDK's methods, each in both of its flavours, synchronous and asynchronous.
 
-What test_python_sync.py and test_python_async.py do not touch: sessions, logs, windows of files, changes to the tree,
-isolated sessions.
+What test_python_sync.py and test_python_async.py do not touch: sessions, logs, windows of files, changes to the tree.
 """
 
 import asyncio
@@ -22,7 +21,6 @@ from opensandbox.models.filesystem import (
     SetPermissionEntry,
     WriteEntry,
 )
-from opensandbox.models.isolated import CreateIsolatedSessionRequest, IsolatedWorkspaceSpec
 
 from conftest import connection
 from harness.contract import Contract
@@ -200,29 +198,3 @@ def test_list_directory(box, folder):
     box.files.write_file(f"{folder}/deep/er", "y")
     listed = box.files.list_directory(DirectoryListEntry(path=folder, depth=1))
     assert sorted(entry.path for entry in listed) == [f"{folder}/deep", f"{folder}/file"]
-
-
-# ---- isolated sessions
-
-
-@needs("/v1/isolated/capabilities")
-def test_isolation(box, folder):
-    if not box.isolation.capabilities().available:
-        pytest.skip("this sandbox may make no namespaces")
-    box.files.write_file(f"{folder}/in.txt", "seen\n")
-    request = CreateIsolatedSessionRequest(workspace=IsolatedWorkspaceSpec(path=folder, mode="rw"))
-    session = box.isolation.create(request)
-    try:
-        assert session.session_id in [summary.session_id for summary in box.isolation.list()]
-        assert session.run(f"cat {folder}/in.txt").text == "seen"
-        assert session.run("X=kept; (exit 4)").exit_code == 4
-        assert session.run("echo $X").text == "kept"
-        background = session.run_background("echo late; exit 5")
-        deadline = time.monotonic() + 10
-        while session.run_status(background.run_id).running:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert session.run_logs(background.run_id).content == "late\n"
-    finally:
-        session.delete()
-    assert session.session_id not in [summary.session_id for summary in box.isolation.list()]

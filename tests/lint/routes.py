@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The HTTP contract: route tables, OpenAPI files, error and event tables agree, in both directions.
 
-`tests/lint/routes.py --write` rewrites proto/api/ERRORS.md from errors.def.
+`tests/lint/routes.py --write` rewrites proto/api/ERRORS.md from errors.def, and README's table of execd's paths.
 """
 
 import re
@@ -25,6 +25,7 @@ PROGRAMS = {
     "server": (Path("server/api/routes.c"), Path("proto/api/openapi-server.yaml")),
 }
 ERRORS, EVENTS, TABLE = Path("proto/api/errors.def"), Path("proto/api/events.def"), Path("proto/api/ERRORS.md")
+README = Path("README.md")
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 SHOWN = set(METHODS) - {"trace"}  # how a route for every method is shown
 
@@ -211,12 +212,35 @@ def errors_page(table):
     return "\n".join(lines) + "\n"
 
 
+def paths_table(doc):
+    """What execd serves, by path."""
+    lines = []
+    for path, item in doc["paths"].items():
+        shown = [("any", item)] if item.get("x-any-method") else [(m.upper(), item[m]) for m in METHODS if m in item]
+        said = "; ".join(f"`{method}` {o['summary'][0].lower()}{o['summary'][1:]}" for method, o in shown)
+        lines.append(f"| `{path}` | {said} |")
+    return "".join(f"{line}\n" for line in ["| Path | |", "|---|---|", *lines])
+
+
+def with_paths(doc):
+    """README with its table as it should be."""
+    text = README.read_text(encoding="utf-8")
+    return re.sub(r"(?<=^What execd serves:\n\n)(\|.*\n)*", lambda _: paths_table(doc), text, count=1, flags=re.MULTILINE)
+
+
+def check_readme(doc):
+    if README.read_text(encoding="utf-8") != with_paths(doc):
+        yield f"{README}:1: the table of paths does not fit: run tests/lint/routes.py --write"
+
+
 def main():
     table = list(errors())
-    if "--write" in sys.argv:
-        TABLE.write_text(errors_page(table), encoding="utf-8")
     findings, routes = [], 0
     docs = {file: yaml.safe_load(file.read_text(encoding="utf-8")) for _, file in PROGRAMS.values()}
+    execd = docs[PROGRAMS["execd"][1]]
+    if "--write" in sys.argv:
+        TABLE.write_text(errors_page(table), encoding="utf-8")
+        README.write_text(with_paths(execd), encoding="utf-8")
     for source, file in PROGRAMS.values():
         routes += len(list(rows(source)))
         findings += compare_routes(source, docs[file], file)
@@ -224,7 +248,8 @@ def main():
             findings += check(docs[file], file)
     findings += check_codes(docs, table)
     findings += check_statuses(docs, table)
-    findings += check_events(docs[PROGRAMS["execd"][1]], PROGRAMS["execd"][1])
+    findings += check_events(execd, PROGRAMS["execd"][1])
+    findings += check_readme(execd)
     if ERRORS.read_text(encoding="utf-8").count("\nERR(") != len(table):
         findings.append(f"{ERRORS}:1: a row that this check cannot read")
     if not TABLE.exists() or TABLE.read_text(encoding="utf-8") != errors_page(table):

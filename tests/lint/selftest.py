@@ -42,7 +42,7 @@ FAULTS = [
 ]
 
 # The contract is checked as a whole: a change of one of these files must be found out.
-CONTRACT = ["execd/api/routes.c", "server/api/routes.c", "proto/api/errors.def", "proto/api/events.def",
+CONTRACT = ["execd/api/routes.c", "server/api/routes.c", "proto/api/errors.def", "proto/api/events.def", "README.md",
             "proto/api/ERRORS.md", "proto/api/openapi-execd.yaml", "proto/api/openapi-server.yaml"]
 EDITS = [
     ("execd/api/routes.c", '{"GET", "/ping"', '{"PUT", "/ping"', "PUT /ping is missing"),
@@ -56,6 +56,7 @@ EDITS = [
     ("proto/api/openapi-execd.yaml", "schemas/FileInfo", "schemas/Info", "leads nowhere"),
     ("proto/api/openapi-execd.yaml", "stderr, status,", "stderr,", "lacks the type status"),
     ("proto/api/openapi-execd.yaml", '"416":', '"418":', "no error has the status 418"),
+    ("README.md", "| `/ping` |", "| `/pong` |", "table of paths does not fit"),
     ("proto/api/errors.def", '"NET_002"', '"NET_001"', "NET_001 is taken twice"),
     ("proto/api/errors.def", '"internal error"', '"an internal error"', "routes.py --write"),
 ]
