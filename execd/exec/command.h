@@ -4,7 +4,7 @@
  * State: STARTING → RUNNING → DRAINING (leader gone, output still arrives) → DONE. Exactly one terminal event:
  * EXECUTION_COMPLETE for exit 0, else ERROR CommandExecError (contracts/execd.md 2.5). Interrupt sends SIGTERM to
  * the tree and SIGKILL after a grace; timeout sends SIGKILL at once. The record stays for status queries, at least
- * 24 h unless more than `history_max` finished ones exist (contracts/v1.1.md 1.4).
+ * 24 h unless more than `history_max` finished ones exist, or their texts are long (contracts/v1.1.md 1.4).
  * Knows nothing of HTTP. Thread rule: loop thread only.
  */
 #pragma once
@@ -23,6 +23,7 @@ struct command_manager;
 struct command_config {
     unsigned running_max;   /* 1,024 */
     unsigned history_max;   /* 10,000 finished records without output */
+    size_t history_text;    /* 32 MiB: of their commands; the oldest records go first */
     int64_t history_ms;     /* 24 h */
     int interrupt_grace_ms; /* 3,000 */
     int linger_ms;          /* 150: how long a held-open pipe may delay the end */

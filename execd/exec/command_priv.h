@@ -59,8 +59,9 @@ struct command_manager {
     struct command *running;  /* utlist DL, oldest first */
     struct command *finished; /* utlist DL, oldest first */
     unsigned n_running, n_finished;
-    uint64_t logs_bytes; /* stored by finished commands */
-    unsigned n_logs;     /* of them in files */
+    size_t finished_text; /* bytes of the finished ones' content */
+    uint64_t logs_bytes;  /* stored by finished commands */
+    unsigned n_logs;      /* of them in files */
     struct command_counts counts;
     /* shutdown */
     bool shutting_down;

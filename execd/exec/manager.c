@@ -12,6 +12,7 @@
 static const struct command_config defaults = {
     .running_max = 1024,
     .history_max = 10000,
+    .history_text = 32U << 20,
     .history_ms = INT64_C(24) * 3600 * 1000,
     .interrupt_grace_ms = 3000,
     .linger_ms = 150,
@@ -34,6 +35,7 @@ int command_manager_new(struct event_base *base, const struct command_config *co
         m->config = *config;
     DEFAULT(running_max);
     DEFAULT(history_max);
+    DEFAULT(history_text);
     DEFAULT(history_ms);
     DEFAULT(interrupt_grace_ms);
     DEFAULT(linger_ms);
@@ -87,12 +89,14 @@ static void forget_old(struct command_manager *m)
     DL_FOREACH_SAFE(m->finished, c, tmp)
     {
         if (c->next == NULL ||
-            (m->n_finished <= m->config.history_max && c->finished_us >= limit_us))
+            (m->n_finished <= m->config.history_max && m->finished_text <= m->config.history_text &&
+             c->finished_us >= limit_us))
             return;
         if (c->leaf != NULL || c->waiters != NULL)
             continue;
         DL_DELETE(m->finished, c);
         m->n_finished--;
+        m->finished_text -= strlen(c->content);
         drop_log(c);
         HASH_DEL(m->by_id, c);
         command_free(c);
@@ -150,6 +154,7 @@ void manager_on_done(struct command *c)
     m->n_running--;
     DL_APPEND(m->finished, c);
     m->n_finished++;
+    m->finished_text += strlen(c->content);
     if (c->spool != NULL) {
         m->logs_bytes += spool_size(c->spool);
         m->n_logs += spool_memory(c->spool) == NULL;

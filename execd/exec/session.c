@@ -19,6 +19,7 @@
 static const struct session_config defaults = {
     .sessions_max = 256,
     .queue_max = 64,
+    .queue_text = 64U << 20,
     .history_max = 256,
     .grace_ms = 2000,
     .log_max = UINT64_C(16) << 20,
@@ -280,6 +281,8 @@ static void begin(struct session *s, struct session_run *run)
     /* A shell that takes no text any more is about to end, and on_exit_status says how. */
     (void)!shell_driver_run(s->driver, &text);
     free(take_ptr(&run->command));
+    run->envs = (struct jmap){0};
+    arena_done(&run->arena);
     if (run->timeout_ms > 0)
         arm(s->timer, run->timeout_ms);
 }
@@ -290,8 +293,7 @@ static void start_next(struct session *s)
 
     if (s->current != NULL || run == NULL)
         return;
-    DL_DELETE(s->queue, run);
-    s->n_queued--;
+    session_run_dequeue(run);
     s->current = run;
     s->runs++;
     s->last_run_us = clock_wall_us();
@@ -318,6 +320,10 @@ static int check_run(const struct session *s, const struct session_run_request *
     if (s->n_queued >= s->manager->config.queue_max)
         return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN,
                        "%u runs wait in this session, which is the limit", s->n_queued);
+    if (s->manager->queued_text > s->manager->config.queue_text)
+        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN,
+                       "the runs that wait hold %zu bytes of text, which is the limit",
+                       s->manager->queued_text);
     for (size_t i = 0; i < r->envs.n; i++) {
         if (!is_name(r->envs.items[i].key)) /* they become assignments of the shell */
             return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
@@ -335,8 +341,7 @@ int session_start_run(struct session *s, const struct session_run_request *reque
     struct session_run *run = session_run_new(s, request, err);
     if (run == NULL)
         return -err->errnum;
-    DL_APPEND(s->queue, run);
-    s->n_queued++;
+    session_run_enqueue(run);
     *ret_run = run;
     *ret_channel = channel_ref(run->channel);
     event_active(s->kick, EV_TIMEOUT, 0);
@@ -364,8 +369,7 @@ struct session_run *session_find_run(struct session *s, const char *run_id)
 
 static void close_queued(struct session *s, struct session_run *run, enum run_end reason)
 {
-    DL_DELETE(s->queue, run);
-    s->n_queued--;
+    session_run_dequeue(run);
     run->end = reason;
     run->status = -1;
     session_run_close(run, NULL);
@@ -546,6 +550,7 @@ int session_manager_new(struct event_base *base, const struct session_config *co
     m->config = *config;
     DEFAULT(sessions_max);
     DEFAULT(queue_max);
+    DEFAULT(queue_text);
     DEFAULT(history_max);
     DEFAULT(grace_ms);
     DEFAULT(log_max);

@@ -24,9 +24,11 @@ struct session_run;
 struct session_config {
     unsigned sessions_max; /* 256 */
     unsigned queue_max;    /* 64 runs that wait in one session */
-    unsigned history_max;  /* 256 ended runs remembered per session */
-    int grace_ms;          /* 2,000: between the steps of an interrupt */
-    uint64_t log_max;      /* 16 MiB: stored output of a background run */
+    size_t
+        queue_text; /* 64 MiB: of the runs that wait in all sessions, their commands and variables */
+    unsigned history_max; /* 256 ended runs remembered per session */
+    int grace_ms;         /* 2,000: between the steps of an interrupt */
+    uint64_t log_max;     /* 16 MiB: stored output of a background run */
     struct archive *archive;
     struct work_pool *pool;
 };

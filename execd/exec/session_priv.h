@@ -24,8 +24,9 @@ struct session_run {
     char id[ID_UUID_LEN + 1];
     struct session *session; /* borrowed */
     char *command, *cwd;     /* owned; given back when the run has begun */
-    struct jmap envs;        /* in arena */
+    struct jmap envs;        /* in arena, like them */
     struct arena arena;
+    size_t text; /* bytes of command and envs */
     int64_t timeout_ms;
     bool separate;
     struct channel *channel; /* ref; NULL when over */
@@ -74,6 +75,7 @@ struct session_manager {
     unsigned n;
     struct condemned *condemned; /* owned list: leaves that are being emptied */
     struct event *reap;          /* owned: goes on with that */
+    size_t queued_text;          /* bytes of the runs that wait, in all sessions */
     bool shutting_down;
 };
 
@@ -86,6 +88,8 @@ struct condemned {
 struct session_run *session_run_new(struct session *s, const struct session_run_request *request,
                                     struct err *err);
 void session_run_free(struct session_run *run);
+void session_run_enqueue(struct session_run *run);
+void session_run_dequeue(struct session_run *run);
 void session_run_begin(struct session_run *run);
 /* Appends receipt and terminal event, exactly once. exit: how the shell ended, or NULL. */
 void session_run_close(struct session_run *run, const struct exit_status *exit);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "execd/exec/session_priv.h"
 #include "proto/api/errors.h"
@@ -52,6 +53,7 @@ struct session_run *session_run_new(struct session *s, const struct session_run_
         limits.retain = archive_retain(config->archive);
     run->channel = channel_new(s->manager->base, &limits);
     int rc = copy_envs(run, &request->envs);
+    run->text = strlen(run->command) + run->arena.used;
     if (rc == 0 && request->background)
         rc = spool_new(s->manager->base, config->pool, run->channel, config->log_max,
                        on_log_settled, run, &run->spool);
@@ -77,6 +79,24 @@ void session_run_free(struct session_run *run)
     free(run->cwd);
     free(run->error);
     free(run);
+}
+
+void session_run_enqueue(struct session_run *run)
+{
+    struct session *s = run->session;
+
+    DL_APPEND(s->queue, run);
+    s->n_queued++;
+    s->manager->queued_text += run->text;
+}
+
+void session_run_dequeue(struct session_run *run)
+{
+    struct session *s = run->session;
+
+    DL_DELETE(s->queue, run);
+    s->n_queued--;
+    s->manager->queued_text -= run->text;
 }
 
 void session_run_begin(struct session_run *run)

@@ -142,6 +142,15 @@ def test_B09_large_command(execd):
     assert "too long" in end["error"]["evalue"].lower()  # E2BIG, typed
 
 
+def test_B18_long_commands_are_remembered_within_a_bound(start_execd):
+    agent = start_execd()
+    text = ": " + "x" * 2_000_000  # longer than the kernel takes
+    idents = [agent.command(text)[0]["text"] for _ in range(30)]
+    known = [agent.client.get(f"/command/status/{ident}").status_code for ident in idents]
+    assert known == sorted(known, reverse=True) and known.count(200) == 16  # 32 MiB, the newest
+    assert agent.client.get(f"/command/status/{idents[-1]}").json()["content"] == text
+
+
 def test_B08_long_timeouts_are_taken(execd):
     for timeout in (0, 2 ** 31, 2 ** 32):
         assert terminal(execd.command("true", timeout=timeout))["type"] == "execution_complete"

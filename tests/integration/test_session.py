@@ -262,6 +262,29 @@ def test_unknown_sessions_and_bad_bodies(execd):
     assert execd.client.get("/session").json() == {"sessions": []}
 
 
+def test_the_text_of_waiting_runs_is_bounded(start_execd):
+    agent = start_execd()
+    s = create(agent)
+    text = ": " + "x" * 2_000_000
+
+    def queue(_):
+        return agent.new_client().post(f"/session/{s}/run", json={"command": text}, timeout=30)
+
+    with concurrent.futures.ThreadPoolExecutor(45) as pool:
+        first = pool.submit(run, agent, s, "sleep 30")
+        eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
+        answers = [pool.submit(queue, i) for i in range(44)]
+        eventually(lambda: sum(a.done() for a in answers) == 10, 20)  # 34 of them are the first that exceed 64 MiB
+        refused = next(a.result() for a in answers if a.done())
+        assert refused.status_code == 503 and "bytes of text" in refused.json()["message"], refused.text
+        agent.client.delete(f"/session/{s}")
+        assert first.result(10)[-1]["receipt"]["reason"] == "cancelled"
+        codes = [a.result(20).status_code for a in answers]
+    assert codes.count(200) == 34 and codes.count(503) == 10
+    again = create(agent)
+    assert said(agent, again, "echo ok") == "ok\n"
+
+
 def test_shutdown_ends_streams_with_the_reason(start_execd):
     agent = start_execd()
     s = create(agent)
