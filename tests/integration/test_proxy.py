@@ -9,6 +9,7 @@ import pytest
 from harness.execd import TOKEN, TOKEN_HEADER, Leaks, output_of, sse_events
 from harness.raw import RawConnection
 from harness.server import Server, import_image, why_not
+from harness.ws import Refused, WebSocket
 from http_fixtures import Backend, backend  # noqa: F401
 
 AUTH = f"Host: x\r\n{TOKEN_HEADER}: {TOKEN}\r\n"
@@ -108,6 +109,20 @@ def test_own_port_streams_and_uploads(execd, tmp_path):
     assert (tmp_path / "up.bin").read_bytes() == data
     got = execd.client.get(own + "/files/download", params={"path": f"{tmp_path}/up.bin"}, headers={"Range": "bytes=5-9"})
     assert got.status_code == 206 and got.content == data[5:10]
+
+
+def test_own_port_upgrades(execd):
+    session = execd.client.post("/pty", json={"command": "echo from-the-shell; read x"}).json()["session_id"]
+    path = f"/proxy/{execd.port}/pty/{session}/ws"
+    with pytest.raises(Refused) as refused:
+        WebSocket(execd.connect(), path)
+    assert refused.value.status == 401
+    client = WebSocket(execd.connect(), path, [f"{TOKEN_HEADER}: {TOKEN}"])
+    seen = b""
+    while b"from-the-shell" not in seen:
+        seen += client.read().payload
+    client.socket.close()
+    assert execd.client.delete(f"/pty/{session}").status_code in (200, 204)
 
 
 def test_own_port_keeps_the_connection_and_the_body_limits(execd):
