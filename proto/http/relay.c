@@ -51,7 +51,8 @@ static void close_backend(struct relay *r)
     if (r->up)
         bufferevent_free(r->up);
     r->up = NULL;
-    (void)event_del(r->timer); /* cannot fail for an initialised event */
+    if (r->timer)
+        (void)event_del(r->timer); /* cannot fail for an initialised event */
 }
 
 static void on_request_closed(void *arg)
@@ -59,7 +60,8 @@ static void on_request_closed(void *arg)
     struct relay *r = arg;
 
     close_backend(r);
-    event_free(r->timer);
+    if (r->timer)
+        event_free(r->timer);
     reply_done(&r->reply);
     free((char *)r->target.unix_path);
     free((char *)r->target.address);

@@ -9,7 +9,9 @@ import json
 import os
 import random
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -43,6 +45,45 @@ def upload(client, folder):
                                                "file": ("f", b"x" * 50000)})
 
 
+def first_piece(client, path):
+    """Of a stream without an end."""
+    with client.stream("GET", path) as response:
+        if response.status_code >= 400:
+            response.read()
+        else:
+            next(response.iter_bytes(), None)
+    return response
+
+
+class Backend(BaseHTTPRequestHandler):
+    """A program on a port of its own, whose connections are kept."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_):
+        pass
+
+
+def proxied(client, folder):
+    if not hasattr(proxied, "server"):
+        proxied.server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+        threading.Thread(target=proxied.server.serve_forever, daemon=True).start()
+    return client.get(f"/proxy/{proxied.server.server_port}/x")
+
+
+def open_stream(client, path):
+    with client.stream("GET", path) as response:
+        if response.status_code >= 400:
+            response.read()
+    return response
+
+
 ENDPOINTS = {
     "ping": lambda c, f: c.get("/ping"),
     "command": lambda c, f: c.post("/command", json={"command": "echo hello", "stdin": "text"}),
@@ -56,6 +97,11 @@ ENDPOINTS = {
     "metrics": lambda c, f: c.get("/metrics"),
     "capabilities": lambda c, f: c.get("/capabilities"),
     "ports": lambda c, f: c.get("/ports"),
+    "all metrics": lambda c, f: c.get("/metrics", headers={"Accept": "text/plain"}),
+    "watch": lambda c, f: first_piece(c, "/metrics/watch"),
+    "events": lambda c, f: open_stream(c, "/events"),
+    "proxy to nobody": lambda c, f: c.get("/proxy/1/x"),
+    "proxy": proxied,
 }
 
 
