@@ -224,6 +224,31 @@ def test_A01_the_binary_cannot_be_changed(box):
     assert hashlib.sha256(EXECD.read_bytes()).hexdigest() == before
 
 
+def test_A02_the_binary_cannot_be_changed_after_its_end(server):
+    """Not even at the moment when nobody runs it (CVE-2019-5736): the mount itself is read-only."""
+    before = hashlib.sha256(EXECD.read_bytes()).hexdigest()
+    box = server.create("busybox")
+    box.run("(while :; do echo x > /opt/opensandbox/execd || true; cat /bin/true > /proc/1/exe || true; done) 2>/dev/null &")
+    box.delete()
+    assert hashlib.sha256(EXECD.read_bytes()).hexdigest() == before
+    again = server.create("busybox")
+    assert again.run("echo alive").stdout == "alive\n"
+    again.delete()
+
+
+def test_A03_a_planted_execd_is_never_run(server):
+    box = server.create("busybox")
+    planted = ("mv /opt/opensandbox /opt/moved && mkdir /opt/opensandbox && "
+               "printf '#!/bin/sh\\ntouch /tmp/planted\\nexec sleep 1000\\n' > /opt/opensandbox/execd && "
+               "chmod 755 /opt/opensandbox/execd && echo planted")
+    assert box.run(planted).stdout == "planted\n"
+    assert box.run("echo alive").stdout == "alive\n"
+    assert box.run("id -u", uid=1000).stdout == "1000\n"
+    assert box.run("true", background=True) is not None
+    assert box.run("cat /tmp/planted").code != 0
+    box.delete()
+
+
 def test_A04_nothing_of_init_can_be_read(box):
     for name in ("environ", "mem", "maps", "auxv", "stack", "fd", "root", "cwd", "exe"):
         assert box.run(f"cat /proc/1/{name}").code != 0 and box.run(f"cat /proc/1/{name}", uid=1000).code != 0

@@ -161,6 +161,25 @@ def test_A13_a_memory_hog_does_not_take_execd_along(server):
     box.delete()
 
 
+def test_A12_init_is_not_offered_to_the_oom_killer(server):
+    box = server.create("busybox", limits={"memory": "64Mi"})
+    assert box.run("echo 1000 > /proc/1/oom_score_adj").code != 0
+    hog = box.run("head -c 200000000 /dev/zero | tail > /dev/null", timeout_s=60)
+    assert hog.code != 0
+    assert box.run("echo alive").stdout == "alive\n"
+    box.delete()
+
+
+def test_A15_descriptors_and_ipc_run_out_for_the_workload_alone(server):
+    box = server.create("busybox", limits={"memory": "128Mi", "pids": "300"})
+    # Each holds what it could get while the next takes its share.
+    box.run("i=3; while eval \"exec $i</dev/null\" 2>/dev/null; do i=$((i+1)); [ $i -gt 5000 ] && break; done; "
+            "sleep 2 & for n in $(seq 200); do sleep 2 & done; true", timeout=20000)
+    assert box.ping() == 200
+    assert box.run("echo alive").stdout == "alive\n"
+    box.delete()
+
+
 def test_A14_a_fork_bomb_stays_inside(server):
     box = server.create("busybox", limits={"pids": "300"})
     box.run("bomb() { bomb | bomb & }; bomb; sleep 1; true", timeout=3000)
