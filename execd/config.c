@@ -23,7 +23,7 @@ struct flags {
     struct config *config;
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp, *lifecycle;
-    const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt;
+    const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *preload;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_token, *jupyter_poll;
     bool isolation_grant, insecure, init, exit_with_entrypoint, help, version, json;
@@ -148,6 +148,12 @@ static const struct option_row option_rows[] = {
     {"kernel-interrupt-grace", 0, OPTION_STRING, "EXECD_KERNEL_INTERRUPT_GRACE", "TIME",
      "How long a run may go on after an interrupt before its kernel is killed (5s).", NULL,
      AT(kernel_interrupt), NULL},
+    {"zygote", 0, OPTION_STRING, "EXECD_ZYGOTE", "on|off",
+     "Fork IPython kernels from a warm interpreter once the first has been asked for (on).", NULL,
+     AT(zygote), NULL},
+    {"preload", 0, OPTION_STRING, "EXECD_KERNEL_PRELOAD", "MODULES",
+     "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
+     AT(preload), NULL},
     {"isolation-root", 0, OPTION_STRING, "EXECD_ISOLATION_ROOT", "DIR",
      "Where isolated sessions keep what they write (/var/lib/execd/isolation).",
      "Isolated sessions", AT(isolation_root), NULL},
@@ -273,12 +279,18 @@ static int set_contexts_max(const char *text, struct config *c, struct err *err)
 
 static int set_kernels(const struct flags *f, struct config *c, struct err *err)
 {
+    bool zygote = true;
     int result;
     if ((result = set_contexts_max(f->contexts_max, c, err)) < 0 ||
         (result = set_time("kernel-start-timeout", f->kernel_start, &c->code.start_ms, err)) < 0 ||
         (result = set_time("kernel-interrupt-grace", f->kernel_interrupt,
                            &c->code.interrupt_grace_ms, err)) < 0)
         return result;
+    if (f->zygote != NULL && str_to_bool(f->zygote, &zygote) < 0)
+        return err_set(err, 0, EINVAL, "--zygote: expected on or off, got '%s'", f->zygote);
+    c->code.zygote_off = !zygote;
+    if (f->preload != NULL)
+        c->code.preload = arena_printf(&c->arena, "%s", f->preload);
     if (f->kernel_dir == NULL || f->kernel_dir[0] == '\0')
         return 0;
     return keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);

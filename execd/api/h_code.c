@@ -131,6 +131,12 @@ static json_t *describe(const struct code_context *ctx, bool with_cwd)
     if (with_cwd && code_context_cwd(ctx)[0])
         (void)json_object_set_new(
             json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
+    const char *note, *start = code_context_start(ctx, &note);
+    json_object_set_new(json, "state", json_string(code_context_state(ctx)));
+    if (start[0])
+        json_object_set_new(json, "start", json_string(start));
+    if (note[0])
+        json_object_set_new(json, "start_note", json_string(note));
     return json;
 }
 

@@ -21,6 +21,8 @@ struct code_config {        /* zeroed fields take the default */
     int interrupt_grace_ms; /* 5,000: then the kernel is killed */
     const char *
         runtime_dir; /* 0700 folder for sockets and connection files, made if missing; NULL: chosen */
+    bool zygote_off;     /* every kernel starts cold */
+    const char *preload; /* modules for warm interpreters, separated by commas; may be NULL */
     struct channel_limits channel;
 };
 
@@ -42,6 +44,8 @@ struct code_context *code_context_next(struct code_manager *m,
 const char *code_context_id(const struct code_context *ctx);
 const char *code_context_language(const struct code_context *ctx);
 const char *code_context_cwd(const struct code_context *ctx);
+/* How its kernel was started: "forked" or "cold", and why. "" when it is gone. */
+const char *code_context_start(const struct code_context *ctx, const char **ret_note);
 const char *
 code_context_state(const struct code_context *ctx); /* "starting", "idle", "busy", "dead" */
 

@@ -39,6 +39,12 @@ const char *kernel_cwd(const struct kernel *k)
     return k->process.cwd;
 }
 
+const char *kernel_how(const struct kernel *k, const char **ret_note)
+{
+    *ret_note = k->process.note;
+    return k->process.forked ? "forked" : "cold";
+}
+
 const char *kernel_tail(const struct kernel *k)
 {
     return k->tail;
@@ -134,16 +140,21 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static void on_exit_status(void *arg, const struct exit_status *status)
+static void settle(struct kernel *k)
 {
-    struct kernel *k = arg;
     k->exited = true;
-    if (!k->reason[0])
-        kernel_process_death_text(&k->process, status, k->reason, sizeof(k->reason));
     k->state = KERNEL_SETTLING;
     k->deadline_ms = clock_monotonic_ms() + SETTLE_MS;
     (void)leaf_kill(k->process.leaf); /* repeated by settle_tick */
     kernel_arm(k, 0);
+}
+
+static void on_exit_status(void *arg, const struct exit_status *status)
+{
+    struct kernel *k = arg;
+    if (!k->reason[0])
+        kernel_process_death_text(&k->process, status, k->reason, sizeof(k->reason));
+    settle(k);
 }
 
 /* While it is ready, both its connections must stand or come back soon. */
@@ -161,7 +172,7 @@ void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up)
 
 static void signal_leader(const struct kernel *k, int signum)
 {
-    if (!k->exited)
+    if (!k->exited && pidref_is_set(&k->process.ref))
         (void)!pidref_signal(&k->process.ref, signum); /* it may just be ending */
 }
 
@@ -230,6 +241,21 @@ static int make_events(struct kernel *k)
     return k->timer && k->tail_event && event_add(k->tail_event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
+/* From the warm interpreter, or cold after all. */
+static void on_started(void *arg, int result, const struct err *err)
+{
+    struct kernel *k = arg;
+    if (result >= 0) {
+        reaper_watch(k->process.ref.pid, on_exit_status, k);
+        if (k->state == KERNEL_STOPPING)
+            (void)leaf_kill(k->process.leaf); /* repeated by stop_tick */
+        return;
+    }
+    if (!k->reason[0])
+        (void)snprintf(k->reason, sizeof(k->reason), "%s", err->text); /* fits */
+    settle(k);
+}
+
 int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
                  const struct kernel_ops *ops, void *arg, struct kernel **ret_kernel,
                  struct err *err)
@@ -242,8 +268,10 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     k->interrupt_by_message = plan->spec->interrupt_by_message;
     jmsg_session_init(&k->session);
     int r = connection_make(host->runtime_dir, plan->spec->name, &k->session, &k->connection, err);
+    int started = -1;
     if (r >= 0)
-        r = kernel_process_start(plan, k->connection.file, &k->process, err);
+        r = started = kernel_process_start(&k->process, plan, k->connection.file, host->zygotes,
+                                           on_started, k, err);
     if (r >= 0)
         r = kernel_connect(k, err);
     if (r >= 0 && make_events(k) < 0)
@@ -253,7 +281,8 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
         return r;
     }
     k->deadline_ms = clock_monotonic_ms() + host->start_ms;
-    reaper_watch(k->process.ref.pid, on_exit_status, k);
+    if (started == 0)
+        reaper_watch(k->process.ref.pid, on_exit_status, k);
     start_tick(k);
     *ret_kernel = k;
     return 0;
@@ -311,6 +340,11 @@ void kernel_kill(struct kernel *k, const char *reason)
         return;
     if (reason && !k->reason[0])
         (void)snprintf(k->reason, sizeof(k->reason), "%s", reason); /* cutting is fine */
+    if (k->process.fork) { /* not there yet: it never will be */
+        zygote_fork_cancel(take_ptr(&k->process.fork));
+        settle(k);
+        return;
+    }
     k->state = KERNEL_STOPPING;
     k->term_sent = true;
     (void)leaf_kill(k->process.leaf); /* repeated by stop_tick */

@@ -27,6 +27,7 @@ struct event_base;
 struct zcontext;
 struct zmsg;
 struct kernel;
+struct zygotes;
 
 #define KERNEL_TAIL_MAX 8192
 #define KERNEL_MESSAGE_MAX (32u << 20) /* bytes; a larger one is lost */
@@ -36,6 +37,7 @@ struct kernel_host {
     struct event_base *base;   /* borrowed */
     struct zcontext *zcontext; /* borrowed */
     const char *runtime_dir;   /* borrowed; NULL = chosen at start */
+    struct zygotes *zygotes;   /* borrowed; NULL = every start is cold */
     int start_ms;
     uint64_t frames_dropped; /* malformed, wrongly signed or without a known cause */
 };
@@ -75,6 +77,8 @@ void kernel_free(struct kernel *k);
 bool kernel_is_ready(const struct kernel *k);
 /* The working directory it was started in; empty when it was left to execd. */
 const char *kernel_cwd(const struct kernel *k);
+/* "forked" from a warm interpreter, or "cold"; why (may be ""). */
+const char *kernel_how(const struct kernel *k, const char **ret_note);
 /* What it wrote to descriptors 1 and 2 lately: text, repaired UTF-8 is up to the reader. */
 const char *kernel_tail(const struct kernel *k);
 

@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "execd/proc/environment.h"
 #include "execd/proc/spawn.h"
@@ -80,78 +82,158 @@ static int enter_cwd(const char *cwd, const char *const *envp, struct arena *are
     return environment_resolve_cwd(arena, cwd, envp, ret_cwd, err);
 }
 
-static int spawn_with(const struct kernel_plan *plan, const char *connection_file,
-                      struct arena *arena, int out_fd, struct kernel_process *process,
-                      struct err *err)
+/* Everything that a start needs, warm or cold; kept until the process is there. */
+static int prepare(const struct kernel_plan *plan, const char *connection_file,
+                   struct kernel_process *p, struct err *err)
 {
-    const char *const *envp, *const *argv, *const *candidates;
-    const char *cwd = NULL;
-    int r = build_environment(plan, arena, &envp, err);
+    int r = build_environment(plan, &p->arena, &p->envp, err);
     if (r >= 0)
-        r = enter_cwd(plan->cwd, envp, arena, &cwd, err);
+        r = enter_cwd(plan->cwd, p->envp, &p->arena, &p->start_cwd, err);
     if (r < 0)
         return r;
-    argv = kernelspec_argv(plan->spec, connection_file, arena);
-    if (!argv)
+    p->argv = kernelspec_argv(plan->spec, connection_file, &p->arena);
+    if (!p->argv)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the arguments");
-    r = spawn_resolve(argv[0], envp, cwd, arena, &candidates, err);
-    if (r < 0)
-        return r;
-    struct spawn_plan spawn;
-    plan_init(&spawn);
-    spawn.candidates = candidates;
-    spawn.argv = argv;
-    spawn.envp = envp;
-    spawn.cwd = cwd;
-    spawn.fds[spawn.n_fds++] = (struct plan_fd){-1, 0};
-    spawn.fds[spawn.n_fds++] = (struct plan_fd){out_fd, 1};
-    spawn.fds[spawn.n_fds++] = (struct plan_fd){out_fd, 2};
-    spawn.death_signal = SIGKILL; /* nobody else would end it where execd is not PID 1 */
-    leaf_add_to_plan(process->leaf, &spawn);
-    r = spawn_process(&spawn, &process->ref, err);
-    if (r >= 0 && cwd)
-        (void)snprintf(process->cwd, sizeof(process->cwd), "%s",
-                       cwd); /* PATH_MAX is checked by the resolver */
-    return r;
+    (void)snprintf(p->cwd, sizeof(p->cwd), "%s",
+                   p->start_cwd); /* PATH_MAX is checked by the resolver */
+    return spawn_resolve(p->argv[0], p->envp, p->start_cwd, &p->arena, &p->candidates, err);
 }
 
-int kernel_process_start(const struct kernel_plan *plan, const char *connection_file,
-                         struct kernel_process *ret_process, struct err *err)
+static int start_cold(struct kernel_process *p, struct err *err)
 {
-    static unsigned long n_started;
-    char name[32];
+    struct spawn_plan spawn;
+    plan_init(&spawn);
+    spawn.candidates = p->candidates;
+    spawn.argv = p->argv;
+    spawn.envp = p->envp;
+    spawn.cwd = p->start_cwd;
+    spawn.fds[spawn.n_fds++] = (struct plan_fd){-1, 0};
+    spawn.fds[spawn.n_fds++] = (struct plan_fd){p->out_fd, 1};
+    spawn.fds[spawn.n_fds++] = (struct plan_fd){p->out_fd, 2};
+    spawn.death_signal = SIGKILL; /* nobody else would end it where execd is not PID 1 */
+    leaf_add_to_plan(p->leaf, &spawn);
+    return spawn_process(&spawn, &p->ref, err);
+}
+
+/* The process is there, or will never be: what only its start needed goes. */
+static void forget_preparations(struct kernel_process *p)
+{
+    arena_done(&p->arena);
+    if (p->out_fd >= 0)
+        close(take_fd(&p->out_fd));
+}
+
+static int adopt(struct kernel_process *p, pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0)
+        return -errno;
+    p->ref = (struct pidref){.pid = pid, .fd = fd};
+    return 0;
+}
+
+static void on_forked(void *arg, pid_t pid, const char *why)
+{
+    struct kernel_process *p = arg;
+    struct zygote_fork *fork = take_ptr(&p->fork);
+    struct err err = {0};
+    int r = 0;
+    p->forked = pid > 0 && adopt(p, pid) == 0;
+    if (!p->forked) {
+        if (pid > 0)
+            zygote_fork_cancel(fork);
+        (void)snprintf(p->note, sizeof(p->note), "%s", why ? why : "lost"); /* cutting is fine */
+        r = start_cold(p, &err);
+    }
+    forget_preparations(p);
+    if (r >= 0)
+        leaf_set_leader(p->leaf, p->ref.pid);
+    p->on_started(p->arg, r, &err); /* watches it */
+    if (p->forked)
+        zygote_fork_go(fork);
+}
+
+/* `PYTHON -m ipykernel_launcher -f FILE ...` can be forked. */
+static bool is_ipykernel(const char *const *argv)
+{
+    return argv[1] && argv[2] && strcmp(argv[1], "-m") == 0 &&
+           (strcmp(argv[2], "ipykernel_launcher") == 0 || strcmp(argv[2], "ipykernel") == 0);
+}
+
+static const char *first_executable(const char *const *candidates)
+{
+    for (; *candidates; candidates++)
+        if (access(*candidates, X_OK) == 0)
+            return *candidates;
+    return NULL;
+}
+
+static bool start_warm(struct kernel_process *p, struct zygotes *zygotes)
+{
+    const char *why = "not an IPython kernel";
+    struct zygote_request request = {.python = first_executable(p->candidates),
+                                     .arguments = p->argv + 3,
+                                     .envp = p->envp,
+                                     .cwd = p->start_cwd,
+                                     .out_fd = p->out_fd,
+                                     .leaf = p->leaf};
+    bool begun = zygotes && request.python && is_ipykernel(p->argv) &&
+                 zygotes_fork(zygotes, &request, on_forked, p, &p->fork, &why) == 0;
+    if (!begun)
+        (void)snprintf(p->note, sizeof(p->note), "%s",
+                       zygotes ? why : "warm starts are off"); /* fits */
+    return begun;
+}
+
+static int open_tail(struct kernel_process *p, struct err *err)
+{
     int fds[2];
     int r = fd_pipe(fds);
     if (r < 0)
         return err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "make a pipe");
-    cleanup_fd int read_fd = fds[0];
-    cleanup_fd int write_fd = fds[1];
-    struct kernel_process process = KERNEL_PROCESS_UNSET;
+    p->tail_fd = fds[0];
+    p->out_fd = fds[1];
+    r = fd_set_nonblock(p->tail_fd, true);
+    return r < 0 ? err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "make a pipe") : 0;
+}
+
+int kernel_process_start(struct kernel_process *p, const struct kernel_plan *plan,
+                         const char *connection_file, struct zygotes *zygotes,
+                         kernel_started_fn on_started, void *arg, struct err *err)
+{
+    static unsigned long n_started;
+    char name[32];
+    *p = KERNEL_PROCESS_UNSET;
+    p->on_started = on_started;
+    p->arg = arg;
+    arena_init(&p->arena);
     (void)snprintf(name, sizeof(name), "kernel-%lu", ++n_started); /* fits */
-    r = fd_set_nonblock(read_fd, true);
+    int r = open_tail(p, err);
     if (r >= 0)
-        r = leaf_new(name, &process.leaf, err);
-    if (r < 0)
-        return r;
-    struct arena arena;
-    arena_init(&arena);
-    r = spawn_with(plan, connection_file, &arena, write_fd, &process, err);
-    arena_done(&arena);
+        r = leaf_new(name, &p->leaf, err);
+    if (r >= 0)
+        r = prepare(plan, connection_file, p, err);
+    if (r >= 0 && start_warm(p, zygotes))
+        return 1;
+    if (r >= 0)
+        r = start_cold(p, err);
+    forget_preparations(p);
     if (r < 0) {
-        leaf_free(process.leaf);
         if (err && err->code == 0)
             err->code = ERR_KERNEL_UNAVAILABLE;
-        return r;
+        return r; /* kernel_process_done takes the rest */
     }
-    leaf_set_leader(process.leaf, process.ref.pid);
-    process.tail_fd = take_fd(&read_fd);
-    *ret_process = process;
+    leaf_set_leader(p->leaf, p->ref.pid);
     return 0;
 }
 
 void kernel_process_done(struct kernel_process *process)
 {
     static const struct timespec pause = {.tv_nsec = 2000000};
+    if (process->fork) {
+        zygote_fork_cancel(take_ptr(&process->fork));
+        forget_preparations(process);
+    }
     /* After an orderly end the tree is empty at the first look; the bound is for programs that end at once. */
     for (int i = 0; process->leaf && i < 50 && !leaf_kill(process->leaf); i++)
         (void)nanosleep(&pause, NULL); /* a shorter pause is as good */

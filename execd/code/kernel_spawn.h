@@ -9,19 +9,38 @@
 #include <limits.h>
 
 #include "execd/code/kernel.h"
+#include "execd/code/zygote.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
 
+/* 0 or -errno with err. */
+typedef void (*kernel_started_fn)(void *arg, int result, const struct err *err);
+
 struct kernel_process {
-    struct pidref ref; /* owned */
+    struct pidref ref; /* owned; unset until it is there */
     struct leaf *leaf; /* owned */
     int tail_fd;       /* owned; reads what it writes to descriptors 1 and 2 */
     char cwd[PATH_MAX];
+    bool forked;    /* from a warm interpreter */
+    char note[120]; /* why not */
+    /* until it is there */
+    struct zygote_fork *fork; /* owned */
+    int out_fd;               /* owned */
+    struct arena arena;
+    const char *const *envp, *const *argv, *const *candidates;
+    const char *start_cwd;
+    kernel_started_fn on_started;
+    void *arg;
 };
-#define KERNEL_PROCESS_UNSET ((struct kernel_process){.ref = PIDREF_UNSET, .tail_fd = -1})
+#define KERNEL_PROCESS_UNSET                                                                       \
+    ((struct kernel_process){.ref = PIDREF_UNSET, .tail_fd = -1, .out_fd = -1})
 
-int kernel_process_start(const struct kernel_plan *plan, const char *connection_file,
-                         struct kernel_process *ret_process, struct err *err) must_check;
+/* 0: it is there. 1: it is being forked from a warm interpreter (or, where that fails, started cold), and on_started is
+ * called later, once; it must watch the process before it returns. zygotes may be NULL. After a failure too,
+ * kernel_process_done is to be called. */
+int kernel_process_start(struct kernel_process *process, const struct kernel_plan *plan,
+                         const char *connection_file, struct zygotes *zygotes,
+                         kernel_started_fn on_started, void *arg, struct err *err) must_check;
 void kernel_process_done(struct kernel_process *process); /* kills what is left of the tree */
 
 /* "exit status 1", "signal: killed (out of memory, limit 64 MiB)". */

@@ -5,6 +5,7 @@
 #include "execd/code/connection.h"
 #include "execd/code/context_priv.h"
 #include "execd/code/zsock.h"
+#include "execd/code/zygote.h"
 #include "proto/base/mem.h"
 
 /* Defaults of struct code_config. */
@@ -44,6 +45,7 @@ int code_manager_new(struct event_base *base, const struct code_config *config,
         .zcontext = zcontext_new(base),
         .runtime_dir = m->runtime_dir,
         .start_ms = m->config.start_ms,
+        .zygotes = config->zygote_off ? NULL : zygotes_new(base, config->preload),
     };
     m->spec_env = (struct kernelspec_env){
         .jupyter_path = copy_env("JUPYTER_PATH"),
@@ -64,6 +66,7 @@ void code_manager_free(struct code_manager *m)
         m->contexts = ctx->next;
         context_free(ctx);
     }
+    zygotes_free(m->host.zygotes);
     zcontext_free(m->host.zcontext);
     free((char *)m->spec_env.jupyter_path);
     free((char *)m->spec_env.jupyter_data_dir);
@@ -126,4 +129,10 @@ const char *code_context_state(const struct code_context *ctx)
         [CONTEXT_GONE] = "dead",
     };
     return ctx->state == CONTEXT_READY && ctx->current ? "busy" : names[ctx->state];
+}
+
+const char *code_context_start(const struct code_context *ctx, const char **ret_note)
+{
+    *ret_note = "";
+    return ctx->kernel ? kernel_how(ctx->kernel, ret_note) : "";
 }

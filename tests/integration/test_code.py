@@ -109,8 +109,17 @@ def in_background(function, *arguments, **keywords):
     return future
 
 
+def is_zygote(pid):
+    """The warm interpreter itself; the kernels that it forks have threads."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"A warm Python" in file.read() and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except OSError:
+        return False
+
+
 def kernels(agent):
-    return [pid for pid, state in children(agent.pid) if state != "Z"]
+    return [pid for pid, state in children(agent.pid) if state != "Z" and not is_zygote(pid)]
 
 
 # ---- runs -----------------------------------------------------------------------------------------
@@ -562,9 +571,11 @@ def test_life_of_contexts(code):
     one, two = create(code), create(code, "fake")
     listed = client.get("/code/contexts").json()
     assert [entry["id"] for entry in listed] == [one["id"], two["id"]]
-    assert client.get("/code/contexts", params={"language": "fake"}).json() == [{"id": two["id"], "language": "fake"}]
+    assert client.get("/code/contexts", params={"language": "fake"}).json() == [
+        {"id": two["id"], "language": "fake", "state": "idle", "start": "cold", "start_note": "not an IPython kernel"}]
     assert client.get("/code/contexts", params={"language": "cobol"}).json() == []
-    assert client.get(f"/code/contexts/{one['id']}").json() == {"id": one["id"], "language": "python"}
+    known = client.get(f"/code/contexts/{one['id']}").json()
+    assert (known["id"], known["language"], known["state"]) == (one["id"], "python", "idle")
     pids = kernels(code)
     assert len(pids) == 2
     response = client.delete(f"/code/contexts/{one['id']}")
@@ -614,6 +625,9 @@ def test_H10_contexts_come_and_go_without_a_trace(code):
     run(code, "ok", "fake")
     code.client.delete("/code/contexts", params={"language": "fake"})
     threads = len(list(Path(f"/proc/{code.pid}/task").iterdir()))
+    create(code)  # the warm interpreter stays
+    assert code.client.delete("/code/contexts", params={"language": "python"}).status_code == 200
+    eventually(lambda: any(is_zygote(pid) for pid, _ in children(code.pid)))
     leaks = Leaks(code)
     for _ in range(4):
         futures = [in_background(create, code, "python") for _ in range(5)]

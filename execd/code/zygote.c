@@ -1,0 +1,454 @@
+#include "execd/code/zygote.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "execd/proc/environment.h"
+#include "execd/proc/pidref.h"
+#include "execd/proc/reaper.h"
+#include "execd/proc/spawn.h"
+#include "execd/proc/tree.h"
+#include "proto/base/clock.h"
+#include "proto/base/fd.h"
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+#include "proto/json/jfield.h"
+
+/* The program, word for word (Makefile: the folder of the sources is the current one). */
+__asm__(".section .rodata\n"
+        "zygote_program: .incbin \"execd/code/zygote.py\"\n.byte 0\n"
+        ".previous\n");
+extern const char zygote_program[];
+
+#define ZYGOTES_MAX 4
+#define REQUEST_MAX (128 * 1024)
+#define FORK_MS 2000
+#define WARM_MS 30000
+/* Behind the third death within this time it is left alone for as long. */
+#define DEATHS_MAX 3
+#define DEATHS_MS (INT64_C(300) * 1000)
+#define FD_SOCKET 3
+
+struct zygote {
+    struct zygotes *owner; /* borrowed */
+    char *python;          /* owned; which interpreter */
+    struct arena arena;    /* holds envp */
+    const char *const *envp;
+    struct pidref pid;
+    struct leaf *leaf;   /* owned */
+    int fd;              /* owned; -1 while there is none */
+    struct event *event; /* owned: the first word, or the end */
+    bool warm;
+    unsigned deaths;
+    int64_t first_death_ms;
+};
+
+struct zygote_fork {
+    struct zygotes *owner; /* borrowed */
+    int fd;                /* owned: our end of `talk` */
+    struct event *event;   /* owned */
+    zygote_fn fn;
+    void *arg;
+    struct zygote_fork *prev, *next;
+};
+
+struct zygotes {
+    struct event_base *base; /* borrowed */
+    char *preload;           /* owned; may be NULL */
+    struct zygote slot[ZYGOTES_MAX];
+    size_t n;
+    struct zygote_fork *forks; /* owned list */
+    struct zygote_stats stats;
+};
+
+/* ---- the warm process ---- */
+
+static void cool_down(struct zygote *z)
+{
+    if (z->event != NULL)
+        event_free(take_ptr(&z->event));
+    if (z->fd >= 0)
+        close(take_fd(&z->fd));
+    z->warm = false;
+}
+
+static void on_zygote_exit(void *arg, const struct exit_status *status)
+{
+    struct zygote *z = arg;
+    int64_t now = clock_monotonic_ms();
+
+    (void)status;
+    pidref_done(&z->pid);
+    z->pid = PIDREF_UNSET;
+    cool_down(z);
+    leaf_free(take_ptr(&z->leaf)); /* its kernels are in leaves of their own */
+    if (z->deaths == 0 || now - z->first_death_ms > DEATHS_MS) {
+        z->deaths = 0;
+        z->first_death_ms = now;
+    }
+    z->deaths++;
+}
+
+static void on_zygote_word(evutil_socket_t fd, short what, void *arg)
+{
+    struct zygote *z = arg;
+    char word[16];
+
+    ssize_t n = what & EV_TIMEOUT ? 0 : recv(fd, word, sizeof(word), MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n == 5 && memcmp(word, "ready", 5) == 0) {
+        z->warm = true;
+        (void)event_del(z->event);
+        (void)event_add(z->event, NULL); /* without it, its end is seen by the reaper */
+        return;
+    }
+    cool_down(z); /* the closed socket ends it */
+    if (pidref_is_set(&z->pid) && (what & EV_TIMEOUT))
+        (void)!pidref_signal(&z->pid, SIGKILL); /* it may be gone */
+}
+
+static int spawn_zygote(struct zygote *z, int peer, struct err *err)
+{
+    const char *argv[] = {z->python, "-c", zygote_program, NULL};
+    const char *files[] = {z->python, NULL};
+    struct spawn_plan plan;
+
+    plan_init(&plan);
+    plan.candidates = files;
+    plan.argv = argv;
+    plan.envp = z->envp;
+    plan.cwd = "/";
+    plan.death_signal = SIGKILL;
+    plan.fds[plan.n_fds++] = (struct plan_fd){-1, 0};
+    plan.fds[plan.n_fds++] = (struct plan_fd){-1, 1};
+    plan.fds[plan.n_fds++] = (struct plan_fd){-1, 2};
+    plan.fds[plan.n_fds++] = (struct plan_fd){peer, FD_SOCKET};
+    leaf_add_to_plan(z->leaf, &plan);
+    plan.tag = TREE_NO_TAG; /* its kernels have their own, which must not be above its limit */
+    return spawn_process(&plan, &z->pid, err);
+}
+
+static void start(struct zygote *z)
+{
+    static const struct timeval patience = {.tv_sec = WARM_MS / 1000};
+    struct err err;
+    int pair[2];
+
+    if (pidref_is_set(&z->pid) ||
+        (z->deaths >= DEATHS_MAX && clock_monotonic_ms() - z->first_death_ms < DEATHS_MS) ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return;
+    z->fd = pair[0];
+    cleanup_fd int peer = pair[1];
+    if (leaf_new("zygote", &z->leaf, &err) < 0 || spawn_zygote(z, peer, &err) < 0) {
+        leaf_free(take_ptr(&z->leaf));
+        cool_down(z);
+        return; /* kernels start cold, and say that */
+    }
+    leaf_set_leader(z->leaf, z->pid.pid);
+    reaper_watch(z->pid.pid, on_zygote_exit, z);
+    z->event = event_new(z->owner->base, z->fd, EV_READ | EV_PERSIST, on_zygote_word, z);
+    if (z->event == NULL || event_add(z->event, &patience) < 0)
+        cool_down(z);
+    z->owner->stats.started++;
+}
+
+/* ---- which one fits ---- */
+
+/* Read by the interpreter or the loader at their start: a fork has the zygote's. */
+static bool is_early(const char *variable)
+{
+    static const char *const prefixes[] = {"PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_"};
+
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+        if (str_starts(variable, prefixes[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool has_all_early(const char *const *of, const char *const *in)
+{
+    for (; *of != NULL; of++) {
+        if (!is_early(*of))
+            continue;
+        const char *const *at = in;
+        while (*at != NULL && strcmp(*at, *of) != 0)
+            at++;
+        if (*at == NULL)
+            return false;
+    }
+    return true;
+}
+
+static struct zygote *find(struct zygotes *all, const char *python)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        if (strcmp(all->slot[i].python, python) == 0)
+            return &all->slot[i];
+    }
+    return NULL;
+}
+
+/* A copy of the environment with what the bootstrap itself wants to know. */
+static int keep_envp(struct zygote *z, const char *const *envp, const char *preload)
+{
+    size_t n = 0, extra = 2;
+
+    while (envp[n] != NULL)
+        n++;
+    const char **copy = arena_alloc(&z->arena, (n + extra + 1) * sizeof(*copy));
+    if (copy == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = arena_printf(&z->arena, "%s", envp[i]);
+        if (copy[i] == NULL)
+            return -ENOMEM;
+    }
+    if (preload != NULL)
+        copy[n++] = arena_printf(&z->arena, "EXECD_PRELOAD=%s", preload);
+    if (environment_get(envp, "MPLBACKEND") == NULL) /* else plots of a preloaded pyplot vanish */
+        copy[n++] = "MPLBACKEND=module://matplotlib_inline.backend_inline";
+    copy[n] = NULL;
+    z->envp = copy;
+    return 0;
+}
+
+static struct zygote *add(struct zygotes *all, const struct zygote_request *request)
+{
+    if (all->n == ZYGOTES_MAX)
+        return NULL;
+    struct zygote *z = &all->slot[all->n];
+    *z = (struct zygote){.owner = all, .pid = PIDREF_UNSET, .fd = -1};
+    arena_init(&z->arena);
+    if (keep_envp(z, request->envp, all->preload) < 0) {
+        arena_done(&z->arena);
+        return NULL;
+    }
+    z->python = xstrdup(request->python);
+    all->n++;
+    return z;
+}
+
+/* ---- forks ---- */
+
+static void fork_free(struct zygote_fork *f)
+{
+    DL_DELETE(f->owner->forks, f);
+    if (f->event != NULL)
+        event_free(f->event);
+    if (f->fd >= 0)
+        close(f->fd);
+    free(f);
+}
+
+/* Ours to wait for? Until then nothing would tell us of its end. */
+static bool is_our_child(pid_t pid)
+{
+    siginfo_t info;
+
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* The word and its sender: the kernel vouches for the number, not the text. */
+static ssize_t receive(int fd, char *text, size_t size, pid_t *ret_pid)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
+    struct iovec iov = {text, size};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    struct ucred sender = {0};
+
+    ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
+    const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+    if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS)
+        memcpy(&sender, CMSG_DATA(c), sizeof(sender));
+    *ret_pid = sender.pid;
+    return n;
+}
+
+static void on_talk(evutil_socket_t fd, short what, void *arg)
+{
+    struct zygote_fork *f = arg;
+    char text[600];
+    pid_t sender = 0;
+
+    ssize_t n = what & EV_TIMEOUT ? 0 : receive(fd, text, sizeof(text) - 1, &sender);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    text[MAX(n, 0)] = '\0';
+    (void)event_del(f->event); /* cannot fail for an event of ours */
+    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && is_our_child(sender)) {
+        reaper_expect(sender);
+        f->owner->stats.forks++;
+        f->fn(f->arg, sender, NULL);
+        return;
+    }
+    zygote_fn fn = f->fn;
+    void *fn_arg = f->arg;
+    f->owner->stats.refused++;
+    fork_free(f);
+    fn(fn_arg, 0,
+       n > 0               ? text
+       : what & EV_TIMEOUT ? "no answer in time"
+                           : "the warm interpreter has ended");
+}
+
+static json_t *env_json(const char *const *envp)
+{
+    json_t *env = json_object();
+
+    for (; *envp != NULL; envp++) {
+        const char *equals = strchr(*envp, '=');
+        if (equals != NULL)
+            json_object_setn_new(env, *envp, (size_t)(equals - *envp), json_string(equals + 1));
+    }
+    return env;
+}
+
+static char *request_text(const struct zygote_request *r, uint64_t tag, size_t *ret_len)
+{
+    cleanup_json json_t *o = json_object();
+    json_t *arguments = json_array();
+
+    for (size_t i = 0; r->arguments[i] != NULL; i++)
+        json_array_append_new(arguments, json_string(r->arguments[i]));
+    json_object_set_new(o, "arguments", arguments);
+    json_object_set_new(o, "env", env_json(r->envp));
+    json_object_set_new(o, "cwd", json_string(r->cwd));
+    json_object_set_new(o, "tag", json_integer((json_int_t)tag));
+    json_object_set_new(o, "die_with_parent", json_boolean(getpid() != 1));
+    return json_compact(o, ret_len);
+}
+
+static int send_request(int fd, const char *text, size_t len, const int *fds, size_t n_fds)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * (PLAN_CGROUPS_MAX + 2))] = {0};
+    struct iovec iov = {(char *)text, len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+    memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+    return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len ? 0 : -EAGAIN;
+}
+
+static int ask(struct zygote *z, const struct zygote_request *request, int talk)
+{
+    int fds[PLAN_CGROUPS_MAX + 2] = {talk, request->out_fd};
+    struct spawn_plan plan;
+    size_t len;
+
+    plan_init(&plan);
+    leaf_add_to_plan(request->leaf, &plan);
+    memcpy(fds + 2, plan.cgroup_procs, sizeof(int) * plan.n_cgroup_procs);
+    cleanup_free char *text = request_text(request, plan.tag, &len);
+    if (text == NULL || len > REQUEST_MAX)
+        return -E2BIG;
+    return send_request(z->fd, text, len, fds, plan.n_cgroup_procs + 2);
+}
+
+int zygotes_fork(struct zygotes *all, const struct zygote_request *request, zygote_fn fn, void *arg,
+                 struct zygote_fork **ret_fork, const char **ret_why)
+{
+    static const struct timeval patience = {.tv_sec = FORK_MS / 1000};
+    struct zygote *z = find(all, request->python);
+    int pair[2];
+
+    if (z == NULL)
+        z = add(all, request);
+    *ret_why = "too many interpreters";
+    if (z == NULL)
+        return -EAGAIN;
+    *ret_why = "the interpreter is being warmed up";
+    if (!z->warm) {
+        start(z);
+        return -EAGAIN;
+    }
+    *ret_why = "the environment differs where an interpreter reads it at its start";
+    if (!has_all_early(request->envp, z->envp) || !has_all_early(z->envp, request->envp))
+        return -EAGAIN;
+    *ret_why = "the warm interpreter does not take the request";
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -EAGAIN;
+    cleanup_fd int talk = pair[1];
+    (void)setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &(int){1},
+                     sizeof(int)); /* cannot fail here */
+    struct zygote_fork *f = xnew(struct zygote_fork);
+    *f = (struct zygote_fork){.owner = all, .fd = pair[0], .fn = fn, .arg = arg};
+    DL_APPEND(all->forks, f);
+    f->event = event_new(all->base, f->fd, EV_READ | EV_PERSIST, on_talk, f);
+    if (f->event == NULL || event_add(f->event, &patience) < 0 || ask(z, request, talk) < 0) {
+        fork_free(f);
+        return -EAGAIN;
+    }
+    *ret_fork = f;
+    return 0;
+}
+
+void zygote_fork_go(struct zygote_fork *f)
+{
+    (void)!send(f->fd, "go", 2, MSG_DONTWAIT | MSG_NOSIGNAL); /* one that is dead needs none */
+    fork_free(f);
+}
+
+void zygote_fork_cancel(struct zygote_fork *f)
+{
+    if (f != NULL)
+        fork_free(f); /* the closed socket ends what has come or comes into being */
+}
+
+/* ---- all of them ---- */
+
+struct zygotes *zygotes_new(struct event_base *base, const char *preload)
+{
+    struct zygotes *z = xnew(struct zygotes);
+
+    z->base = base;
+    z->preload = preload != NULL && preload[0] != '\0' ? xstrdup(preload) : NULL;
+    return z;
+}
+
+void zygotes_free(struct zygotes *all)
+{
+    if (all == NULL)
+        return;
+    while (all->forks != NULL)
+        fork_free(all->forks);
+    for (size_t i = 0; i < all->n; i++) {
+        struct zygote *z = &all->slot[i];
+        if (pidref_is_set(&z->pid)) {
+            reaper_forget(z->pid.pid);
+            (void)!pidref_signal(&z->pid, SIGKILL); /* it may be gone */
+        }
+        pidref_done(&z->pid);
+        cool_down(z);
+        leaf_free(z->leaf);
+        arena_done(&z->arena);
+        free(z->python);
+    }
+    free(all->preload);
+    free(all);
+}
+
+void zygotes_get_stats(const struct zygotes *z, struct zygote_stats *ret_stats)
+{
+    *ret_stats = z->stats;
+}

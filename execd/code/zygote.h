@@ -1,0 +1,47 @@
+/*
+ * Zygotes: a warm Python per interpreter that forks a kernel in a few milliseconds.
+ *
+ * zygote.py is its program. It is started on the first wish for a kernel of that interpreter (which itself starts
+ * cold), and again when it has died; one that dies again and again is left alone for a while. A kernel is forked twice,
+ * so that it becomes a child of execd; it says its number over a socket of its own and begins only after execd watches
+ * it, so that no end is missed. Whenever a fork cannot be safe - threads, packages installed meanwhile, variables that
+ * an interpreter reads at its start - the answer is no, with the reason, and the caller starts cold.
+ * Thread rule: loop thread only. Source: contracts/kernels.md 3.3, 3.4.
+ */
+#pragma once
+
+#include "execd/proc/leaf.h"
+#include "proto/base/err.h"
+
+struct event_base;
+struct zygotes;
+struct zygote_fork;
+
+struct zygote_request {
+    const char *python;           /* absolute path of the interpreter */
+    const char *const *arguments; /* of ipykernel, behind the module's name; NULL-terminated */
+    const char *const *envp;
+    const char *cwd;
+    int out_fd;        /* becomes 1 and 2; borrowed */
+    struct leaf *leaf; /* which it joins; borrowed */
+};
+
+/* pid > 0: a child of execd that waits for zygote_fork_go. 0: it failed, why says it; the fork is over. */
+typedef void (*zygote_fn)(void *arg, pid_t pid, const char *why);
+
+/* preload: more modules, separated by commas; may be NULL. */
+struct zygotes *zygotes_new(struct event_base *base, const char *preload);
+void zygotes_free(struct zygotes *z);
+
+/* 0: fn is called later, once. -EAGAIN: no warm one yet, or not for this request; *ret_why is a constant text. */
+int zygotes_fork(struct zygotes *z, const struct zygote_request *request, zygote_fn fn, void *arg,
+                 struct zygote_fork **ret_fork, const char **ret_why) must_check;
+/* The caller watches it now: it may begin. Ends the fork. */
+void zygote_fork_go(struct zygote_fork *f);
+/* No callback any more; a process that has come into being ends by itself. NULL is fine. */
+void zygote_fork_cancel(struct zygote_fork *f);
+
+struct zygote_stats {
+    uint64_t started, forks, refused;
+};
+void zygotes_get_stats(const struct zygotes *z, struct zygote_stats *ret_stats);

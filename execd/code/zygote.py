@@ -1,0 +1,145 @@
+"""A warm Python: imports what every kernel needs, stays single-threaded, and forks a kernel on each request.
+
+Data inside execd, run as `python -c`. Descriptor 3 is a SOCK_SEQPACKET socket: one request a packet, a JSON object with
+the descriptors [talk, out, cgroup files...]. The kernel itself answers on `talk`: "here", with its credentials, then it
+waits for "go". What goes wrong before is said there as "error: ..."; execd then starts the kernel cold.
+"""
+
+import array
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+
+PRELOAD = """ipykernel.kernelapp ipykernel.ipkernel ipykernel.zmqshell IPython.core.interactiveshell
+tornado.platform.asyncio tornado.queues IPython.core.debugger IPython.core.oinspect sqlite3 IPython.core.completerlib
+IPython.extensions.storemagic IPython.core.logger faulthandler""".split()
+RLIMIT_LOCKS, PR_SET_PDEATHSIG = 10, 1
+
+
+def warm_up(extra):
+    # Otherwise each kernel imports the debugger's 150 modules for itself; taken back in the child.
+    sys.modules["debugpy"] = None
+    for name in PRELOAD + extra:
+        try:
+            __import__(name)
+        except ImportError:
+            if name == PRELOAD[0]:
+                raise
+    if "numpy" in sys.modules:
+        import numpy.random
+        os.register_at_fork(after_in_child=numpy.random.seed)
+    gc.collect()
+    gc.freeze()
+
+
+def fingerprint():
+    """What an installation of packages changes: then modules in memory and files on the disk no longer fit."""
+    found = []
+    for path in sys.path:
+        try:
+            state = os.stat(path or ".")
+            found.append((path, state.st_ino, state.st_mtime_ns))
+        except OSError:
+            pass
+    return found
+
+
+def become_kernel(request, talk, out, groups, middle):
+    os.setsid()
+    for fd in groups:
+        os.write(fd, b"0")
+    if request["tag"]:
+        import resource
+        resource.setrlimit(RLIMIT_LOCKS, (request["tag"], request["tag"]))
+    null = os.open(os.devnull, os.O_RDWR)
+    for source, target in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+    keep = talk.fileno()
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 65536)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    while os.getppid() == middle:  # execd can wait for us only once we are its own
+        os.sched_yield()
+    if request["die_with_parent"]:
+        import ctypes
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    talk.send(b"here")
+    if talk.recv(16) != b"go":
+        os._exit(0)
+    talk.close()
+
+
+def run_kernel(arguments):
+    from ipykernel.kernelapp import IPKernelApp
+    sys.argv = ["ipykernel_launcher", *arguments]
+    app = IPKernelApp.instance()
+    app.initialize([*arguments, "--HistoryManager.hist_file=:memory:"])
+    if sys.modules.get("debugpy", app) is None:
+        del sys.modules["debugpy"]
+    app.start()
+    import atexit
+    atexit._run_exitfuncs()
+
+
+def serve(sock):
+    before = fingerprint()
+    while True:
+        data, ancillary, _, _ = sock.recvmsg(1 << 20, socket.CMSG_SPACE(64))
+        if not data:
+            os._exit(0)
+        fds = array.array("i")
+        for _, _, text in ancillary:
+            fds.frombytes(text[:len(text) - len(text) % fds.itemsize])
+        talk = socket.socket(fileno=fds[0])
+        if len(os.listdir("/proc/self/task")) != 1:
+            talk.send(b"error: a preloaded module has started threads")
+            os._exit(3)
+        if fingerprint() != before:
+            talk.send(b"error: packages have changed since the warm start")
+            os._exit(4)
+        middle = os.fork()
+        if middle:
+            for fd in fds[1:]:
+                os.close(fd)
+            talk.close()
+            os.waitpid(middle, 0)
+            continue
+        middle = os.getpid()
+        if os.fork():
+            os._exit(0)
+        return json.loads(data), talk, fds[1], fds[2:], middle
+
+
+def main():
+    sock = socket.socket(fileno=3)
+    sock.set_inheritable(False)
+    warm_up([name for name in os.environ.pop("EXECD_PRELOAD", "").split(",") if name])
+    sock.send(b"ready")
+    request, talk, out, groups, middle = serve(sock)
+    try:
+        sock.close()
+        become_kernel(request, talk, out, groups, middle)
+    except BaseException as error:
+        talk.send(("error: %s: %s" % (type(error).__name__, error)).encode()[:500])
+        os._exit(5)
+    arguments = request["arguments"]
+    del request
+    try:
+        run_kernel(arguments)
+    except SystemExit:
+        pass
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+main()

@@ -1,0 +1,198 @@
+"""Kernels forked from a warm interpreter: as good as cold ones, and cold ones whenever that is not safe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.execd import EXECD, children, eventually, output_of, sse_events
+
+
+@pytest.fixture
+def agent(start_execd, tmp_path):
+    """An execd whose python is an environment of its own, so that a test may install something into it."""
+    spec = tmp_path / "share/kernels/python3"
+    spec.mkdir(parents=True)
+    (tmp_path / "extra").mkdir()
+    (spec / "kernel.json").write_text(json.dumps({
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python",
+        "display_name": "Python", "env": {"PYTHONPATH": str(tmp_path / "extra")}}))
+    started = []
+
+    def start(*options):
+        started.append(start_execd("--kernel-dir", str(tmp_path / "run"), *options,
+                                   env={"JUPYTER_PATH": str(tmp_path / "share")}))
+        started[-1].extra = tmp_path / "extra"
+        return started[-1]
+
+    yield start
+    for execd in started:
+        execd.stop()
+
+
+def create(execd, **body):
+    response = execd.client.post("/code/context", json={"language": "python", **body}, timeout=60)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def run(execd, context, code):
+    response = execd.client.post("/code", json={"code": code, "context": {"id": context["id"], "language": "python"}}, timeout=60)
+    return [e for e in sse_events(response.text) if e["type"] != "ping"]
+
+
+def printed(execd, context, code):
+    events = run(execd, context, code)
+    assert events[-1]["type"] == "execution_complete", events
+    return output_of(events)
+
+
+def warm(execd, **body):
+    """A context that was forked; the first one starts cold and warms the interpreter up."""
+    deadline = time.monotonic() + 30
+    while True:
+        context = create(execd, **body)
+        if context["start"] == "forked":
+            return context
+        assert "warmed up" in context["start_note"], context
+        assert execd.client.delete(f"/code/contexts/{context['id']}").status_code == 200
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def zygotes(execd):
+    found = []
+    for pid, _ in children(execd.pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:  # its kernels keep this, but have threads
+                if b"A warm Python" in file.read() and len(os.listdir(f"/proc/{pid}/task")) == 1:
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+def test_a_forked_kernel_is_as_good_as_a_cold_one(agent, tmp_path):
+    execd = agent()
+    context = warm(execd, cwd=str(tmp_path / "work"), envs={"MINE": "a b"})
+    assert printed(execd, context, "import os; print(os.getcwd(), os.environ['MINE'], os.getppid())") == f"{tmp_path}/work a b {execd.pid}\n"
+    assert printed(execd, context, "x = 6\nprint(x * 7)") == "42\n"
+    assert printed(execd, context, "!echo from a shell").strip() == "from a shell"
+    events = run(execd, context, "1/0")
+    assert events[-1]["error"]["ename"] == "ZeroDivisionError"
+    assert printed(execd, context, "import subprocess; print(subprocess.run(['echo', 'sub'], capture_output=True, text=True).stdout)") == "sub\n\n"
+    assert printed(execd, context, "input = None; import __main__; print(hasattr(__main__, 'PRELOAD'))") == "False\n"
+    assert [e["results"]["text"] for e in run(execd, context, "2 + 2") if e["type"] == "result"] == ["4"]
+
+
+def test_forked_kernels_share_nothing(agent):
+    execd = agent()
+    contexts = [warm(execd) for _ in range(3)]
+    draw = "import random, uuid, os, secrets; print(random.random(), uuid.uuid4(), secrets.token_hex(), os.getpid())"
+    drawn = [printed(execd, context, draw).split() for context in contexts]
+    for column in zip(*drawn):
+        assert len(set(column)) == 3
+    run(execd, contexts[0], "import os; os.environ['LEAK'] = 'x'; leak = 1")
+    assert printed(execd, contexts[1], "import os; print('LEAK' in os.environ, 'leak' in dir())") == "False False\n"
+    descriptors = printed(execd, contexts[2], "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}')])")
+    assert "cgroup" not in descriptors and str(execd.socket) not in descriptors
+
+
+def test_interrupt_and_end(agent):
+    execd = agent()
+    context = warm(execd)
+    with execd.client.stream("POST", "/code", json={"code": "print('on', flush=True)\nwhile True: pass", "context": {"id": context["id"], "language": "python"}}) as response:
+        pieces = response.iter_text()
+        text = next(pieces)
+        while '"on' not in text:
+            text += next(pieces)
+        assert execd.client.delete("/code", params={"id": context["id"]}).status_code == 200
+        text += "".join(pieces)
+    assert sse_events(text)[-1]["error"]["ename"] == "KeyboardInterrupt"
+    assert printed(execd, context, "print('still')") == "still\n"
+    events = run(execd, context, "import os; os._exit(3)")
+    assert events[-1]["error"]["ename"] == "KernelDied" and "exit status 3" in events[-1]["error"]["evalue"]
+    pid = int(printed(execd, warm(execd), "import os; print(os.getpid())"))
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
+def test_deleted_contexts_leave_nothing(agent):
+    execd = agent()
+    contexts = [warm(execd) for _ in range(3)]
+    pids = [int(printed(execd, context, "import os; print(os.getpid())")) for context in contexts]
+    for context in contexts:
+        assert execd.client.delete(f"/code/contexts/{context['id']}").status_code == 200
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    assert os.listdir(execd.extra.parent / "run") == []
+
+
+def test_a_dead_zygote_is_replaced(agent):
+    execd = agent()
+    context = warm(execd)
+    (pid,) = zygotes(execd)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert printed(execd, context, "print('its kernels live on')") == "its kernels live on\n"
+    warm(execd)
+    assert zygotes(execd) != [pid]
+
+
+def test_one_that_dies_again_and_again_is_left_alone(agent):
+    execd = agent()
+    for _ in range(3):
+        eventually(lambda: create(execd) and zygotes(execd), 20)
+        for pid in zygotes(execd):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not zygotes(execd))
+    for _ in range(3):
+        assert create(execd)["start"] == "cold"
+        time.sleep(0.2)
+        assert not zygotes(execd)
+
+
+def test_installed_packages_make_the_next_start_cold(agent):
+    execd = agent()
+    warm(execd)
+    (execd.extra / "fresh_module.py").write_text("value = 5\n")
+    context = create(execd)
+    assert context["start"] == "cold" and "packages have changed" in context["start_note"]
+    assert printed(execd, context, "import fresh_module; print(fresh_module.value)") == "5\n"
+    assert printed(execd, warm(execd), "import fresh_module; print(fresh_module.value)") == "5\n"
+
+
+def test_threads_make_the_start_cold(agent):
+    execd = agent("--preload", "threaded_module")
+    (execd.extra / "threaded_module.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n")
+    create(execd)
+    eventually(lambda: "threads" in create(execd).get("start_note", ""), 20)
+    assert printed(execd, create(execd), "print(1)") == "1\n"
+
+
+def test_preloaded_modules_are_there(agent):
+    execd = agent("--preload", "xml.dom.minidom,no.such.module")
+    context = warm(execd)
+    assert printed(execd, context, "import sys; print('xml.dom.minidom' in sys.modules, 'debugpy' in sys.modules)") == "True False\n"
+
+
+@pytest.mark.parametrize("envs", [{"PYTHONHASHSEED": "7"}, {"LANG": "de_DE.UTF-8"}, {"LD_LIBRARY_PATH": "/x"}])
+def test_what_an_interpreter_reads_at_its_start_needs_a_start(agent, envs):
+    execd = agent()
+    warm(execd)
+    context = create(execd, envs=envs)
+    assert context["start"] == "cold" and "environment" in context["start_note"]
+
+
+def test_it_can_be_switched_off(agent):
+    execd = agent("--zygote", "off")
+    for _ in range(2):
+        context = create(execd)
+        assert context["start"] == "cold" and context["start_note"] == "warm starts are off"
+    assert not zygotes(execd)
+    refused = subprocess.run([EXECD, "--zygote", "perhaps"], capture_output=True, text=True)
+    assert refused.returncode != 0 and "on or off" in refused.stderr
