@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -252,14 +251,6 @@ static void fork_free(struct zygote_fork *f)
     free(f);
 }
 
-/* Ours to wait for? Until then nothing would tell us of its end. */
-static bool is_our_child(pid_t pid)
-{
-    siginfo_t info;
-
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-}
-
 /* The word and its sender: the kernel vouches for the number, not the text. */
 static ssize_t receive(int fd, char *text, size_t size, pid_t *ret_pid)
 {
@@ -290,7 +281,7 @@ static void on_talk(evutil_socket_t fd, short what, void *arg)
         return;
     text[MAX(n, 0)] = '\0';
     (void)event_del(f->event); /* cannot fail for an event of ours */
-    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && is_our_child(sender)) {
+    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && reaper_is_child(sender)) {
         reaper_expect(sender);
         f->owner->stats.forks++;
         f->fn(f->arg, sender, NULL);

@@ -211,6 +211,13 @@ static void reaped_one(pid_t pid, int wait_status, const struct rusage *rusage)
         child_keep(c, &status);
 }
 
+bool reaper_is_child(pid_t pid)
+{
+    siginfo_t info;
+
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 bool reaper_run(void)
 {
     for (;;) {
