@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include "execd/app.h"
+#include "execd/file_worker.h"
 #include "execd/init/bootstrap.h"
 #include "execd/init/pid1.h"
 #include "execd/isolate/init.h"
 #include "execd/isolate/plan.h"
+#include "execd/worker/worker.h"
 
 #define EXIT_USAGE 2
 
@@ -53,6 +55,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], ISOLATE_INIT_ARG) == 0)
         return isolate_init_main(argc, argv);
+    if (argc > 1 && strcmp(argv[1], FILE_WORKER_ARG) == 0)
+        return file_worker_main();
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
     mallopt(M_ARENA_MAX, 1);

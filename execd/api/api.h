@@ -45,6 +45,9 @@ struct api {
 extern const struct route api_routes[];
 extern const size_t api_n_routes;
 
+/* The rows that work on files, and nothing else: what a file worker serves. Returns how many there are, at most max. */
+size_t api_file_routes(struct route *ret_rows, size_t max);
+
 /* http_server_config.authorize / render_error / on_done for this program. */
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
 int api_rewrite(struct http_req *req, void *app, const char **ret_path,
@@ -82,6 +85,8 @@ enum http_result h_isolated_run(struct http_req *req, void *app);
 enum http_result h_isolated_run_status(struct http_req *req, void *app);
 enum http_result h_isolated_run_logs(struct http_req *req, void *app);
 enum http_result h_file_info(struct http_req *req, void *app);
+enum http_result h_filesystem(struct http_req *req,
+                              void *app); /* the file routes below /v1/filesystem/:uid/:gid */
 enum http_result h_file_remove(struct http_req *req, void *app);
 enum http_result h_file_permissions(struct http_req *req, void *app);
 enum http_result h_file_move(struct http_req *req, void *app);

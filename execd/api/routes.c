@@ -1,4 +1,5 @@
 #include "execd/api/api.h"
+#include "proto/base/str.h"
 
 #define COMMAND_BODY_MAX (8U << 20)
 #define REPLACE_BODY_MAX (32U << 20)
@@ -93,8 +94,23 @@ const struct route api_routes[] = {
      "Connect to a terminal session"},
     {"GET", "/pty/:sessionId/recording", AUTH_REQUIRED, BODY_NONE, 0, h_pty_recording,
      "Recording of a terminal session"},
+    {"*", "/v1/filesystem/:uid/:gid/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, h_filesystem,
+     "Files as another identity"},
     {"*", "/proxy/:port/*rest", AUTH_REQUIRED, BODY_STREAMED, 0, h_proxy,
      "Another port of the sandbox"},
 };
 /* clang-format on */
 const size_t api_n_routes = ARRAY_LEN(api_routes);
+
+size_t api_file_routes(struct route *ret_rows, size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < api_n_routes; i++) {
+        const char *pattern = api_routes[i].pattern;
+        bool on_files = str_starts(pattern, "/files") || str_starts(pattern, "/directories");
+        if (on_files && n < max)
+            ret_rows[n++] = api_routes[i];
+    }
+    return n;
+}

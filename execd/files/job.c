@@ -32,10 +32,32 @@ struct file_job {
     void *arg;
 };
 
+static unsigned n_jobs;
+static void (*on_none)(void *arg);
+static void *on_none_arg;
+
+static void tell_none(void)
+{
+    void (*cb)(void *) = on_none;
+
+    if (n_jobs > 0 || cb == NULL)
+        return;
+    on_none = NULL;
+    cb(on_none_arg);
+}
+
+void file_jobs_when_none(void (*cb)(void *arg), void *arg)
+{
+    on_none = cb;
+    on_none_arg = arg;
+    tell_none();
+}
+
 struct file_job *file_job_new(const struct file_op *op)
 {
     struct file_job *job = xnew(struct file_job);
 
+    n_jobs++;
     job->op = op;
     arena_init(&job->arena);
     return job;
@@ -85,6 +107,8 @@ static void destroy(struct file_job *job)
     arena_done(&job->arena);
     free(job->items);
     free(job);
+    n_jobs--;
+    tell_none();
 }
 
 /* ---- in the pool ---- */

@@ -40,5 +40,7 @@ void *file_job_item(struct file_job *job, size_t i);
 int file_job_start(struct file_job *job, struct work_pool *pool,
                    void (*on_done)(void *arg, const struct err *err), void *arg,
                    struct err *err) must_check;
+/* cb runs once, on the loop, as soon as no job is left, at once if there is none. */
+void file_jobs_when_none(void (*cb)(void *arg), void *arg);
 /* At any time; what runs is taken back and freed later. NULL is fine. */
 void file_job_free(struct file_job *job);

@@ -37,6 +37,13 @@ void place_done(struct place *place)
     *place = PLACE_UNSET;
 }
 
+int place_check_writable(const struct place *place)
+{
+    return faccessat(place->dir_fd, place->name, W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0
+               ? -errno
+               : 0;
+}
+
 static bool is_foreign(uid_t uid)
 {
     return uid != 0 && uid != geteuid();

@@ -35,5 +35,8 @@ int place_find(const char *path, unsigned flags, const struct place_owner *owner
 void place_done(struct place *place);
 #define cleanup_place __attribute__((cleanup(place_done)))
 
+/* Whether we might write to what is there, although a rename beside it will not ask. -errno. */
+int place_check_writable(const struct place *place) must_check;
+
 /* err from an errno as it stands for a path: missing, no space, or not accessible. Returns -errnum. */
 int place_fail(struct err *err, int errnum, const char *what, const char *path);

@@ -45,6 +45,9 @@ static int open_source(struct replace_item *item, struct err *err)
         return rc;
     item->in = openat(item->place.dir_fd, item->place.name,
                       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    rc = item->in >= 0 ? place_check_writable(&item->place) : 0;
+    if (rc < 0)
+        return place_fail(err, -rc, "write", item->path);
     if (item->in < 0 || fstat(item->in, &item->st) < 0)
         return place_fail(err, errno, "open", item->path);
     return check_source(item, err);

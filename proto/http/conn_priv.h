@@ -141,7 +141,7 @@ struct http_server {
     struct upstream_pool *upstreams; /* owned; of the relays */
     int spare_fd;                    /* given up for a moment when descriptors run out */
     struct event *pause;             /* owned; wakes the listeners after a shortage */
-    bool draining;
+    bool draining, adopted;
     struct event *drain; /* owned; the grace, then the posted on_drained */
     void (*on_drained)(void *arg);
     void *on_drained_arg;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/http/conn_priv.h"
@@ -35,10 +36,13 @@ struct relay {
     char *head;                 /* owned: the request's head, to be sent again; NULL = never */
     size_t head_len;
     char *location_prefix; /* owned; NULL = none */
+    void (*on_close)(void *arg);
+    void *on_close_arg;
     int connect_ms, first_byte_ms, idle_ms;
     int64_t since_ms; /* of the phase: connecting or waiting for the head */
     int64_t moved_ms; /* last byte either way */
     unsigned interim; /* 1xx heads seen */
+    bool given; /* the connection came with the target: it serves this request and no other */
     bool connected, upgrade, answered, over;
     bool up_eof, up_deaf; /* the backend has sent its FIN; reads no more of the request */
     bool has_body, chunked_body, body_paused, body_sent;
@@ -65,8 +69,12 @@ static void on_request_closed(void *arg)
     reply_done(&r->reply);
     free((char *)r->target.unix_path);
     free((char *)r->target.address);
+    if (r->target.fd > 0)
+        close(r->target.fd);
     free(r->head);
     free(r->location_prefix);
+    if (r->on_close)
+        r->on_close(r->on_close_arg);
     free(r);
 }
 
@@ -196,7 +204,7 @@ static void take_head(struct relay *r)
 /* Both sides are done with this exchange and nothing hangs over into the next. */
 static bool may_serve_again(const struct relay *r)
 {
-    return r->reply.head.keep_alive && !r->reply.until_close && !r->up_eof && !r->up_deaf &&
+    return !r->given && r->reply.head.keep_alive && !r->reply.until_close && !r->up_eof && !r->up_deaf &&
            (!r->has_body || r->body_sent) &&
            evbuffer_get_length(bufferevent_get_input(r->up)) == 0 &&
            evbuffer_get_length(bufferevent_get_output(r->up)) == 0;
@@ -386,6 +394,7 @@ static int open_backend(struct relay *r, struct err *err)
 {
     int result = upstream_open(http_req_base(r->req), &r->target, &r->up, err);
 
+    r->target.fd = -1; /* taken */
     if (result < 0)
         return result;
     r->connected = false;
@@ -408,7 +417,7 @@ static bool reuse_backend(struct relay *r)
 {
     bool repeatable = may_be_repeated(r);
 
-    if (r->upgrade)
+    if (r->upgrade || r->given)
         return false;
     r->up = upstream_pool_take(r->req->conn->server->upstreams, &r->target, !repeatable);
     if (r->up)
@@ -443,8 +452,12 @@ static struct relay *relay_new(struct http_req *req, const struct relay_target *
     r->timer = evtimer_new(http_req_base(req), on_timer, r);
     r->target = (struct relay_target){.unix_path = t->unix_path ? xstrdup(t->unix_path) : NULL,
                                       .address = t->address ? xstrdup(t->address) : NULL,
-                                      .port = t->port};
+                                      .port = t->port,
+                                      .fd = t->fd};
+    r->given = t->fd > 0;
     r->location_prefix = o->location_prefix ? xstrdup(o->location_prefix) : NULL;
+    r->on_close = o->on_close;
+    r->on_close_arg = o->on_close_arg;
     r->connect_ms = o->connect_ms > 0 ? o->connect_ms : CONNECT_MS;
     r->first_byte_ms = o->first_byte_ms;
     r->idle_ms = o->idle_ms;
@@ -494,11 +507,11 @@ enum http_result relay_start(struct http_req *req, const struct relay_target *ta
     struct relay *r;
     int result;
 
-    if (!options->target || !target_is_safe(options->target))
-        return http_resp_fail(req, ERR_BAD_REQUEST, "this path cannot be forwarded");
     r = relay_new(req, target, options);
     head = evbuffer_new();
-    if (!r->timer || !head)
+    if (!options->target || !target_is_safe(options->target))
+        result = err_set(&err, ERR_BAD_REQUEST, EINVAL, "this path cannot be forwarded");
+    else if (!r->timer || !head)
         result = err_set(&err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the relay");
     else
         result = start(r, options, head, &err);

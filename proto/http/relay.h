@@ -18,6 +18,7 @@ struct relay_target {
     const char *unix_path; /* NULL: TCP */
     const char *address;   /* IPv4/IPv6 literal */
     uint16_t port;
+    int fd; /* > 0: a connected socket, used instead; taken in every case */
 };
 
 struct relay_options {
@@ -31,7 +32,10 @@ struct relay_options {
     int connect_ms;      /* 5 s when 0 */
     int first_byte_ms;   /* to the response head; 0 = none (long polls are legal) */
     int idle_ms;         /* no byte in either direction; 0 = none */
-    bool forwarded;      /* strip and rebuild X-Forwarded-* / Forwarded / X-Real-IP */
+    void (*on_close)(
+        void *arg); /* the request is over, the backend's connection closed; may be NULL */
+    void *on_close_arg;
+    bool forwarded; /* strip and rebuild X-Forwarded-* / Forwarded / X-Real-IP */
 };
 
 /* Answers the request in every case: the backend's response, or BACKEND_* in the envelope. Returns H_WAIT. */

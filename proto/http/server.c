@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/fd.h"
 #include "proto/http/conn_priv.h"
 #include "proto/http/listen.h"
 #include "proto/http/upstream_pool.h"
@@ -122,11 +123,29 @@ void http_server_drain(struct http_server *server, int grace_ms, void (*on_drain
     server_check_drained(server);
 }
 
+int http_server_adopt(struct http_server *server, int fd, void (*on_gone)(void *), void *arg)
+{
+    int rc = fd_set_nonblock(fd, true);
+
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    rc = conn_new(server, fd, "unix", true);
+    if (rc < 0)
+        return rc;
+    server->adopted = true;
+    server->on_drained = on_gone;
+    server->on_drained_arg = arg;
+    return 0;
+}
+
 void server_check_drained(struct http_server *server)
 {
     struct conn *c;
 
-    if (!server->draining || !server->on_drained || !TAILQ_EMPTY(&server->busy))
+    if ((!server->draining && !server->adopted) || !server->on_drained ||
+        !TAILQ_EMPTY(&server->busy))
         return;
     TAILQ_FOREACH(c, &server->waiting, link)
     {

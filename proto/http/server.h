@@ -66,6 +66,11 @@ bool http_server_has_port(const struct http_server *server, uint16_t port);
 /* Serves an already listening socket (taken on success). */
 int http_server_listen_fd(struct http_server *server, int listen_fd, struct err *err) must_check;
 
+/* Serves a socket that is connected already (taken in every case). on_gone runs (posted, once) when no connection is
+ * left. -ENOMEM. */
+int http_server_adopt(struct http_server *server, int fd, void (*on_gone)(void *),
+                      void *arg) must_check;
+
 /* Stops accepting, ends idle connections, answers each running request with Connection: close, and calls
  * on_drained (posted, once) when none is left or after grace_ms. */
 void http_server_drain(struct http_server *server, int grace_ms, void (*on_drained)(void *),

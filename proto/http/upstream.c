@@ -10,7 +10,7 @@
 #include <sys/un.h>
 
 #include "proto/api/errors.h"
-#include "proto/base/cleanup.h"
+#include "proto/base/fd.h"
 
 static int resolve(const struct relay_target *t, struct sockaddr_storage *sa, socklen_t *ret_len)
 {
@@ -46,25 +46,35 @@ static int refuse(struct err *err, int errnum)
                    "the backend does not accept connections (%s)", err_name(errnum));
 }
 
-int upstream_open(struct event_base *base, const struct relay_target *target,
-                  struct bufferevent **ret_bev, struct err *err)
+static int begin_connect(const struct relay_target *target, int *ret_fd)
 {
     static const int on = 1;
     struct sockaddr_storage sa;
-    struct bufferevent *bev;
-    cleanup_fd int fd = -1;
     socklen_t len = 0;
     int r = resolve(target, &sa, &len);
 
     if (r < 0)
-        return refuse(err, -r);
-    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        return r;
+    cleanup_fd int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return refuse(err, errno);
+        return -errno;
     if (sa.ss_family != AF_UNIX)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* costs latency only */
     if (connect(fd, (const struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
-        return refuse(err, errno);
+        return -errno;
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+int upstream_open(struct event_base *base, const struct relay_target *target,
+                  struct bufferevent **ret_bev, struct err *err)
+{
+    struct bufferevent *bev;
+    cleanup_fd int fd = target->fd > 0 ? target->fd : -1;
+    int r = fd > 0 ? fd_set_nonblock(fd, true) : begin_connect(target, &fd);
+
+    if (r < 0)
+        return refuse(err, -r);
     bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (!bev)
         return refuse(err, ENOMEM);

@@ -29,10 +29,12 @@ ARROWS = {
     "execd/isolate": ["execd/exec", "execd/harden"],
     "execd/pty": ["execd/stream", "execd/proc", "execd/events"],
     "execd/gateway": ["execd/code"],
+    "execd/worker": ["execd/proc"],
     "execd/api": [
         "execd/exec",
         "execd/code",
         "execd/files",
+        "execd/worker",
         "execd/metrics",
         "execd/ports",
         "execd/events",
