@@ -42,7 +42,7 @@ struct relay {
     int64_t since_ms; /* of the phase: connecting or waiting for the head */
     int64_t moved_ms; /* last byte either way */
     unsigned interim; /* 1xx heads seen */
-    bool given; /* the connection came with the target: it serves this request and no other */
+    bool given;       /* the connection came with the target: it serves this request and no other */
     bool connected, upgrade, answered, over;
     bool up_eof, up_deaf; /* the backend has sent its FIN; reads no more of the request */
     bool has_body, chunked_body, body_paused, body_sent;
@@ -204,8 +204,8 @@ static void take_head(struct relay *r)
 /* Both sides are done with this exchange and nothing hangs over into the next. */
 static bool may_serve_again(const struct relay *r)
 {
-    return !r->given && r->reply.head.keep_alive && !r->reply.until_close && !r->up_eof && !r->up_deaf &&
-           (!r->has_body || r->body_sent) &&
+    return !r->given && r->reply.head.keep_alive && !r->reply.until_close && !r->up_eof &&
+           !r->up_deaf && (!r->has_body || r->body_sent) &&
            evbuffer_get_length(bufferevent_get_input(r->up)) == 0 &&
            evbuffer_get_length(bufferevent_get_output(r->up)) == 0;
 }
