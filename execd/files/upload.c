@@ -57,7 +57,7 @@ static int check_existing(struct upload *u, struct err *err)
         return err_set(err, ERR_FILE_KIND, EISDIR, "'%s' is a directory", u->path);
     if (u->exists && !S_ISREG(u->old.st_mode))
         return err_set(err, ERR_FILE_KIND, EINVAL, "'%s' is not a regular file", u->path);
-    int rc = *exists ? place_check_writable(&u->place) : 0;
+    int rc = u->exists ? place_check_writable(&u->place) : 0;
     return rc < 0 ? fail(err, -rc, "write", u->path) : 0;
 }
 
