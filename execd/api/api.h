@@ -81,6 +81,8 @@ enum http_result h_isolated_get(struct http_req *req, void *app);
 enum http_result h_isolated_list(struct http_req *req, void *app);
 enum http_result h_isolated_delete(struct http_req *req, void *app);
 enum http_result h_isolated_capabilities(struct http_req *req, void *app);
+enum http_result h_isolated_diff(struct http_req *req, void *app);
+enum http_result h_isolated_commit(struct http_req *req, void *app);
 enum http_result h_isolated_run(struct http_req *req, void *app);
 enum http_result h_isolated_run_status(struct http_req *req, void *app);
 enum http_result h_isolated_run_logs(struct http_req *req, void *app);

@@ -87,6 +87,9 @@ enum http_result h_isolated_run(struct http_req *req, void *app)
     struct isolate_session *s = isolated_find(req, api, &result);
     if (s == NULL)
         return result;
+    if (isolate_is_working(s))
+        return http_resp_fail(req, ERR_ISOLATED_BUSY, "the layers of session %.64s are being read",
+                              isolate_id(s));
     const struct session_run_request request = {.command = body.code,
                                                 .envs = body.envs,
                                                 .timeout_ms = body.timeout_seconds * 1000,

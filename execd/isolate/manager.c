@@ -73,6 +73,8 @@ void isolate_manager_free(struct isolate_manager *m)
     HASH_ITER(hh, m->by_id, s, tmp)
     {
         HASH_DEL(m->by_id, s);
+        if (s->worker != NULL)
+            *s->worker = NULL;
         session_done(s);
     }
     isolate_probe_done(m);
@@ -91,16 +93,51 @@ static void tell(struct isolate_session *s, struct isolate_session *made, const 
         on_created(s->arg, made, err);
 }
 
+static bool is_busy(const struct isolate_session *s)
+{
+    struct session_status status;
+
+    session_get_status(s->shell, &status);
+    return status.busy || status.queued > 0;
+}
+
 void isolate_delete(struct isolate_session *s)
 {
     struct isolate_manager *m = s->manager;
 
     s->on_created = NULL;
+    if (s->worker != NULL) {
+        s->doomed = true;
+        control_free(take_ptr(&s->control)); /* its shell ends now */
+        return;
+    }
     HASH_DEL(m->by_id, s);
     m->n--;
     session_delete(s->shell);
     isolate_leave_store(m, s->dir);
     session_done(s);
+}
+
+bool isolate_is_working(const struct isolate_session *s)
+{
+    return s->worker != NULL;
+}
+
+bool isolate_work_begin(struct isolate_session *s, bool alone, struct isolate_session **worker)
+{
+    if (s->worker != NULL || (alone && is_busy(s)))
+        return false;
+    s->worker = worker;
+    *worker = s;
+    return true;
+}
+
+void isolate_work_done(struct isolate_session *s)
+{
+    *s->worker = NULL;
+    s->worker = NULL;
+    if (s->doomed)
+        isolate_delete(s);
 }
 
 void isolate_abandon(struct isolate_session *s)
@@ -124,14 +161,6 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     isolate_delete(arg);
-}
-
-static bool is_busy(const struct isolate_session *s)
-{
-    struct session_status status;
-
-    session_get_status(s->shell, &status);
-    return status.busy || status.queued > 0;
 }
 
 static void arm_idle(void *arg)
@@ -292,12 +321,17 @@ int isolate_create(struct isolate_manager *m, const struct isolate_request *requ
 
 /* ---- questions ---- */
 
+static bool is_known(const struct isolate_session *s)
+{
+    return s->state != ISOLATE_STARTING && !s->doomed;
+}
+
 struct isolate_session *isolate_find(struct isolate_manager *m, const char *id)
 {
     struct isolate_session *s = NULL;
 
     HASH_FIND_STR(m->by_id, id, s);
-    return s != NULL && s->state != ISOLATE_STARTING ? s : NULL;
+    return s != NULL && is_known(s) ? s : NULL;
 }
 
 void isolate_each(struct isolate_manager *m, void (*visit)(struct isolate_session *s, void *arg),
@@ -307,7 +341,7 @@ void isolate_each(struct isolate_manager *m, void (*visit)(struct isolate_sessio
 
     HASH_ITER(hh, m->by_id, s, tmp)
     {
-        if (s->state != ISOLATE_STARTING)
+        if (is_known(s))
             visit(s, arg);
     }
 }

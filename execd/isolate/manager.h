@@ -41,7 +41,10 @@ void isolate_probe(struct isolate_manager *m, isolate_probed_fn on_reply, void *
 void isolate_probe_forget(struct isolate_manager *m, void *arg);
 
 struct isolate_session *isolate_find(struct isolate_manager *m, const char *id);
+/* At once, or when the work on its layers is over; unknown from now on. */
 void isolate_delete(struct isolate_session *s);
+/* Its layers are being read or committed: nothing can be run. */
+bool isolate_is_working(const struct isolate_session *s);
 void isolate_each(struct isolate_manager *m, void (*visit)(struct isolate_session *s, void *arg),
                   void *arg);
 

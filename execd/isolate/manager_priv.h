@@ -31,6 +31,9 @@ struct isolate_session {
     struct isolate_layer *layers;
     size_t n_layers;
     bool background;
+    struct isolate_session *
+        *worker; /* where the work on its layers keeps it; NULL = there is none */
+    bool doomed; /* unknown to everybody, deleted as soon as that is over */
     json_t *echo;
     int64_t idle_timeout_ms;
     struct event *idle; /* owned: deletes */
@@ -69,6 +72,11 @@ struct isolate_manager {
     struct probe probe;
     bool shutting_down;
 };
+
+/* Work on the layers; false: it is busy. *worker = s until isolate_work_done, which may free the session; the end of the
+ * manager makes it NULL. */
+bool isolate_work_begin(struct isolate_session *s, bool alone, struct isolate_session **worker);
+void isolate_work_done(struct isolate_session *s);
 
 /* Nothing needs the store any more: its directory goes, in the pool. Otherwise only `name` in it. */
 void isolate_leave_store(struct isolate_manager *m, const char *name);

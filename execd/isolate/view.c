@@ -153,15 +153,22 @@ static int new_overlay(const struct isolate_mount *m, struct err *err)
 {
     struct layers l = {-1, -1, -1, -1};
     char lower[32], upper[32], work[32];
-    struct fs_option options[] = {
-        {"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}, {"userxattr", NULL}};
+    struct fs_option options[6] = {{"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}};
+    size_t n = 3;
 
     int rc = open_layers(m, &l, err);
     if (rc == 0) {
         snprintf(lower, sizeof(lower), "/proc/self/fd/%d", l.lower);
         snprintf(upper, sizeof(upper), "/proc/self/fd/%d", l.upper);
         snprintf(work, sizeof(work), "/proc/self/fd/%d", l.work);
-        rc = new_tree("overlay", options, ARRAY_LEN(options) - in_first_userns(), SAFE, err);
+        /* The plain format, which userxattr implies: what a commit reads is what lies there. */
+        if (in_first_userns()) {
+            options[n++] = (struct fs_option){"redirect_dir", "off"};
+            options[n++] = (struct fs_option){"metacopy", "off"};
+        } else {
+            options[n++] = (struct fs_option){"userxattr", NULL};
+        }
+        rc = new_tree("overlay", options, n, SAFE, err);
         if (rc < 0)
             (void)err_wrap(err, "'%.100s'", m->path);
     }

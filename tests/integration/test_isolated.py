@@ -305,3 +305,72 @@ def test_without_privilege_it_says_what_is_missing(tmp_path):
         status, code, message = error(agent.client.post(f"{BASE}/session", json=body))
         assert (status, code) == (503, "SERVICE_UNAVAILABLE")
         assert "CAP_SYS_ADMIN" in message
+
+
+# ---- what was changed, and taking it over
+
+
+def changes(agent, session):
+    answer = agent.client.get(f"{BASE}/session/{session}/diff")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["truncated"] is False
+    return {(row["kind"], row["type"], row["path"].removeprefix(f"{agent.work}/")) for row in answer.json()["changes"]}
+
+
+@pytest.fixture
+def changed(agent):
+    """A session that has added, changed, deleted and replaced."""
+    work = agent.work
+    for name in ("same", "old", "gone", "dir/inner", "swap/was", "kept/a", "kept/b"):
+        (work / name).parent.mkdir(exist_ok=True)
+        (work / name).write_text(name)
+    session = create(agent)
+    run(agent, session, "echo changed >old; rm gone; rm -r dir; rm -r swap; mkdir swap; echo new >swap/is;"
+        " mkdir -p fresh/deep; echo x >fresh/deep/f; chmod 600 fresh/deep/f; ln -s /etc/passwd link; touch kept/c;"
+        " rm kept/a; rm -r none 2>/dev/null; mkdir kept/sub && rmdir kept/sub; mkfifo pipe; cat same >/dev/null")
+    return session
+
+
+def test_diff_lists_the_changes(agent, changed):
+    assert changes(agent, create(agent)) == set()
+    assert changes(agent, changed) - {("modified", "directory", "swap")} == {
+        ("modified", "file", "old"), ("deleted", "file", "gone"), ("deleted", "directory", "dir"),
+        ("deleted", "file", "swap/was"), ("added", "file", "swap/is"), ("added", "directory", "fresh"),
+        ("added", "directory", "fresh/deep"), ("added", "file", "fresh/deep/f"), ("added", "symlink", "link"),
+        ("added", "file", "kept/c"), ("deleted", "file", "kept/a"), ("added", "other", "pipe")}
+
+
+def test_commit_takes_the_changes_over(agent, changed):
+    answer = agent.client.post(f"{BASE}/session/{changed}/commit")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["skipped"] == 1 and answer.json()["committed"] >= 10
+    work = agent.work
+    found = {str(path.relative_to(work)): path.read_text() for path in work.rglob("*")
+             if path.is_file() and not path.is_symlink()}
+    assert found == {"same": "same", "old": "changed\n", "swap/is": "new\n", "fresh/deep/f": "x\n", "kept/b": "kept/b",
+                     "kept/c": ""}
+    assert os.readlink(work / "link") == "/etc/passwd"
+    assert (work / "fresh/deep/f").stat().st_mode & 0o777 == 0o600
+    assert changes(agent, changed) == {("added", "other", "pipe")}
+    assert agent.client.post(f"{BASE}/session/{changed}/commit").json()["committed"] == 0
+    assert text(agent, create(agent), "ls").split() == ["fresh", "kept", "link", "old", "same", "swap"]
+
+
+def test_commit_does_not_follow_links(agent):
+    (agent.data / "victim").write_text("safe")
+    session = create(agent)
+    run(agent, session, "mkdir d; echo evil >d/victim")
+    (agent.work / "d").symlink_to(agent.data)
+    answer = agent.client.post(f"{BASE}/session/{session}/commit")
+    assert (agent.data / "victim").read_text() == "safe"
+    assert answer.status_code == 200 and (agent.work / "d" / "victim").read_text() == "evil\n"
+    assert not (agent.work / "d").is_symlink()
+
+
+def test_commit_waits_for_nobody(agent):
+    session = create(agent)
+    url = f"{BASE}/session/{session}"
+    run_id = agent.client.post(f"{url}/run", json={"code": "sleep 30", "background": True}).json()["run_id"]
+    assert error(agent.client.post(f"{url}/commit"))[:2] == (409, "SESSION_BUSY")
+    assert agent.client.get(f"{url}/runs/{run_id}").json()["running"] is True
+    assert error(agent.client.get(f"{BASE}/session/{NOBODY}/diff"))[0] == 404

@@ -26,7 +26,7 @@ ARROWS = {
     "execd/files": ["execd/stream", "execd/proc"],
     "execd/metrics": ["execd/stream", "execd/proc", "execd/events"],
     "execd/ports": ["execd/events"],
-    "execd/isolate": ["execd/exec", "execd/harden"],
+    "execd/isolate": ["execd/exec", "execd/files", "execd/harden"],
     "execd/pty": ["execd/stream", "execd/proc", "execd/events"],
     "execd/gateway": ["execd/code"],
     "execd/worker": ["execd/proc"],

@@ -106,3 +106,15 @@ def test_layers_of_other_sessions_cannot_be_read_by_users(granted, session):
     made = isolated(granted, "POST", "session", json={"workspace": {"path": "/workspace"}, "uid": 1000, "gid": 1000})
     out = output_of(run(granted, made.json()["session_id"], "ls /var/lib/execd/isolation 2>&1; echo end"))
     assert "denied" in out
+
+
+def test_commit_in_a_user_namespace(granted):
+    granted.run("mkdir -p /project/dir /project/swap; echo 1 >/project/dir/a; echo 2 >/project/swap/was")
+    made = isolated(granted, "POST", "session", json={"workspace": {"path": "/project"}}).json()["session_id"]
+    run(granted, made, "echo 3 >dir/b; rm dir/a; rm -r swap; mkdir swap; echo 4 >swap/is")
+    listed = isolated(granted, "GET", f"session/{made}/diff").json()["changes"]
+    assert {("deleted", "/project/dir/a"), ("added", "/project/dir/b"), ("deleted", "/project/swap/was"),
+            ("added", "/project/swap/is")} <= {(row["kind"], row["path"]) for row in listed}
+    answer = isolated(granted, "POST", f"session/{made}/commit")
+    assert answer.status_code == 200, answer.text
+    assert granted.run("cd /project; find . -type f | sort").stdout.split() == ["./dir/b", "./swap/is"]
