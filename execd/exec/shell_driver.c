@@ -36,9 +36,11 @@ enum { FD_LINES, FD_OUT, FD_NULL, FD_REPORT, FD_ERR = 5, FD_TELL, FD_EVAL, FD_CO
 #define BEGUN "begun"
 #define TELL_BEGUN PRINT BEGUN " 0 0 >&3"
 /* What bash sources for every run, and for its report. Thus no line that it reads meanwhile has quotes: should an
- * interrupt make it drop a part of one, the rest does no harm. */
+ * interrupt make it drop a part of one, the rest does no harm. Only the client's text has the client's stderr: what
+ * set -x says of our own is nobody's. */
 static const char eval_text[] =
-    TELL_BEGUN "\neval \"unset __execd_code\n$__execd_code\"" ASIDE "\n";
+    TELL_BEGUN "\neval \"{ unset __execd_code __execd_err; } 2>/dev/null\n$__execd_code\""
+               " 2>&$__execd_err 5>&-" ASIDE "\n";
 static const char tell_text[] = PRINT "\"$__execd_nonce\" \"$?\" \"$PWD\" >&3\n";
 
 static struct jpair env_items[] = {
@@ -240,7 +242,7 @@ static void add_envs(struct strbuf *out, const struct jmap *envs)
 
 static void add_run(const struct shell_driver *d, const struct shell_text *text, struct strbuf *out)
 {
-    const char *err = text->merge ? "</dev/null 2>&1 5>&-" : "</dev/null 2>&5 5>&-";
+    int err = text->merge ? FD_OUT : FD_ERR;
 
     if (text->cwd != NULL) {
         strbuf_adds(out, "\\command cd ");
@@ -248,18 +250,18 @@ static void add_run(const struct shell_driver *d, const struct shell_text *text,
         strbuf_adds(out, " 2>&5\n");
     }
     if (d->by_source) {
-        strbuf_adds(out, "__execd_code=");
+        strbuf_addf(out, "__execd_err=%d\n__execd_code=", err);
         add_quoted(out, text->code);
         strbuf_addc(out, '\n');
         add_envs(out, text->envs);
-        strbuf_addf(out, ". /dev/fd/%d %s\n", FD_EVAL, err);
+        strbuf_addf(out, ". /dev/fd/%d </dev/null\n", FD_EVAL);
         return;
     }
     strbuf_adds(out, TELL_BEGUN "; ");
     add_envs(out, text->envs);
     strbuf_adds(out, "eval ");
     add_quoted(out, text->code);
-    strbuf_addf(out, " %s" ASIDE, err);
+    strbuf_addf(out, " </dev/null 2>&%d 5>&-" ASIDE, err);
     while ((out->len + 1) % PACKET != 0 && !out->failed)
         strbuf_addc(out, ' ');
     strbuf_addc(out, '\n');

@@ -262,6 +262,14 @@ def test_unknown_sessions_and_bad_bodies(execd):
     assert execd.client.get("/session").json() == {"sessions": []}
 
 
+def test_tracing_shows_nothing_of_ours(agent):
+    s = create(agent)
+    run(agent, s, "set -x")
+    for _ in range(2):
+        shown = said(agent, s, "echo hello; echo world >&2", envs={"A": "b"})
+        assert "hello\n" in shown and "world\n" in shown and "execd" not in shown and "command" not in shown, shown
+
+
 def test_the_text_of_waiting_runs_is_bounded(start_execd):
     agent = start_execd()
     s = create(agent)
