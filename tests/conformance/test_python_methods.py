@@ -172,6 +172,19 @@ def test_permissions(box, folder):
     assert (info.mode, info.owner, info.group) == (600, "nobody", "root")
 
 
+@needs("/v1/filesystem/{uid}/{gid}/{rest}")
+def test_files_with_identity(box, folder):
+    box.files.create_directories([WriteEntry(path=f"{folder}/theirs", owner="nobody")])
+    theirs = box.files_with_identity(65534, 65534)
+    theirs.write_file(f"{folder}/theirs/file", "by nobody")
+    assert box.files.get_file_info([f"{folder}/theirs/file"])[f"{folder}/theirs/file"].owner == "nobody"
+    assert theirs.read_file(f"{folder}/theirs/file") == "by nobody"
+    theirs.move_files([MoveEntry(source=f"{folder}/theirs/file", destination=f"{folder}/theirs/moved")])
+    theirs.delete_files([f"{folder}/theirs/moved"])
+    with pytest.raises(SandboxApiException):
+        theirs.read_file("/etc/shadow")
+
+
 @needs("/files/replace")
 def test_replace(box, folder):
     box.files.write_file(f"{folder}/file", "old and old")
