@@ -80,6 +80,15 @@ def run(agent, text, language="python", context=None):
     return events
 
 
+def test_a_run_can_be_seen_again(code):
+    body = {"code": "print('one'); print('two')\n6 * 7", "context": {"language": "python"}}
+    first = code.client.post("/code", json=body, timeout=60)
+    again = code.client.get(f"/command/{first.headers['x-execd-run-id']}/stream")
+    assert again.status_code == 200
+    for known, seen in zip(sse_events(first.text), sse_events(again.text), strict=True):
+        assert known["type"] == seen["type"] and (known["type"] == "ping" or known == seen)
+
+
 def error_of(events):
     assert events[-1]["type"] == "error", events
     return events[-1]["error"]
