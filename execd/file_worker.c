@@ -3,13 +3,17 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "execd/api/api.h"
 #include "execd/files/job.h"
+#include "execd/harden/confine.h"
 #include "execd/proc/environment.h"
 #include "execd/worker/worker.h"
 #include "proto/base/clock.h"
@@ -49,7 +53,21 @@ static int serve(struct api *api, const struct route *routes, size_t n_routes)
     return event_base_dispatch(api->base) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int file_worker_main(void)
+/* Into an isolated session, where it may do what a program of the session may. */
+static int enter_session(void)
+{
+    struct sock_fprog *filter;
+    struct err err;
+
+    if (setns(WORKER_NS_FD, CLONE_NEWNS) < 0 || chdir("/") < 0 || close(WORKER_NS_FD) < 0 ||
+        confine_privileges(&err) < 0 || confine_filter(CONFINE_SESSION, &filter, &err) < 0)
+        return -1;
+    int rc = confine_load(filter, &err);
+    confine_filter_free(filter);
+    return rc;
+}
+
+int file_worker_main(int argc, char **argv)
 {
     struct route routes[ROUTES_MAX];
     struct api api = {.started_wall_ms = clock_wall_ms()};
@@ -57,6 +75,8 @@ int file_worker_main(void)
     /* Whoever has the same uid shall not look into us. */
     if (prctl(PR_SET_DUMPABLE, 0) < 0 || fcntl(WORKER_FD, F_SETFD, FD_CLOEXEC) < 0 ||
         signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return EXIT_FAILURE;
+    if (argc > 2 && strcmp(argv[2], FILE_WORKER_ENTER) == 0 && enter_session() < 0)
         return EXIT_FAILURE;
     mallopt(M_ARENA_MAX, 1);
     umask(022);

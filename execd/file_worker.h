@@ -6,4 +6,4 @@
  */
 #pragma once
 
-int file_worker_main(void);
+int file_worker_main(int argc, char **argv);

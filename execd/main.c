@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], ISOLATE_INIT_ARG) == 0)
         return isolate_init_main(argc, argv);
     if (argc > 1 && strcmp(argv[1], FILE_WORKER_ARG) == 0)
-        return file_worker_main();
+        return file_worker_main(argc, argv);
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
     mallopt(M_ARENA_MAX, 1);

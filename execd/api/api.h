@@ -83,6 +83,8 @@ enum http_result h_isolated_delete(struct http_req *req, void *app);
 enum http_result h_isolated_capabilities(struct http_req *req, void *app);
 enum http_result h_isolated_diff(struct http_req *req, void *app);
 enum http_result h_isolated_commit(struct http_req *req, void *app);
+enum http_result h_isolated_files(struct http_req *req, void *app);
+enum http_result h_isolated_directories(struct http_req *req, void *app);
 enum http_result h_isolated_run(struct http_req *req, void *app);
 enum http_result h_isolated_run_status(struct http_req *req, void *app);
 enum http_result h_isolated_run_logs(struct http_req *req, void *app);

@@ -3,17 +3,13 @@
  */
 #include <errno.h>
 
-#include "execd/api/api.h"
-#include "execd/worker/worker.h"
+#include "execd/api/worker_relay.h"
 #include "proto/api/errors.h"
 #include "proto/base/str.h"
-#include "proto/http/relay.h"
 #include "proto/http/resp.h"
 
 /* 4294967295 is -1, which stands for "no change" in the kernel. */
 #define ID_MAX 4294967294U
-
-static const char *const dropped_fields[] = {"X-EXECD-ACCESS-TOKEN", "OPEN-SANDBOX-API-KEY", NULL};
 
 static int take_id(const struct http_req *req, const char *name, uint32_t *ret_id, struct err *err)
 {
@@ -25,29 +21,15 @@ static int take_id(const struct http_req *req, const char *name, uint32_t *ret_i
                    text, ID_MAX);
 }
 
-static void on_close(void *arg)
-{
-    worker_release(arg);
-}
-
 enum http_result h_filesystem(struct http_req *req, void *app)
 {
-    struct api *api = app;
     const char *query = http_req_raw_query(req);
-    struct relay_target target = {.unix_path = NULL};
-    struct worker *worker;
+    struct worker_place place = {.mount_ns = -1};
     struct err err = {0};
-    uint32_t uid, gid;
 
-    if (take_id(req, "uid", &uid, &err) < 0 || take_id(req, "gid", &gid, &err) < 0 ||
-        worker_start(api->base, uid, gid, &worker, &target.fd, &err) < 0)
+    if (take_id(req, "uid", &place.uid, &err) < 0 || take_id(req, "gid", &place.gid, &err) < 0)
         return http_resp_error(req, &err);
-    const struct relay_options options = {
-        .target = arena_printf(http_req_arena(req), "/%s%s%s", http_req_param(req, "rest"),
-                               query[0] != '\0' ? "?" : "", query),
-        .drop = dropped_fields,
-        .on_close = on_close,
-        .on_close_arg = worker,
-    };
-    return relay_start(req, &target, &options);
+    return worker_relay(req, app, &place,
+                        arena_printf(http_req_arena(req), "/%s%s%s", http_req_param(req, "rest"),
+                                     query[0] != '\0' ? "?" : "", query));
 }

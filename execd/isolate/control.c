@@ -22,6 +22,7 @@ struct control {
     int fd;             /* owned */
     struct event *read; /* owned */
     struct strbuf line;
+    int mount_ns; /* owned; of the session, once it is set up */
     bool replied;
 };
 
@@ -51,12 +52,40 @@ static bool take_reply(struct control *c)
     return ok;
 }
 
+/* As read(2); a descriptor that comes along is the session's mount namespace. */
+static ssize_t receive(struct control *c, char *buffer, size_t size)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    struct iovec iov = {buffer, size};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    int fd;
+
+    ssize_t n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+    if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+        return n;
+    memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+    if (c->mount_ns >= 0)
+        close(c->mount_ns);
+    c->mount_ns = fd;
+    return n;
+}
+
+int control_mount_ns(const struct control *c)
+{
+    return c->mount_ns;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct control *c = arg;
     char buffer[512];
 
-    ssize_t n = what & EV_TIMEOUT ? 0 : read(fd, buffer, sizeof(buffer));
+    ssize_t n = what & EV_TIMEOUT ? 0 : receive(c, buffer, sizeof(buffer));
+    (void)fd;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
@@ -107,6 +136,7 @@ int control_new(struct event_base *base, const struct isolate_plan *plan,
     c->ops = ops;
     c->arg = arg;
     c->fd = pair[0];
+    c->mount_ns = -1;
     strbuf_init(&c->line, REPLY_MAX);
     int rc = fd_set_nonblock(c->fd, true);
     if (rc == 0)
@@ -130,6 +160,8 @@ void control_free(struct control *c)
     if (c->read != NULL)
         event_free(c->read);
     close(c->fd);
+    if (c->mount_ns >= 0)
+        close(c->mount_ns);
     strbuf_done(&c->line);
     free(c);
 }

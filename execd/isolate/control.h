@@ -21,4 +21,6 @@ struct control_ops {
 int control_new(struct event_base *base, const struct isolate_plan *plan,
                 const struct control_ops *ops, void *arg, struct control **ret_control,
                 int *ret_theirs, struct err *err) must_check;
+/* The session's mount namespace, borrowed; -1 until it is set up. */
+int control_mount_ns(const struct control *c);
 void control_free(struct control *c); /* no callback afterwards; NULL is fine */

@@ -32,7 +32,8 @@ struct init {
     struct view view;
     struct program program;
     char cwd[PATH_BYTES];
-    int signals; /* signalfd */
+    int signals;  /* signalfd */
+    int mount_ns; /* for whoever looks at the session's files from outside */
 };
 
 static int read_plan(struct init *init, struct err *err)
@@ -57,6 +58,27 @@ static int answer(const struct isolate_reply *reply)
         return -ENOMEM;
     int rc = fd_write_all(ISOLATE_CONTROL_FD, text, len);
     return rc == 0 ? fd_write_all(ISOLATE_CONTROL_FD, "\n", 1) : rc;
+}
+
+/* Ahead of the answer: nobody but we ourselves may open it. */
+static int hand_over(int mount_ns, struct err *err)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+    char blank = ' '; /* before the JSON it means nothing */
+    struct iovec iov = {&blank, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &mount_ns, sizeof(int));
+    return sendmsg(ISOLATE_CONTROL_FD, &msg, MSG_NOSIGNAL) == 1
+               ? 0
+               : err_sys(err, 0, errno, "hand over the mount namespace");
 }
 
 static int refuse(const struct err *err)
@@ -116,6 +138,8 @@ static int set_up(struct init *init, struct err *err)
 
     if (getcwd(init->cwd, sizeof(init->cwd)) == NULL)
         memcpy(init->cwd, "/", sizeof("/"));
+    if (rc == 0 && (init->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
+        rc = err_sys(err, 0, errno, "open the mount namespace");
     if (rc == 0)
         rc = view_prepare(&init->plan, &init->view, err);
     if (rc == 0)
@@ -160,7 +184,7 @@ static int serve(struct init *init, pid_t program)
 
 int isolate_init_main(int argc, char **argv)
 {
-    struct init init = {.signals = -1};
+    struct init init = {.signals = -1, .mount_ns = -1};
     struct err err = {.text = ""};
     struct isolate_reply reply = {.ok = true};
     pid_t program;
@@ -182,7 +206,8 @@ int isolate_init_main(int argc, char **argv)
     if (program_start(&init.program, argv + 2, &program, &err) < 0)
         return refuse(&err);
     view_done(&init.view);
-    if (answer(&reply) < 0)
+    if (hand_over(init.mount_ns, &err) < 0 || answer(&reply) < 0)
         return EXIT_SETUP;
+    close(init.mount_ns);
     return serve(&init, program);
 }

@@ -407,3 +407,8 @@ size_t isolate_layers(const struct isolate_session *s, struct isolate_layer *ret
     memcpy(ret_layers, s->layers, n * sizeof(*ret_layers));
     return n;
 }
+
+int isolate_mount_ns(const struct isolate_session *s)
+{
+    return s->control != NULL ? control_mount_ns(s->control) : -1;
+}

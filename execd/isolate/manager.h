@@ -52,6 +52,8 @@ const char *isolate_id(const struct isolate_session *s);
 struct session *isolate_shell(struct isolate_session *s); /* runs, status */
 bool isolate_is_dead(const struct isolate_session *s);
 const json_t *isolate_echo(const struct isolate_session *s); /* borrowed */
+/* Its mount namespace, borrowed; -1 when it is gone. */
+int isolate_mount_ns(const struct isolate_session *s);
 /* Seconds until it is deleted for being idle; -1 = never, or it is busy. */
 int64_t isolate_idle_left(const struct isolate_session *s);
 /* Only where the first overlay keeps what is written: nowhere else a log could be (contracts/v1.1.md 1.6). */

@@ -87,9 +87,13 @@ static int look_up(uid_t uid, gid_t gid, struct spawn_plan *plan, struct user *a
     return 0;
 }
 
-static int spawn(uid_t uid, gid_t gid, int fd, struct pidref *ret_child, struct err *err)
+static int spawn(const struct worker_place *place, int fd, struct pidref *ret_child,
+                 struct err *err)
 {
-    static const char *const argv[] = {"execd", FILE_WORKER_ARG, NULL};
+    bool enter = place->mount_ns >= 0;
+    const char *const argv[] = {"execd", FILE_WORKER_ARG, enter ? FILE_WORKER_ENTER : NULL, NULL};
+    uid_t uid = place->uid;
+    gid_t gid = place->gid;
     struct user account;
     struct spawn_plan plan;
 
@@ -108,7 +112,10 @@ static int spawn(uid_t uid, gid_t gid, int fd, struct pidref *ret_child, struct 
         plan.fds[plan.n_fds++] = (struct plan_fd){-1, target};
     plan.fds[plan.n_fds++] = (struct plan_fd){fd, WORKER_FD};
     plan.rlimits[plan.n_rlimits++] = (struct plan_rlimit){RLIMIT_CORE, {0, 0}};
-    plan.drop_caps = uid == 0 ? ~file_caps : ~UINT64_C(0);
+    plan.drop_caps = enter ? 0 : uid == 0 ? ~file_caps : ~UINT64_C(0);
+    plan.trusted = enter; /* it gives up what it needs to enter by itself */
+    if (enter)
+        plan.fds[plan.n_fds++] = (struct plan_fd){place->mount_ns, WORKER_NS_FD};
     plan.no_new_privs = true;
     plan.oom_score_adj = OOM_SCORE_ADJ;
     plan.death_signal = SIGKILL;
@@ -122,8 +129,8 @@ static int spawn(uid_t uid, gid_t gid, int fd, struct pidref *ret_child, struct 
                     uid, gid);
 }
 
-int worker_start(struct event_base *base, uid_t uid, gid_t gid, struct worker **ret_worker,
-                 int *ret_fd, struct err *err)
+int worker_start(struct event_base *base, const struct worker_place *place,
+                 struct worker **ret_worker, int *ret_fd, struct err *err)
 {
     struct pidref child;
     int pair[2];
@@ -138,7 +145,7 @@ int worker_start(struct event_base *base, uid_t uid, gid_t gid, struct worker **
     struct event *grace = evtimer_new(base, NULL, NULL);
     if (grace == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a worker");
-    int rc = spawn(uid, gid, theirs, &child, err);
+    int rc = spawn(place, theirs, &child, err);
     if (rc < 0) {
         event_free(grace);
         return rc;

@@ -374,3 +374,60 @@ def test_commit_waits_for_nobody(agent):
     assert error(agent.client.post(f"{url}/commit"))[:2] == (409, "SESSION_BUSY")
     assert agent.client.get(f"{url}/runs/{run_id}").json()["running"] is True
     assert error(agent.client.get(f"{BASE}/session/{NOBODY}/diff"))[0] == 404
+
+
+# ---- files, seen as the session sees them --------------------------------------------------------
+
+
+def files(agent, session, method, path, **more):
+    return agent.client.request(method, f"{BASE}/session/{session}/{path}", **more)
+
+
+def test_files_are_those_of_the_session(agent):
+    work = agent.work
+    (work / "below").write_text("below\n")
+    (work / "gone").write_text("gone\n")
+    session = create(agent)
+    run(agent, session, "echo mine >new; echo changed >below; rm gone")
+    download = lambda name: files(agent, session, "GET", "files/download", params={"path": str(work / name)})
+    assert download("new").text == "mine\n" and download("below").text == "changed\n"
+    assert download("gone").status_code == 404 and download("gone").json()["code"] == "FILE_NOT_FOUND"
+    assert (work / "below").read_text() == "below\n" and (work / "gone").exists() and not (work / "new").exists()
+    found = files(agent, session, "GET", "files/search", params={"path": str(work), "pattern": "*"}).json()
+    assert sorted(entry["path"] for entry in found) == [f"{work}/below", f"{work}/new"]
+    listed = files(agent, session, "GET", "directories/list", params={"path": str(work)}).json()
+    assert [entry["path"] for entry in listed] == [f"{work}/below", f"{work}/new"]
+    info = files(agent, session, "GET", "files/info", params={"path": f"{work}/new"}).json()
+    assert info[f"{work}/new"]["size"] == 5
+
+
+def test_changes_to_files_are_seen_inside_and_nowhere_else(agent):
+    work, session = agent.work, create(agent)
+    sent = files(agent, session, "POST", "files/upload", files={
+        "metadata": ("metadata", f'{{"path": "{work}/up", "mode": 640}}', "application/json"), "file": ("up", b"one two one\n")})
+    assert sent.status_code == 200, sent.text
+    replaced = files(agent, session, "POST", "files/replace", json={f"{work}/up": {"old": "one", "new": "1"}})
+    assert replaced.json() == {f"{work}/up": {"replacedCount": 2}}
+    assert files(agent, session, "POST", "files/mv", json=[{"src": f"{work}/up", "dest": f"{work}/moved"}]).status_code == 200
+    assert files(agent, session, "POST", "directories", json={f"{work}/folder": {"mode": 700}}).status_code == 200
+    assert files(agent, session, "POST", "files/permissions", json={f"{work}/moved": {"mode": 600}}).status_code == 200
+    assert output_of(run(agent, session, "cat moved; stat -c %a moved folder; ls")) == "1 two 1\n600\n700\nfolder\nmoved\n"
+    assert files(agent, session, "DELETE", "files", params={"path": f"{work}/moved"}).status_code == 200
+    assert files(agent, session, "DELETE", "directories", params={"path": f"{work}/folder"}).status_code == 200
+    assert output_of(run(agent, session, "ls")) == ""
+    assert list(work.iterdir()) == []
+
+
+def test_files_of_a_session_have_its_limits(agent):
+    session = create(agent, workspace={"path": str(agent.work), "mode": "ro"})
+    for path in (f"{agent.work}/x", "/etc/x", "/usr/x"):
+        refused = files(agent, session, "POST", "files/upload", files={
+            "metadata": ("metadata", f'{{"path": "{path}"}}', "application/json"), "file": ("x", b"x")})
+        assert refused.status_code >= 400 and refused.json()["code"], path
+    assert not os.path.exists("/etc/x") and not os.path.exists("/usr/x")
+    for method, path in (("PUT", "files/info"), ("GET", "directories")):
+        assert files(agent, session, method, path).status_code == 405
+    assert files(agent, "no-such-session", "GET", "files/info").status_code == 404
+    assert files(agent, session, "GET", "files/nothing").status_code == 404
+    assert agent.client.delete(f"{BASE}/session/{session}").status_code == 200
+    assert files(agent, session, "GET", "files/info").status_code == 404
