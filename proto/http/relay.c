@@ -415,11 +415,13 @@ static bool may_be_repeated(const struct relay *r)
 
 static bool reuse_backend(struct relay *r)
 {
-    bool repeatable = may_be_repeated(r);
-
     if (r->upgrade || r->given)
         return false;
-    r->up = upstream_pool_take(r->req->conn->server->upstreams, &r->target, !repeatable);
+    r->up = upstream_pool_take(r->req->conn->server->upstreams, &r->target);
+    /* The backend may be closing it right now, and then nobody knows whether it has acted. It is closed all the same:
+     * a backend that serves one connection at a time must be free for the new one. */
+    if (r->up && !may_be_repeated(r))
+        bufferevent_free(take_ptr(&r->up));
     if (r->up)
         use_backend(r);
     return r->up != NULL;

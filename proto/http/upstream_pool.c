@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
 #define KEY_SIZE 128 /* a Unix path is at most 107 bytes */
@@ -17,7 +16,6 @@ struct idle {
     TAILQ_ENTRY(idle) link;
     struct upstream_pool *pool; /* borrowed */
     struct bufferevent *bev;    /* owned */
-    int64_t since_ms;
     char key[KEY_SIZE];
 };
 
@@ -78,7 +76,7 @@ void upstream_pool_free(struct upstream_pool *pool)
 }
 
 struct bufferevent *upstream_pool_take(struct upstream_pool *pool,
-                                       const struct relay_target *target, bool fresh_only)
+                                       const struct relay_target *target)
 {
     char key[KEY_SIZE];
     struct idle *i;
@@ -88,14 +86,10 @@ struct bufferevent *upstream_pool_take(struct upstream_pool *pool,
     {
         if (strcmp(i->key, key) != 0)
             continue;
-        bool stale = clock_monotonic_ms() - i->since_ms > UPSTREAM_FRESH_MS;
         struct bufferevent *bev = remove_idle(i);
         bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
         bufferevent_set_timeouts(bev, NULL, NULL);
-        if (!fresh_only || !stale)
-            return bev;
-        bufferevent_free(bev);
-        return NULL;
+        return bev;
     }
     return NULL;
 }
@@ -110,7 +104,6 @@ void upstream_pool_give(struct upstream_pool *pool, const struct relay_target *t
         bufferevent_free(remove_idle(TAILQ_FIRST(&pool->idle)));
     i->pool = pool;
     i->bev = bev;
-    i->since_ms = clock_monotonic_ms();
     write_key(target, i->key);
     TAILQ_INSERT_TAIL(&pool->idle, i, link);
     pool->n++;
