@@ -27,6 +27,9 @@ static const struct session_config defaults = {
 
 /* How often a shell that is being killed is looked at. */
 #define KILL_AGAIN_MS 10
+/* How often a running shell is looked at, and after how many silent looks it is given up. */
+#define WATCH_MS 1000
+#define SILENT_MAX 2
 
 static void start_next(struct session *s);
 
@@ -120,6 +123,7 @@ static void finish_current(struct session *s, const struct exit_status *exit)
     struct session_run *run = take_ptr(&s->current);
 
     (void)event_del(s->timer);
+    (void)event_del(s->watch);
     s->stop = STOP_NONE;
     if (run == NULL)
         return;
@@ -207,6 +211,28 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* A text that redefines the shell's own words can lose its report, never its end. */
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+    struct session *s = arg;
+
+    (void)fd;
+    (void)what;
+    if (s->current == NULL || s->driver == NULL)
+        return;
+    s->silent = shell_driver_is_silent(s->driver) ? s->silent + 1 : 0;
+    if (s->silent < SILENT_MAX) {
+        arm(s->watch, WATCH_MS);
+        return;
+    }
+    if (s->current->error == NULL)
+        s->current->error =
+            xstrdup("the shell no longer reports: were its own commands redefined?");
+    s->stop = STOP_SHELL_KILLED;
+    (void)leaf_kill(s->leaf); /* on_exit_status follows; until then, again */
+    arm(s->timer, KILL_AGAIN_MS);
+}
+
 static void on_kick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -283,6 +309,8 @@ static void begin(struct session *s, struct session_run *run)
     free(take_ptr(&run->command));
     run->envs = (struct jmap){0};
     arena_done(&run->arena);
+    s->silent = 0;
+    arm(s->watch, WATCH_MS);
     if (run->timeout_ms > 0)
         arm(s->timer, run->timeout_ms);
 }
@@ -400,6 +428,8 @@ static void session_free(struct session *s)
     session_run_free(run);
     if (s->timer != NULL)
         event_free(s->timer);
+    if (s->watch != NULL)
+        event_free(s->watch);
     if (s->kick != NULL)
         event_free(s->kick);
     arena_done(&s->arena);
@@ -449,10 +479,11 @@ int session_create(struct session_manager *m, const struct session_request *requ
     s->manager = m;
     arena_init(&s->arena);
     s->timer = event_new(m->base, -1, 0, on_timer, s);
+    s->watch = event_new(m->base, -1, 0, on_watch, s);
     s->kick = event_new(m->base, -1, 0, on_kick, s);
     s->created_us = clock_wall_us();
     s->idle_since_ms = clock_monotonic_ms();
-    int rc = s->timer == NULL || s->kick == NULL
+    int rc = s->timer == NULL || s->kick == NULL || s->watch == NULL
                  ? err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the session")
                  : copy_request(s, request, err);
     if (rc == 0)

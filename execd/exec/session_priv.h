@@ -62,6 +62,8 @@ struct session {
     unsigned n_queued, n_ended;
     enum stop_step stop;
     struct event *timer; /* owned: timeout of the current run, then the steps of its end */
+    struct event *watch; /* owned: runs with a run, looks whether the shell still reports */
+    unsigned silent;     /* how often in a row it did not */
     struct event *kick;  /* owned: posts what must not run inside a callback of the driver */
     int64_t created_us, last_run_us, idle_since_ms;
     uint64_t runs, restarts, stray_bytes;

@@ -327,6 +327,11 @@ void shell_driver_kill_others(struct shell_driver *d)
     (void)leaf_kill_others(d->leaf, &spared);
 }
 
+bool shell_driver_is_silent(const struct shell_driver *d)
+{
+    return d->running && d->begun && feed_is_through(d->lines);
+}
+
 pid_t shell_driver_pid(const struct shell_driver *d)
 {
     return d->pid.pid;

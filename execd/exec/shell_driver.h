@@ -75,5 +75,9 @@ void shell_driver_interrupt(struct shell_driver *d);
 /* SIGKILL to everything but the shell itself. */
 void shell_driver_kill_others(struct shell_driver *d);
 
+/* The shell has read everything, the report's line too, and yet there is no report: seen twice in a row, some time
+ * apart, there will be none, because the text has redefined what the report is made with. */
+bool shell_driver_is_silent(const struct shell_driver *d);
+
 /* Stops and goes on with reading output: the programs wait meanwhile. */
 void shell_driver_hold(struct shell_driver *d, bool hold);

@@ -4,6 +4,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "proto/base/fd.h"
@@ -130,6 +131,14 @@ void feed_close(struct feed *f)
 bool feed_is_open(const struct feed *f)
 {
     return f->fd >= 0 && !f->closing;
+}
+
+bool feed_is_through(const struct feed *f)
+{
+    int unread = 0;
+
+    return f->fd >= 0 && evbuffer_get_length(f->queue) == 0 &&
+           ioctl(f->fd, FIONREAD, &unread) == 0 && unread == 0;
 }
 
 bool feed_has_room(const struct feed *f)

@@ -33,6 +33,9 @@ void feed_close(struct feed *f);
 void feed_shut(struct feed *f);
 bool feed_is_open(const struct feed *f); /* a write would be taken */
 
+/* The process has read all that was written. */
+bool feed_is_through(const struct feed *f);
+
 /* Below the bound; a client that goes on beyond it is made to wait by its connection. */
 bool feed_has_room(const struct feed *f);
 /* w->on_room runs on the loop, once, when there is room again or the feed has broken. Any number may wait: the one that

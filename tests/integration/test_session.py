@@ -300,3 +300,11 @@ def test_shutdown_ends_streams_with_the_reason(start_execd):
         agent.send_signal(signal.SIGTERM)
         end = running.result(10)[-1]
     assert end["receipt"]["reason"] == "agent_shutdown", json.dumps(end)
+
+
+@pytest.mark.parametrize("code", ["command() { :; }; printf() { :; }; .() { :; }", "command() { :; }", "alias command=true printf=true"])
+def test_a_text_that_redefines_the_shells_words_has_an_end(agent, code):
+    s = create(agent)
+    run(agent, s, code)
+    output = output_of(run(agent, s, "echo next"))
+    assert output.endswith("next\n")
