@@ -10,6 +10,9 @@
 #include "proto/http/uri.h"
 
 /* Our token is nobody else's business; the server's key was dropped before it came here (hardening I03). */
+/* To our own loopback: accepted or refused at once, unless a queue is full. */
+#define CONNECT_MS 3000
+
 static const char *const dropped_fields[] = {"X-EXECD-ACCESS-TOKEN", "OPEN-SANDBOX-API-KEY", NULL};
 
 static int port_of(const struct http_req *req, uint16_t *ret_port, struct err *err)
@@ -66,6 +69,7 @@ enum http_result h_proxy(struct http_req *req, void *app)
         .drop = dropped_fields,
         /* What comes over a Unix socket comes from the server, which has rebuilt these already. */
         .forwarded = strcmp(http_req_peer(req), "unix") != 0,
+        .connect_ms = CONNECT_MS,
         .location_prefix = arena_printf(http_req_arena(req), "/proxy/%u", port),
     };
     return relay_start(req, &target, &options);

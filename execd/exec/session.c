@@ -16,15 +16,6 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 
-static const struct session_config defaults = {
-    .sessions_max = 256,
-    .queue_max = 64,
-    .queue_text = 64U << 20,
-    .history_max = 256,
-    .grace_ms = 2000,
-    .log_max = UINT64_C(16) << 20,
-};
-
 /* How often a shell that is being killed is looked at. */
 #define KILL_AGAIN_MS 10
 /* How often a running shell is looked at, and after how many silent looks it is given up. */
@@ -43,7 +34,7 @@ static void arm(struct event *timer, int64_t ms)
 
 /* ---- leaves that are being emptied ---- */
 
-static void on_reap(evutil_socket_t fd, short what, void *arg)
+void session_reap(evutil_socket_t fd, short what, void *arg)
 {
     struct session_manager *m = arg;
     struct condemned *c, *tmp;
@@ -63,7 +54,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 }
 
 /* The shell is gone, or has to go: with it goes all that it started. */
-static void drop_shell(struct session *s)
+void session_drop_shell(struct session *s)
 {
     struct session_manager *m = s->manager;
 
@@ -73,7 +64,7 @@ static void drop_shell(struct session *s)
     struct condemned *c = xnew(struct condemned);
     c->leaf = take_ptr(&s->leaf);
     DL_APPEND(m->condemned, c);
-    on_reap(-1, 0, m);
+    session_reap(-1, 0, m);
 }
 
 /* ---- what the shell says ---- */
@@ -150,7 +141,7 @@ static void on_result(void *arg, int status, const char *cwd)
     finish_current(s, NULL);
 }
 
-static void publish_end(const struct session *s, const char *reason)
+void session_publish_end(const struct session *s, const char *reason)
 {
     events_publish(EVENTS_SESSION_ENDED, json_pack("{s:s,s:s}", "id", s->id, "reason", reason));
 }
@@ -160,8 +151,8 @@ static void on_exit_status(void *arg, const struct exit_status *status)
     struct session *s = arg;
 
     finish_current(s, status);
-    publish_end(s, status->signalled ? "signal" : "exit");
-    drop_shell(s);
+    session_publish_end(s, status->signalled ? "signal" : "exit");
+    session_drop_shell(s);
 }
 
 static const struct shell_ops shell_ops = {on_output, on_result, on_exit_status};
@@ -242,7 +233,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- runs ---- */
 
-static int start_shell(struct session *s, struct err *err)
+int session_start_shell(struct session *s, struct err *err)
 {
     struct shell_start start = {.wrap = s->wrap};
     struct arena arena;
@@ -270,7 +261,7 @@ static int start_shell(struct session *s, struct err *err)
         rc = shell_driver_new(s->manager->base, &start, &shell_ops, s, &s->driver, err);
     arena_done(&arena);
     if (rc < 0)
-        drop_shell(s);
+        session_drop_shell(s);
     return rc;
 }
 
@@ -279,7 +270,7 @@ static int start_shell_again(struct session *s, struct err *err)
 {
     if (s->wrap != NULL)
         return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the session's shell has ended");
-    return start_shell(s, err);
+    return session_start_shell(s, err);
 }
 
 static void begin(struct session *s, struct session_run *run)
@@ -417,103 +408,7 @@ int session_interrupt(struct session *s, struct session_run *run, struct err *er
     return 0;
 }
 
-/* ---- sessions ---- */
-
-static void session_free(struct session *s)
-{
-    struct session_run *run, *tmp;
-
-    drop_shell(s);
-    DL_FOREACH_SAFE(s->ended, run, tmp)
-    session_run_free(run);
-    if (s->timer != NULL)
-        event_free(s->timer);
-    if (s->watch != NULL)
-        event_free(s->watch);
-    if (s->kick != NULL)
-        event_free(s->kick);
-    arena_done(&s->arena);
-    free(s->start_cwd);
-    free(s->cwd);
-    free(s);
-}
-
-static int copy_request(struct session *s, const struct session_request *r, struct err *err)
-{
-    const char *const *envp;
-    const char *cwd;
-
-    s->wrap = r->wrap;
-    s->error_name = r->error_name;
-    s->on_idle_change = r->on_idle_change;
-    s->arg = r->arg;
-    for (size_t i = 0; r->envs != NULL && i < r->envs->n; i++) {
-        if (s->envs.items == NULL)
-            s->envs.items = arena_alloc(&s->arena, r->envs->n * sizeof(struct jpair));
-        if (s->envs.items == NULL)
-            return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the session");
-        s->envs.items[s->envs.n++] =
-            (struct jpair){arena_printf(&s->arena, "%s", r->envs->items[i].key),
-                           arena_printf(&s->arena, "%s", r->envs->items[i].value)};
-    }
-    int rc = environment_build(&s->arena, r->envs, &envp, err);
-    if (rc == 0)
-        rc = environment_make_cwd(&s->arena, r->cwd, envp, &cwd, err);
-    if (rc == 0) {
-        s->start_cwd = xstrdup(cwd);
-        s->cwd = xstrdup(cwd);
-    }
-    return rc;
-}
-
-int session_create(struct session_manager *m, const struct session_request *request,
-                   struct session **ret, struct err *err)
-{
-    if (m->shutting_down)
-        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "the agent is shutting down");
-    if (m->n >= m->config.sessions_max)
-        return err_set(err, ERR_TOO_MANY_COMMANDS, EAGAIN, "%u sessions exist, which is the limit",
-                       m->n);
-    struct session *s = xnew(struct session);
-    ids_uuid(s->id);
-    s->manager = m;
-    arena_init(&s->arena);
-    s->timer = event_new(m->base, -1, 0, on_timer, s);
-    s->watch = event_new(m->base, -1, 0, on_watch, s);
-    s->kick = event_new(m->base, -1, 0, on_kick, s);
-    s->created_us = clock_wall_us();
-    s->idle_since_ms = clock_monotonic_ms();
-    int rc = s->timer == NULL || s->kick == NULL || s->watch == NULL
-                 ? err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the session")
-                 : copy_request(s, request, err);
-    if (rc == 0)
-        rc = start_shell(s, err);
-    if (rc < 0) {
-        session_free(s);
-        return rc;
-    }
-    s->shell_seen = true;
-    HASH_ADD_STR(m->by_id, id, s);
-    m->n++;
-    events_publish(EVENTS_SESSION_CREATED, json_pack("{s:s}", "id", s->id));
-    *ret = s;
-    return 0;
-}
-
-struct session *session_find(struct session_manager *m, const char *id)
-{
-    struct session *s = NULL;
-
-    HASH_FIND_STR(m->by_id, id, s);
-    return s;
-}
-
-const char *session_id(const struct session *s)
-{
-    return s->id;
-}
-
-static void close_all(struct session *s, enum run_end reason)
+void session_close_all(struct session *s, enum run_end reason)
 {
     s->on_idle_change = NULL;
     while (s->queue != NULL)
@@ -523,17 +418,6 @@ static void close_all(struct session *s, enum run_end reason)
     s->current->end = reason;
     s->current->status = -1;
     finish_current(s, NULL);
-}
-
-void session_delete(struct session *s)
-{
-    struct session_manager *m = s->manager;
-
-    close_all(s, RUN_END_DELETED);
-    publish_end(s, "deleted");
-    HASH_DEL(m->by_id, s);
-    m->n--;
-    session_free(s);
 }
 
 void session_get_status(const struct session *s, struct session_status *ret)
@@ -553,70 +437,12 @@ void session_get_status(const struct session *s, struct session_status *ret)
     };
 }
 
-void session_each(struct session_manager *m, void (*visit)(struct session *s, void *arg), void *arg)
+int session_make_events(struct session *s)
 {
-    struct session *s, *tmp;
+    struct event_base *base = s->manager->base;
 
-    HASH_ITER(hh, m->by_id, s, tmp)
-    visit(s, arg);
-}
-
-unsigned session_count(const struct session_manager *m)
-{
-    return m->n;
-}
-
-/* ---- the manager ---- */
-
-#define DEFAULT(field)                                                                             \
-    if (m->config.field == 0)                                                                      \
-    m->config.field = defaults.field
-
-int session_manager_new(struct event_base *base, const struct session_config *config,
-                        struct session_manager **ret)
-{
-    struct session_manager *m = xnew(struct session_manager);
-
-    m->base = base;
-    m->config = *config;
-    DEFAULT(sessions_max);
-    DEFAULT(queue_max);
-    DEFAULT(queue_text);
-    DEFAULT(history_max);
-    DEFAULT(grace_ms);
-    DEFAULT(log_max);
-    m->reap = event_new(base, -1, 0, on_reap, m);
-    if (m->reap == NULL) {
-        free(m);
-        return -ENOMEM;
-    }
-    *ret = m;
-    return 0;
-}
-
-void session_manager_shutdown(struct session_manager *m)
-{
-    struct session *s, *tmp;
-
-    m->shutting_down = true;
-    HASH_ITER(hh, m->by_id, s, tmp)
-    close_all(s, RUN_END_SHUTDOWN);
-}
-
-void session_manager_free(struct session_manager *m)
-{
-    struct session *s, *tmp;
-    struct condemned *c, *next;
-
-    if (m == NULL)
-        return;
-    HASH_ITER(hh, m->by_id, s, tmp)
-    session_delete(s);
-    DL_FOREACH_SAFE(m->condemned, c, next)
-    {
-        leaf_free(c->leaf);
-        free(c);
-    }
-    event_free(m->reap);
-    free(m);
+    s->timer = event_new(base, -1, 0, on_timer, s);
+    s->watch = event_new(base, -1, 0, on_watch, s);
+    s->kick = event_new(base, -1, 0, on_kick, s);
+    return s->timer != NULL && s->watch != NULL && s->kick != NULL ? 0 : -ENOMEM;
 }

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <event2/util.h>
 #include <uthash.h>
 
 #include "execd/exec/session.h"
@@ -95,3 +96,14 @@ void session_run_dequeue(struct session_run *run);
 void session_run_begin(struct session_run *run);
 /* Appends receipt and terminal event, exactly once. exit: how the shell ended, or NULL. */
 void session_run_close(struct session_run *run, const struct exit_status *exit);
+
+/* session.c */
+int session_make_events(struct session *s) must_check; /* -ENOMEM */
+int session_start_shell(struct session *s, struct err *err) must_check;
+/* The shell is gone, or has to go: with it goes all that it started. */
+void session_drop_shell(struct session *s);
+/* Ends every run of the session with this reason. */
+void session_close_all(struct session *s, enum run_end reason);
+void session_publish_end(const struct session *s, const char *reason);
+/* Goes on with emptying the leaves of shells that had to go; arg is the manager. An event's callback. */
+void session_reap(evutil_socket_t fd, short what, void *arg);
