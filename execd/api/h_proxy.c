@@ -9,10 +9,10 @@
 #include "proto/http/resp.h"
 #include "proto/http/uri.h"
 
-/* Our token is nobody else's business; the server's key was dropped before it came here (hardening I03). */
 /* To our own loopback: accepted or refused at once, unless a queue is full. */
 #define CONNECT_MS 3000
 
+/* Our token is nobody else's business; the server's key was dropped before it came here (hardening I03). */
 static const char *const dropped_fields[] = {"X-EXECD-ACCESS-TOKEN", "OPEN-SANDBOX-API-KEY", NULL};
 
 static int port_of(const struct http_req *req, uint16_t *ret_port, struct err *err)
