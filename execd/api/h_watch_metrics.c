@@ -49,9 +49,13 @@ static struct evbuffer *make_frame(const struct api *api)
     size_t len;
     cleanup_free char *text = json != NULL ? json_compact(json, &len) : NULL;
 
-    if (frame != NULL && text != NULL)
+    if (frame != NULL && text != NULL) {
         sse_frame(frame, SSE_STANDARD, NULL, NULL, text, len);
-    return frame;
+        return frame;
+    }
+    if (frame != NULL)
+        evbuffer_free(frame);
+    return NULL;
 }
 
 static void send_frame(const struct watcher *w, struct evbuffer *frame)

@@ -13,9 +13,6 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 
-/* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
-#define CHILD_OOM_SCORE_ADJ 100
-
 int launch_prepare(const struct command_request *request, struct arena *arena, struct launch *ret,
                    struct err *err)
 {
@@ -23,7 +20,7 @@ int launch_prepare(const struct command_request *request, struct arena *arena, s
 
     ret->arena = arena;
     plan_init(plan);
-    plan->oom_score_adj = CHILD_OOM_SCORE_ADJ;
+    plan->oom_score_adj = PLAN_OOM_SCORE_ADJ;
     int rc = environment_build(arena, &request->envs, &plan->envp, err);
     if (rc == 0)
         rc = environment_resolve_cwd(arena, request->cwd, plan->envp, &plan->cwd, err);

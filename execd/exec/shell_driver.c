@@ -24,8 +24,6 @@
 #define REPORT_MAX (8 * 1024)
 /* Below the smallest read of any shell. */
 #define PACKET 512
-/* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
-#define CHILD_OOM_SCORE_ADJ 100
 
 enum { FD_LINES, FD_OUT, FD_NULL, FD_REPORT, FD_ERR = 5, FD_TELL, FD_EVAL, FD_CONFIG };
 
@@ -432,7 +430,7 @@ static int spawn(struct shell_driver *d, const struct shell_start *start, const 
     plan_init(&plan);
     plan.envp = start->envp;
     plan.cwd = start->cwd;
-    plan.oom_score_adj = CHILD_OOM_SCORE_ADJ;
+    plan.oom_score_adj = PLAN_OOM_SCORE_ADJ;
     int rc = plan_argv(start, shell, arena, &plan);
     if (rc < 0)
         return err_sys(err, ERR_OUT_OF_MEMORY, -rc, "start the shell");

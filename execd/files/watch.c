@@ -114,7 +114,9 @@ static void scan_next(struct watch *w)
 
 void watch_want_scan(struct watch *w, const char *path)
 {
-    if (w->recursive && watch_dirs_put(&w->todo, w->next_todo++, path) < 0)
+    if (!w->recursive)
+        return;
+    if (watch_dirs_put(&w->todo, w->next_todo++, path) < 0)
         watch_tell_gap(w, WATCH_GAP_LIMIT);
     event_del(w->readable);
 }
@@ -184,7 +186,7 @@ static void on_scanned(void *arg)
         destroy(w);
         return;
     }
-    w->missed = w->missed || w->scan.error == -ENOENT;
+    w->missed = w->missed || w->scan.vanished;
     if (w->ch == NULL) { /* the first scan: its results wait for the channel */
         if (w->scan.over_limit || !goes_on(w))
             started(w);

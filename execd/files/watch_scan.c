@@ -75,6 +75,8 @@ static void begin(struct watch_scan *s)
     s->over_limit = s->error == -ENOSPC;
     if (join(absolute, s->root, s->path) && stat(absolute, &st) == 0)
         s->is_dir = S_ISDIR(st.st_mode);
+    else
+        s->vanished = true;
     s->ended = s->error < 0 || !s->recursive || !s->is_dir ||
                walk_new(absolute, &s->walk) < 0; /* a file, or gone again: nothing is below it */
 }
@@ -85,8 +87,9 @@ static void take(struct watch_scan *s, const struct walk_entry *entry)
 
     if (!join(path, s->path, entry->path))
         return;
-    if (entry->type == DT_DIR && add_watch(s, path) == -ENOSPC)
-        s->over_limit = true;
+    int rc = entry->type == DT_DIR ? add_watch(s, path) : 0;
+    s->over_limit = s->over_limit || rc == -ENOSPC;
+    s->vanished = s->vanished || rc == -ENOENT || rc == -ENOTDIR;
     if (!s->report)
         return;
     strbuf_addc(&s->found, entry->type == DT_DIR ? 'd' : 'f');

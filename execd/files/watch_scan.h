@@ -29,6 +29,7 @@ struct watch_scan {
     struct strbuf found; /* kind byte ('d' or 'f'), path relative to root, NUL, ... */
     bool begun, ended;
     bool is_dir;     /* where it began */
+    bool vanished;   /* a directory was gone before it could be watched: perhaps only renamed */
     bool over_limit; /* a directory is not watched: no room, or the kernel's limit is reached */
     int error;       /* -errno: the beginning itself could not be watched */
 };

@@ -222,6 +222,21 @@ static int by_port(const void *a, const void *b)
     return strcmp(x->address, y->address);
 }
 
+/* Sockets that share a port (SO_REUSEPORT) are one listener; the one whose process is known stays. Sorted. */
+static void drop_doubles(struct port_list *list)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < list->n; i++) {
+        struct port_entry *last = kept > 0 ? &list->items[kept - 1] : NULL;
+        if (last == NULL || by_port(last, &list->items[i]) != 0)
+            list->items[kept++] = list->items[i];
+        else if (last->pid == 0)
+            *last = list->items[i];
+    }
+    list->n = kept;
+}
+
 int ports_scan(struct port_list *list)
 {
     memset(list, 0, sizeof(*list));
@@ -235,5 +250,6 @@ int ports_scan(struct port_list *list)
     }
     holders_find(list);
     qsort(list->items, list->n, sizeof(list->items[0]), by_port);
+    drop_doubles(list);
     return 0;
 }

@@ -12,6 +12,8 @@
 #include "proto/base/defs.h"
 
 #define PLAN_FDS_MAX 12
+/* For what clients run: a little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
+#define PLAN_OOM_SCORE_ADJ 100
 #define PLAN_GROUPS_MAX 64
 #define PLAN_CGROUPS_MAX 8
 #define PLAN_RLIMITS_MAX 16

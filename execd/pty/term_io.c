@@ -261,7 +261,9 @@ int term_io_start(struct term *t, int out, int err_out, int in, struct err *err)
 {
     t->input_fd = in;
     (void)event_assign(&t->writable, t->manager->base, in, EV_WRITE | EV_PERSIST, on_writable, t);
-    if (open_source(t, 0, out, RING_STDOUT) < 0 || open_source(t, 1, err_out, RING_STDERR) < 0)
+    int rc = open_source(t, 0, out, RING_STDOUT);
+    int rc_err = open_source(t, 1, err_out, RING_STDERR); /* takes its descriptor in any case */
+    if (rc < 0 || rc_err < 0)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory to watch the terminal");
     return 0;
 }

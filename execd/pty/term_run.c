@@ -16,8 +16,6 @@
 #include "proto/base/mem.h"
 
 #define TERM_DEFAULT "xterm-256color"
-/* A little above the agent's own, so that a hog dies before PID 1 where the kernel has to choose. */
-#define CHILD_OOM_SCORE_ADJ 100
 
 static const struct timeval resize_time = {0,
                                            10 * 1000}; /* gathers a drag of the window's corner */
@@ -122,7 +120,7 @@ static int make_plan(struct term *t, struct arena *arena, const struct ends *e,
                      struct spawn_plan *plan, struct err *err)
 {
     plan_init(plan);
-    plan->oom_score_adj = CHILD_OOM_SCORE_ADJ;
+    plan->oom_score_adj = PLAN_OOM_SCORE_ADJ;
     int rc = build_environment(t->mode, arena, &plan->envp, err);
     if (rc == 0)
         rc = environment_make_cwd(arena, t->cwd, plan->envp, &plan->cwd, err);

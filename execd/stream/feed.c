@@ -98,8 +98,14 @@ int feed_new(struct event_base *base, int fd, size_t packet, struct feed **ret)
 
 void feed_free(struct feed *f)
 {
+    struct feed_waiter *w;
+
     if (f == NULL)
         return;
+    while ((w = TAILQ_FIRST(&f->waiters)) != NULL) { /* they look again, and find it closed */
+        feed_forget(f, w);
+        w->on_room(w->arg);
+    }
     if (f->writable != NULL)
         event_free(f->writable);
     if (f->notify != NULL)

@@ -16,8 +16,6 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/mem.h"
 
-#define OOM_SCORE_ADJ 100
-
 /* Lives until the process is reaped and nobody holds it any more. */
 struct worker {
     struct pidref child;
@@ -117,7 +115,7 @@ static int spawn(const struct worker_place *place, int fd, struct pidref *ret_ch
     if (enter)
         plan.fds[plan.n_fds++] = (struct plan_fd){place->mount_ns, WORKER_NS_FD};
     plan.no_new_privs = true;
-    plan.oom_score_adj = OOM_SCORE_ADJ;
+    plan.oom_score_adj = PLAN_OOM_SCORE_ADJ;
     plan.death_signal = SIGKILL;
     rc = spawn_process(&plan, ret_child, err);
     if (rc != -EPERM)

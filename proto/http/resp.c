@@ -346,8 +346,11 @@ enum http_result http_resp_begin(struct http_req *req, int status, const char *t
     struct req_resp *r = &req->resp;
     size_t head_len;
 
-    if (!may_answer(req))
+    if (!may_answer(req)) { /* the response is over already */
+        if (producer && producer->stop)
+            producer->stop(arg);
         return H_STREAM;
+    }
     r->stream = true;
     req->conn->server->stats.open_streams++;
     r->swallow = http_req_is_head(req) || status == 204 || status == 304;

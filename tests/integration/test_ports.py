@@ -78,6 +78,22 @@ def test_what_a_command_opens_and_closes(agent, tmp_path):
     eventually(lambda: find(agent, four) is None)
 
 
+def test_sockets_that_share_a_port_are_one_listener(agent):
+    shared = []
+    for _ in range(3):
+        shared.append(socket.socket())
+        shared[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared[-1].bind(("127.0.0.1", shared[0].getsockname()[1] if len(shared) > 1 else 0))
+        shared[-1].listen()
+    port = shared[0].getsockname()[1]
+    eventually(lambda: find(agent, port) is not None)
+    shared.pop().close()
+    assert find(agent, port) is not None
+    for left in shared:
+        left.close()
+    eventually(lambda: find(agent, port) is None)
+
+
 def test_many_ask_at_once(execd):
     clients = [execd.new_client() for _ in range(20)]
     results = []

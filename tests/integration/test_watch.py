@@ -91,9 +91,13 @@ def test_changes_of_a_folder(agent, tmp_path):
         (root / "c").unlink()
         follower.change("deleted", root / "c")
         (root / "sub/quiet").touch()  # not recursive
+        (root / "made").mkdir()
+        follower.change("created", root / "made")
+        (root / "made/quiet").touch()
         (root / "end").touch()
         follower.change("created", root / "end")
-        assert str(root / "sub/quiet") not in [p for _, p in follower.changes()]
+        told = [p for _, p in follower.changes()]
+        assert str(root / "sub/quiet") not in told and str(root / "made/quiet") not in told
 
 
 def test_recursive_and_new_folders(agent, tmp_path):
