@@ -132,7 +132,7 @@ static json_t *describe(const struct code_context *ctx, bool with_cwd)
         (void)json_object_set_new(
             json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
     const char *note, *start = code_context_start(ctx, &note);
-    json_object_set_new(json, "state", json_string(code_context_state(ctx)));
+    json_object_set_new(json, "state", json_string(code_state_name(code_context_state(ctx))));
     if (start[0])
         json_object_set_new(json, "start", json_string(start));
     if (note[0])
@@ -190,8 +190,9 @@ enum http_result h_context_create(struct http_req *req, void *app)
     if (!wait)
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, CREATE_PREFIX "no memory");
     *wait = (struct create_wait){req, api->code};
-    if (code_context_create(api->code, body.language, body.cwd, &body.envs, on_context_ready, wait,
-                            &err) < 0)
+    struct code_context_options options = {
+        .language = body.language, .cwd = body.cwd, .envs = &body.envs};
+    if (code_context_create(api->code, &options, on_context_ready, wait, NULL, &err) < 0)
         return fail_with(req, CREATE_PREFIX, &err);
     http_req_on_close(req, on_create_closed, wait);
     return H_WAIT;

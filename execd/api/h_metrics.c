@@ -178,17 +178,15 @@ static void terminal_metrics(struct strbuf *out, enum metric_format f, const str
 /* By state: contexts are few (code_config.contexts_max). */
 static void kernel_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
 {
-    static const char *const states[] = {"starting", "idle", "busy", "dead"};
-    unsigned n[ARRAY_LEN(states)] = {0};
+    unsigned n[CODE_STATE_MAX] = {0};
 
-    for (struct code_context *ctx = NULL; (ctx = code_context_next(api->code, ctx)) != NULL;) {
-        for (size_t i = 0; i < ARRAY_LEN(states); i++)
-            n[i] += strcmp(code_context_state(ctx), states[i]) == 0;
-    }
+    for (struct code_context *ctx = NULL; (ctx = code_context_next(api->code, ctx)) != NULL;)
+        n[code_context_state(ctx)]++;
     metric_family(out, f, "execd_kernels", METRIC_GAUGE, NULL,
                   "Kernels of code contexts, by state.");
-    for (size_t i = 0; i < ARRAY_LEN(states); i++)
-        metric_sample(out, f, "execd_kernels", METRIC_GAUGE, n[i], "state", states[i], NULL);
+    for (enum code_state state = 0; state < CODE_STATE_MAX; state++)
+        metric_sample(out, f, "execd_kernels", METRIC_GAUGE, n[state], "state",
+                      code_state_name(state), NULL);
 }
 
 static void code_metrics(struct strbuf *out, enum metric_format f, const struct api *api)

@@ -9,108 +9,41 @@
 #include "execd/code/context_priv.h"
 #include "execd/events/bus.h"
 #include "proto/api/errors.h"
-#include "proto/base/str.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
 
 #define START_TAIL_MAX 120 /* bytes of a kernel's own words in an error text of 256 */
 
-static void tell_state(const struct code_context *ctx)
+void context_tell(const struct code_context *ctx)
 {
-    const char *state = ctx->state == CONTEXT_GONE ? "deleted" : code_context_state(ctx);
+    const char *state =
+        ctx->state == CONTEXT_GONE ? "deleted" : code_state_name(code_context_state(ctx));
     events_publish(EVENTS_KERNEL_STATE, json_pack("{s:s,s:s,s:s}", "id", ctx->id, "language",
                                                   ctx->language, "state", state));
 }
 
-/* ---- runs --------------------------------------------------------------------------------------- */
-
-static void forget_run(struct code_context *ctx, struct code_run *run)
+static void drop_waits(struct code_context *ctx, const void *arg)
 {
-    if (run_failed(run))
-        ctx->manager->counts.runs_failed++;
-    else
-        ctx->manager->counts.runs_ok++;
-    run_free(run);
-}
-
-static void fail_queue(struct code_context *ctx, const char *ename, const char *evalue,
-                       const char *detail)
-{
-    while (ctx->queue) {
-        struct code_run *run = ctx->queue;
-        ctx->queue = run_next(run);
-        run_fail(run, ename, evalue, detail);
-        forget_run(ctx, run);
+    for (struct ready_wait **at = &ctx->waits; *at;) {
+        struct ready_wait *wait = *at;
+        if (arg && wait->arg != arg) {
+            at = &wait->next;
+            continue;
+        }
+        *at = wait->next;
+        free(wait);
     }
-    ctx->n_queued = 0;
-}
-
-static void end_current(struct code_context *ctx)
-{
-    forget_run(ctx, ctx->current);
-    ctx->current = NULL;
-    ctx->interrupt_wanted = false;
-    (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
-    if (ctx->state == CONTEXT_READY)
-        tell_state(ctx);
-}
-
-static void fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
-                      const char *detail)
-{
-    if (ctx->current) {
-        run_fail(ctx->current, ename, evalue, detail);
-        end_current(ctx);
-    }
-    fail_queue(ctx, ename, evalue, detail);
-}
-
-/* After anything that may have moved the current run: interrupts it once it is busy, starts the next when it is
- * over. A run that cannot even be sent ends at once, hence the loop. */
-static void context_tick(struct code_context *ctx)
-{
-    if (ctx->current && ctx->interrupt_wanted && run_is_busy(ctx->current)) {
-        ctx->interrupt_wanted = false;
-        (void)!kernel_interrupt(ctx->kernel,
-                                NULL); /* the timer kills a kernel that does not react */
-    }
-    if (ctx->current && run_is_done(ctx->current))
-        end_current(ctx);
-    while (ctx->state == CONTEXT_READY && !ctx->current && ctx->queue) {
-        ctx->current = ctx->queue;
-        ctx->queue = run_next(ctx->current);
-        ctx->n_queued--;
-        tell_state(ctx);
-        run_begin(ctx->current, ctx->kernel);
-        if (run_is_done(ctx->current))
-            end_current(ctx);
-    }
-}
-
-static void on_run_change(void *arg)
-{
-    context_tick(arg);
-}
-
-static void enqueue(struct code_context *ctx, struct code_run *run)
-{
-    struct code_run *last = ctx->queue;
-    while (last && run_next(last))
-        last = run_next(last);
-    if (last)
-        run_set_next(last, run);
-    else
-        ctx->queue = run;
-    ctx->n_queued++;
-    context_tick(ctx);
 }
 
 void context_free(struct code_context *ctx)
 {
-    fail_runs(ctx, "KernelDied", "EXECD_001: execd is shutting down", NULL);
+    context_fail_runs(ctx, "KernelDied", "EXECD_001: execd is shutting down", NULL);
+    clients_end(ctx);
     kernel_free(ctx->kernel);
     event_free(ctx->interrupt_timer);
     event_free(ctx->post);
-    free(ctx->language);
-    free(ctx->cwd);
+    drop_waits(ctx, NULL);
+    arena_done(&ctx->arena);
     free(ctx);
 }
 
@@ -121,12 +54,24 @@ static void post(struct code_context *ctx)
     event_active(ctx->post, EV_TIMEOUT, 0);
 }
 
+static bool on_kernel_message(void *arg, enum kernel_channel channel, const struct jmsg *msg)
+{
+    return clients_take(arg, channel, msg);
+}
+
+static bool is_starting(const struct code_context *ctx)
+{
+    return ctx->state == CONTEXT_STARTING ||
+           (ctx->state == CONTEXT_RESTARTING && !ctx->restart_wanted);
+}
+
 static void on_kernel_ready(void *arg)
 {
     struct code_context *ctx = arg;
-    if (ctx->state == CONTEXT_STARTING)
+    if (is_starting(ctx))
         ctx->state = CONTEXT_READY;
-    tell_state(ctx);
+    ctx->active_us = clock_wall_us();
+    context_tell(ctx);
     ctx->manager->counts.kernels_started++;
     post(ctx);
     context_tick(ctx);
@@ -173,31 +118,33 @@ static void keep_start_error(struct code_context *ctx, const char *reason, const
                   len ? "; it said: " : "", (int)(tail + len - from), from);
 }
 
+/* The kernel of a restart goes to make room; any other end is a death. */
 static void on_kernel_dead(void *arg, const char *reason)
 {
     struct code_context *ctx = arg;
-    char evalue[600];
-    bool starting = ctx->state == CONTEXT_STARTING;
+    bool starting = is_starting(ctx);
     const char *tail = kernel_tail(ctx->kernel);
-    (void)snprintf(evalue, sizeof(evalue),
+    ctx->kernel_ended = true;
+    post(ctx);
+    if (ctx->state == CONTEXT_GONE || ctx->restart_wanted)
+        return;
+    (void)snprintf(ctx->death, sizeof(ctx->death),
                    starting ? "EXECD_001: the kernel did not start: %s"
                             : "EXECD_001: the kernel died: %s",
                    reason); /* cutting is fine */
-    fail_runs(ctx, starting ? "KernelStartError" : "KernelDied", evalue, tail);
-    if (ctx->state != CONTEXT_GONE)
-        ctx->manager->counts.kernels_died++;
+    context_fail_runs(ctx, starting ? "KernelStartError" : "KernelDied", ctx->death, tail);
+    ctx->manager->counts.kernels_died++;
     if (starting)
         keep_start_error(ctx, reason, tail);
-    if (ctx->state != CONTEXT_GONE) {
-        ctx->state = CONTEXT_DEAD;
-        tell_state(ctx);
-        ctx->state = starting ? CONTEXT_GONE : CONTEXT_DEAD;
-    }
-    ctx->kernel_ended = true;
-    post(ctx);
+    bool never_lived = ctx->state == CONTEXT_STARTING;
+    ctx->state = CONTEXT_DEAD;
+    context_tell(ctx);
+    if (never_lived)
+        ctx->state = CONTEXT_GONE;
 }
 
 static const struct kernel_ops kernel_callbacks = {
+    .on_message = on_kernel_message,
     .on_ready = on_kernel_ready,
     .on_reply = on_kernel_reply,
     .on_iopub = on_kernel_iopub,
@@ -216,6 +163,69 @@ static void unlink_context(struct code_context *ctx)
         *at = ctx->next;
 }
 
+static int start_kernel(struct code_context *ctx, const struct kernelspec *spec, struct err *err)
+{
+    struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
+    ctx->client_busy = false;
+    return kernel_start(&ctx->manager->host, &plan, &kernel_callbacks, ctx, &ctx->kernel, err);
+}
+
+/* Named ones first: a restart takes the same spec again, as it is now. */
+static int find_spec(struct code_manager *m, const char *name, const char *language,
+                     struct kernelspecs **ret_specs, const struct kernelspec **ret_spec,
+                     struct err *err)
+{
+    struct kernelspecs *specs = kernelspecs_scan(&m->spec_env);
+    const struct kernelspec *spec =
+        name ? kernelspecs_named(specs, name) : kernelspecs_find(specs, language);
+    if (!spec) {
+        char known[100];
+        kernelspecs_languages(specs, known, sizeof(known));
+        kernelspecs_free(specs);
+        return err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
+                       "no kernel %s '%.40s' (found: %s); add one as "
+                       "/etc/opensandbox/kernelspecs/NAME/kernel.json",
+                       name ? "named" : "for language", name ? name : language, known);
+    }
+    *ret_specs = specs;
+    *ret_spec = spec;
+    return 0;
+}
+
+/* The old kernel is gone. */
+static void start_again(struct code_context *ctx)
+{
+    struct kernelspecs *specs = NULL;
+    const struct kernelspec *spec;
+    struct err err = {0};
+    ctx->restart_wanted = false;
+    int r = find_spec(ctx->manager, ctx->spec, ctx->language, &specs, &spec, &err);
+    if (r >= 0)
+        r = start_kernel(ctx, spec, &err);
+    kernelspecs_free(specs);
+    if (r >= 0)
+        return;
+    ctx->start_err = err;
+    (void)snprintf(ctx->death, sizeof(ctx->death), "%s", err.text); /* fits */
+    ctx->state = CONTEXT_DEAD;
+    context_tell(ctx);
+}
+
+/* New waits may come while these are called. */
+static void call_waits(struct code_context *ctx)
+{
+    struct ready_wait *waits = ctx->waits;
+    bool ready = ctx->state == CONTEXT_READY;
+    ctx->waits = NULL;
+    while (waits) {
+        struct ready_wait *wait = waits;
+        waits = wait->next;
+        if (wait->fn)
+            wait->fn(wait->arg, ready ? ctx : NULL, ready ? NULL : &ctx->start_err);
+        free(wait);
+    }
+}
+
 /* Everything that must not happen on somebody's stack. */
 static void on_post(evutil_socket_t fd, short what, void *arg)
 {
@@ -227,14 +237,11 @@ static void on_post(evutil_socket_t fd, short what, void *arg)
         ctx->kernel = NULL;
         ctx->kernel_ended = false;
     }
-    if (ctx->on_ready && ctx->state != CONTEXT_STARTING) {
-        code_ready_fn on_ready = ctx->on_ready;
-        ctx->on_ready = NULL;
-        if (ctx->state == CONTEXT_READY)
-            on_ready(ctx->ready_arg, ctx, NULL);
-        else
-            on_ready(ctx->ready_arg, NULL, &ctx->start_err);
-    }
+    if (ctx->restart_wanted && !ctx->kernel && ctx->state == CONTEXT_RESTARTING)
+        start_again(ctx);
+    clients_tell(ctx);
+    if (ctx->state != CONTEXT_STARTING && ctx->state != CONTEXT_RESTARTING)
+        call_waits(ctx);
     if (ctx->state == CONTEXT_GONE && !ctx->kernel) {
         void (*on_gone)(void *) = ctx->on_gone;
         void *gone_arg = ctx->gone_arg;
@@ -249,22 +256,42 @@ static void on_interrupt_timeout(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    struct code_context *ctx = arg;
-    char reason[96];
-    (void)snprintf(reason, sizeof(reason), "killed: it did not react to an interrupt within %d ms",
-                   ctx->manager->config.interrupt_grace_ms); /* fits */
-    if (ctx->kernel)
-        kernel_kill(ctx->kernel, reason);
+    context_interrupt_overdue(arg);
 }
 
-static struct code_context *context_new(struct code_manager *m, const char *language,
-                                        const char *cwd)
+/* Copies into the context's arena; false without memory. */
+static bool keep_options(struct code_context *ctx, const struct code_context_options *options,
+                         const struct kernelspec *spec)
+{
+    const char *language = options->language ? options->language : spec->language;
+    const char *cwd = options->cwd ? options->cwd : "";
+    size_t n = options->envs ? options->envs->n : 0;
+    struct arena *arena = &ctx->arena;
+    ctx->language = arena_strndup(arena, language, strlen(language));
+    ctx->spec = arena_strndup(arena, spec->name, strlen(spec->name));
+    ctx->cwd = arena_strndup(arena, cwd, strlen(cwd));
+    ctx->envs.items = arena_alloc(arena, (n + 1) * sizeof(struct jpair));
+    bool good = ctx->language && ctx->spec && ctx->cwd && ctx->envs.items;
+    for (size_t i = 0; good && i < n; i++) {
+        const struct jpair *from = &options->envs->items[i];
+        struct jpair *to = &ctx->envs.items[ctx->envs.n++];
+        to->key = arena_strndup(arena, from->key, strlen(from->key));
+        to->value = arena_strndup(arena, from->value, strlen(from->value));
+        good = to->key && to->value;
+    }
+    return good;
+}
+
+static struct code_context *context_new(struct code_manager *m, const char *id)
 {
     struct code_context *ctx = xnew(struct code_context);
     ctx->manager = m;
-    ids_uuid(ctx->id);
-    ctx->language = xstrdup(language);
-    ctx->cwd = xstrdup(cwd ? cwd : "");
+    if (id)
+        (void)snprintf(ctx->id, sizeof(ctx->id), "%s", id); /* the caller has checked it */
+    else
+        ids_uuid(ctx->id);
+    arena_init(&ctx->arena);
+    ctx->active_us = clock_wall_us();
     ctx->post = event_new(m->base, -1, 0, on_post, ctx);
     ctx->interrupt_timer = evtimer_new(m->base, on_interrupt_timeout, ctx);
     if (!ctx->post || !ctx->interrupt_timer)
@@ -273,26 +300,6 @@ static struct code_context *context_new(struct code_manager *m, const char *lang
         &ctx->start_err, ERR_KERNEL_UNAVAILABLE, ECANCELED,
         "EXECD_001: the context was deleted while its kernel was starting"); /* kept, not returned */
     return ctx;
-}
-
-/* The kernelspec for a language; the list in which it lives is the caller's to free. */
-static int find_spec(struct code_manager *m, const char *language, struct kernelspecs **ret_specs,
-                     const struct kernelspec **ret_spec, struct err *err)
-{
-    struct kernelspecs *specs = kernelspecs_scan(&m->spec_env);
-    const struct kernelspec *spec = kernelspecs_find(specs, language);
-    if (!spec) {
-        char known[100];
-        kernelspecs_languages(specs, known, sizeof(known));
-        kernelspecs_free(specs);
-        return err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
-                       "no kernel for language '%.40s' (found: %s); add one as "
-                       "/etc/opensandbox/kernelspecs/NAME/kernel.json",
-                       language, known);
-    }
-    *ret_specs = specs;
-    *ret_spec = spec;
-    return 0;
 }
 
 static unsigned count_contexts(const struct code_manager *m)
@@ -309,122 +316,89 @@ static void append_context(struct code_manager *m, struct code_context *ctx)
     while (*at)
         at = &(*at)->next;
     *at = ctx;
-    tell_state(ctx);
+    context_tell(ctx);
 }
 
-static int context_create(struct code_manager *m, const char *language, const char *cwd,
-                          const struct jmap *envs, struct code_context **ret_ctx, struct err *err)
+static void add_wait(struct code_context *ctx, code_ready_fn fn, void *arg)
 {
-    struct kernelspecs *specs;
-    struct kernel_plan plan = {.cwd = cwd, .envs = envs};
+    struct ready_wait *wait = xnew(struct ready_wait);
+    *wait = (struct ready_wait){.fn = fn, .arg = arg, .next = ctx->waits};
+    ctx->waits = wait;
+}
+
+static int check_options(struct code_manager *m, const struct code_context_options *options,
+                         struct err *err)
+{
     if (count_contexts(m) >= m->config.contexts_max)
         return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
                        "%u code contexts at once is the limit: delete one first",
                        m->config.contexts_max);
-    int r = find_spec(m, language, &specs, &plan.spec, err);
+    if (options->id && (!ids_is_uuid(options->id) || code_context_find(m, options->id)))
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
+                       "the id of a context must be a UUID that no other has");
+    return 0;
+}
+
+int code_context_create(struct code_manager *m, const struct code_context_options *options,
+                        code_ready_fn on_ready, void *arg, struct code_context **ret_ctx,
+                        struct err *err)
+{
+    struct kernelspecs *specs = NULL;
+    const struct kernelspec *spec;
+    int r = check_options(m, options, err);
+    if (r >= 0)
+        r = find_spec(m, options->spec, options->language, &specs, &spec, err);
     if (r < 0)
         return r;
-    struct code_context *ctx = context_new(m, language, cwd);
-    r = kernel_start(&m->host, &plan, &kernel_callbacks, ctx, &ctx->kernel, err);
+    struct code_context *ctx = context_new(m, options->id);
+    if (!keep_options(ctx, options, spec))
+        r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a context");
+    else
+        r = start_kernel(ctx, spec, err);
     kernelspecs_free(specs);
     if (r < 0) {
         context_free(ctx);
         return r;
     }
+    add_wait(ctx, on_ready, arg);
     append_context(m, ctx);
-    *ret_ctx = ctx;
+    if (ret_ctx)
+        *ret_ctx = ctx;
     return 0;
 }
 
-int code_context_create(struct code_manager *m, const char *language, const char *cwd,
-                        const struct jmap *envs, code_ready_fn on_ready, void *arg, struct err *err)
+int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void *arg,
+                         struct err *err)
 {
-    struct code_context *ctx;
-    int r = context_create(m, language, cwd, envs, &ctx, err);
-    if (r < 0)
-        return r;
-    ctx->on_ready = on_ready;
-    ctx->ready_arg = arg;
+    if (ctx->state == CONTEXT_GONE)
+        return err_set(err, ERR_CONTEXT_NOT_FOUND, ENOENT, "context %s is being deleted", ctx->id);
+    add_wait(ctx, on_ready, arg);
+    if (ctx->state == CONTEXT_STARTING || ctx->state == CONTEXT_RESTARTING)
+        return 0;
+    context_fail_runs(ctx, "KernelRestarted", "the kernel was restarted", NULL);
+    ctx->state = CONTEXT_RESTARTING;
+    ctx->restart_wanted = true;
+    context_tell(ctx);
+    if (ctx->kernel && !ctx->kernel_ended)
+        kernel_stop(ctx->kernel);
+    post(ctx);
     return 0;
 }
 
 void code_cancel_ready(struct code_manager *m, void *arg)
 {
     for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
-        if (ctx->ready_arg == arg)
-            ctx->on_ready = NULL;
+        drop_waits(ctx, arg);
 }
 
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg)
 {
     ctx->state = CONTEXT_GONE;
-    tell_state(ctx);
+    context_tell(ctx);
     ctx->on_gone = on_gone;
     ctx->gone_arg = arg;
-    fail_runs(ctx, "ContextDeleted", "the context was deleted", NULL);
+    context_fail_runs(ctx, "ContextDeleted", "the context was deleted", NULL);
     if (ctx->kernel && !ctx->kernel_ended)
         kernel_stop(ctx->kernel);
     post(ctx);
-}
-
-/* ---- running ------------------------------------------------------------------------------------- */
-
-/* The living default context of a language; a dead one makes room for a fresh kernel. */
-static struct code_context *find_default(struct code_manager *m, const char *language)
-{
-    struct code_context *ctx = NULL;
-    while ((ctx = code_context_next(m, ctx)) &&
-           !(ctx->is_default && str_eq_nocase(ctx->language, language)))
-        ;
-    if (ctx && ctx->state == CONTEXT_DEAD) {
-        code_context_delete(ctx, NULL, NULL);
-        ctx = NULL;
-    }
-    return ctx;
-}
-
-int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
-             const char *code, struct channel **ret_channel, struct err *err)
-{
-    if (!ctx)
-        ctx = find_default(m, language);
-    if (!ctx) {
-        int r = context_create(m, language, NULL, NULL, &ctx, err);
-        if (r < 0)
-            return r;
-        ctx->is_default = true;
-    }
-    if (ctx->state == CONTEXT_DEAD)
-        return err_set(
-            err, ERR_KERNEL_UNAVAILABLE, ESRCH,
-            "EXECD_001: the kernel of context %s is dead: delete the context and make a new one",
-            ctx->id);
-    if (ctx->n_queued >= m->config.queue_max)
-        return err_set(err, ERR_OVERLOADED, EAGAIN, "%u runs are waiting in context %s already",
-                       ctx->n_queued, ctx->id);
-    struct code_run *run = run_new(m->base, &m->config.channel, ctx->id, code, on_run_change, ctx);
-    if (!run)
-        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %zu bytes of code",
-                       strlen(code));
-    *ret_channel = channel_ref(run_channel(run));
-    enqueue(ctx, run);
-    return 0;
-}
-
-int code_interrupt(struct code_context *ctx, struct err *err)
-{
-    int grace_ms = ctx->manager->config.interrupt_grace_ms;
-    struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
-    if (ctx->state == CONTEXT_DEAD || ctx->state == CONTEXT_GONE)
-        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "the kernel of context %s is dead",
-                       ctx->id);
-    fail_queue(ctx, "ExecutionAborted", "dropped from the queue by an interrupt", NULL);
-    if (!ctx->current)
-        return 0;
-    run_set_interrupted(ctx->current);
-    ctx->interrupt_wanted = true;
-    if (!evtimer_pending(ctx->interrupt_timer, NULL))
-        (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
-    context_tick(ctx);
-    return 0;
 }

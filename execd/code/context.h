@@ -13,6 +13,9 @@
 
 struct code_manager;
 struct code_context;
+struct kernelspecs;
+
+#define CODE_CLIENTS_MAX 64 /* per context */
 
 struct code_config {        /* zeroed fields take the default */
     unsigned contexts_max;  /* 64 */
@@ -30,11 +33,25 @@ int code_manager_new(struct event_base *base, const struct code_config *config,
                      struct code_manager **ret_manager, struct err *err) must_check;
 void code_manager_free(struct code_manager *m); /* kills every kernel */
 
-/* Starts a kernel and calls on_ready (posted, once): context, or NULL with err. cwd/envs may be NULL/empty. */
+/* What a context is to be; fields that are NULL are left to us. */
+struct code_context_options {
+    const char *language;
+    const char *spec;        /* name of a kernelspec: this one, whatever its language */
+    const char *id;          /* a UUID that no context has yet */
+    const char *cwd;         /* made when missing */
+    const struct jmap *envs; /* copied */
+};
+
+/* Starts a kernel. The context is there at once (*ret_ctx, may be NULL); on_ready (may be NULL) is posted once, with
+ * the context or with NULL and err. */
 typedef void (*code_ready_fn)(void *arg, struct code_context *ctx, const struct err *err);
-int code_context_create(struct code_manager *m, const char *language, const char *cwd,
-                        const struct jmap *envs, code_ready_fn on_ready, void *arg,
+int code_context_create(struct code_manager *m, const struct code_context_options *options,
+                        code_ready_fn on_ready, void *arg, struct code_context **ret_ctx,
                         struct err *err) must_check;
+/* A new kernel under the same id, with the same working directory and variables; a dead context lives again. Runs end
+ * with an error. on_ready as above; a restart that is under way already is joined, not repeated. */
+int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void *arg,
+                         struct err *err) must_check;
 void code_cancel_ready(struct code_manager *m,
                        void *arg); /* the asker is gone; the context stays */
 
@@ -46,8 +63,15 @@ const char *code_context_language(const struct code_context *ctx);
 const char *code_context_cwd(const struct code_context *ctx);
 /* How its kernel was started: "forked" or "cold", and why. "" when it is gone. */
 const char *code_context_start(const struct code_context *ctx, const char **ret_note);
-const char *
-code_context_state(const struct code_context *ctx); /* "starting", "idle", "busy", "dead" */
+enum code_state { CODE_STARTING, CODE_RESTARTING, CODE_IDLE, CODE_BUSY, CODE_DEAD, CODE_STATE_MAX };
+enum code_state code_context_state(const struct code_context *ctx);
+const char *code_state_name(enum code_state state); /* "starting", … as Jupyter says it */
+const char *code_context_spec(const struct code_context *ctx); /* name of its kernelspec */
+/* When it last began or ended to work; microseconds since 1970. */
+int64_t code_context_active_us(const struct code_context *ctx);
+unsigned code_context_n_clients(const struct code_context *ctx);
+/* The kernelspecs that can be seen now; to be freed with kernelspecs_free. */
+struct kernelspecs *code_kernelspecs(const struct code_manager *m);
 
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);

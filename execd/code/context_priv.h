@@ -1,10 +1,12 @@
 /*
- * What the files of contexts share: the list of them (manager.c) and what one does (context.c).
+ * What the files of contexts share: the list of them (manager.c), their life (context.c), their runs (context_runs.c)
+ * and their clients (clients.c).
  *
  * Private to execd/code. Thread rule: loop thread only.
  */
 #pragma once
 
+#include "execd/code/clients.h"
 #include "execd/code/context.h"
 #include "execd/code/kernel.h"
 #include "execd/code/run.h"
@@ -16,28 +18,51 @@ struct event;
  * Life of a context:
  *
  *   STARTING ──on_ready──► READY ──kernel dies──► DEAD ──delete──► GONE
+ *      │                      └──────────restart──────┴─► RESTARTING ──old one reaped, new one ready──► READY
  *      └───────start fails────┴────────delete─────────────────────► GONE ──kernel reaped──► freed
  *
  * GONE contexts are not found any more. Everything that calls back or frees runs from `post`, never from inside
  * a function that somebody called.
  */
-enum context_state { CONTEXT_STARTING, CONTEXT_READY, CONTEXT_DEAD, CONTEXT_GONE };
+enum context_state {
+    CONTEXT_STARTING,
+    CONTEXT_RESTARTING,
+    CONTEXT_READY,
+    CONTEXT_DEAD,
+    CONTEXT_GONE
+};
+
+/* Somebody who waits for the kernel. */
+struct ready_wait {
+    code_ready_fn fn;
+    void *arg;
+    struct ready_wait *next;
+};
 
 struct code_context {
     struct code_manager *manager; /* borrowed */
     enum context_state state;
     char id[ID_UUID_LEN + 1];
-    char *language, *cwd;             /* owned; cwd as it was asked for, "" if not */
+    struct arena arena;          /* of the next four */
+    const char *language, *spec; /* spec: name of the kernelspec */
+    const char *cwd;             /* as it was asked for, "" if not */
+    struct jmap envs;
     bool is_default;                  /* made by a run without context */
     struct kernel *kernel;            /* owned; NULL once it is dead and its end was handled */
     bool kernel_ended;                /* to be freed by post */
+    bool restart_wanted;              /* once the old kernel is gone */
     struct code_run *current, *queue; /* owned */
     unsigned n_queued;
     bool interrupt_wanted;                /* as soon as the current run is busy */
     struct event *interrupt_timer, *post; /* owned */
-    code_ready_fn on_ready;               /* NULL once called or cancelled */
-    void *ready_arg;
+    struct ready_wait *waits;             /* owned */
     struct err start_err;
+    char death[600]; /* why the kernel died */
+    int64_t active_us;
+    struct code_client *clients; /* owned by who attached them */
+    unsigned clients_walked;     /* their list is being walked, so many times */
+    bool client_busy;            /* the kernel works on something that is no run */
+    enum context_state told;     /* to the clients */
     void (*on_gone)(void *arg);
     void *gone_arg;
     struct code_context *next;
@@ -54,3 +79,18 @@ struct code_manager {
 };
 
 void context_free(struct code_context *ctx); /* kills its kernel; runs end with an error event */
+void context_tell(const struct code_context *ctx); /* its state, as an event */
+
+/* context_runs.c */
+/* After anything that may have moved the current run. */
+void context_tick(struct code_context *ctx);
+void context_fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
+                       const char *detail);
+/* The kernel did not react to an interrupt in time. */
+void context_interrupt_overdue(struct code_context *ctx);
+
+/* clients.c */
+/* Who of the clients it concerns hears it. True: a reply or question was theirs. */
+bool clients_take(struct code_context *ctx, enum kernel_channel channel, const struct jmsg *msg);
+void clients_tell(struct code_context *ctx); /* the state, when it has changed; the end */
+void clients_end(struct code_context *ctx);

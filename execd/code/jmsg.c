@@ -110,6 +110,8 @@ static int parse_headers(const struct slice *parts, struct jmsg *msg, struct err
         return err_set(err, 0, EBADMSG, "the parent header is no object");
     if (!copy_field(object, "msg_id", msg->parent_id, sizeof(msg->parent_id)))
         msg->parent_id[0] = '\0';
+    if (!copy_field(object, "msg_type", msg->parent_type, sizeof(msg->parent_type)))
+        msg->parent_type[0] = '\0';
     json_decref(object);
     return 0;
 }
@@ -130,7 +132,12 @@ int jmsg_parse(const struct slice *frames, size_t n, const struct jmsg_session *
     const struct slice *parts = frames + at;
     if (!signature_is_good(session, parts[PART_SIGNATURE], parts + PART_HEADER))
         return err_set(err, 0, EBADMSG, "wrong signature");
-    struct jmsg msg = {.header = parts[PART_HEADER], .content_text = parts[PART_CONTENT]};
+    struct jmsg msg = {.parts = {.header = parts[PART_HEADER],
+                                 .parent = parts[PART_PARENT],
+                                 .metadata = parts[PART_METADATA],
+                                 .content = parts[PART_CONTENT],
+                                 .buffers = parts + PART_COUNT,
+                                 .n_buffers = n - at - PART_COUNT}};
     int r = parse_headers(parts, &msg, err);
     if (r >= 0)
         *ret_msg = msg;
@@ -141,7 +148,8 @@ int jmsg_load(struct jmsg *msg)
 {
     if (msg->content)
         return 0;
-    msg->content = msg->content_text.len > 0 ? load_object(msg->content_text) : json_object();
+    struct slice text = msg->parts.content;
+    msg->content = text.len > 0 ? load_object(text) : json_object();
     return msg->content ? 0 : -EBADMSG;
 }
 
@@ -179,16 +187,13 @@ int jmsg_build(struct jmsg_session *session, const char *type, struct slice pare
     memcpy(ret_out->id, id, sizeof(id));
     ret_out->header = header;
     ret_out->content = text;
-    struct slice *f = ret_out->frames;
-    f[0] = delimiter;
-    f[PART_HEADER] = (struct slice){header, strlen(header)};
-    f[PART_PARENT] = parent.len > 0 ? parent : empty_object;
-    f[PART_METADATA] = empty_object;
-    f[PART_CONTENT] = (struct slice){text, strlen(text)};
-    if (session->key[0] != '\0') {
-        sign(session, f + PART_HEADER, ret_out->signature);
-        f[PART_SIGNATURE] = (struct slice){ret_out->signature, SHA256_HEX_LEN};
-    }
+    struct jmsg_parts parts = {
+        .header = {header, strlen(header)},
+        .parent = parent.len > 0 ? parent : empty_object,
+        .metadata = empty_object,
+        .content = {text, strlen(text)},
+    };
+    (void)jmsg_sign(session, &parts, ret_out->signature, ret_out->frames); /* no buffers */
     return 0;
 }
 
@@ -197,4 +202,24 @@ void jmsg_out_done(struct jmsg_out *out)
     free(out->header);
     free(out->content);
     out->header = out->content = NULL;
+}
+
+size_t jmsg_sign(const struct jmsg_session *session, const struct jmsg_parts *parts,
+                 char ret_signature[65], struct slice *ret_frames)
+{
+    struct slice *f = ret_frames;
+    size_t n = parts->n_buffers;
+    f[0] = delimiter;
+    f[PART_SIGNATURE] = (struct slice){0};
+    f[PART_HEADER] = parts->header;
+    f[PART_PARENT] = parts->parent;
+    f[PART_METADATA] = parts->metadata;
+    f[PART_CONTENT] = parts->content;
+    if (session->key[0] != '\0') {
+        sign(session, f + PART_HEADER, ret_signature);
+        f[PART_SIGNATURE] = (struct slice){ret_signature, SHA256_HEX_LEN};
+    }
+    for (size_t i = 0; i < n; i++)
+        f[PART_COUNT + i] = parts->buffers[i];
+    return PART_COUNT + n;
 }

@@ -28,13 +28,20 @@ struct jmsg_session {
 };
 void jmsg_session_init(struct jmsg_session *session); /* fresh key, fresh id */
 
+/* The parts of a message as they stand on the wire. */
+struct jmsg_parts {
+    struct slice header, parent, metadata, content; /* JSON texts */
+    const struct slice *buffers;
+    size_t n_buffers;
+};
+
 struct jmsg {
     char id[JMSG_ID_MAX];
     char type[JMSG_TYPE_MAX];
-    char parent_id[JMSG_ID_MAX]; /* "" when the message has no cause */
-    struct slice header;         /* borrowed from the frames, as sent */
-    struct slice content_text;   /* borrowed from the frames */
-    json_t *content;             /* owned; NULL until jmsg_load */
+    char parent_id[JMSG_ID_MAX];     /* "" when the message has no cause */
+    char parent_type[JMSG_TYPE_MAX]; /* its msg_type; "" when unknown */
+    struct jmsg_parts parts;         /* borrowed from the frames, as sent */
+    json_t *content;                 /* owned; NULL until jmsg_load */
 };
 
 /* Takes the frames apart and checks the signature. -EBADMSG with the reason. */
@@ -57,3 +64,9 @@ struct jmsg_out {
 int jmsg_build(struct jmsg_session *session, const char *type, struct slice parent,
                const json_t *content, struct jmsg_out *ret_out) must_check;
 void jmsg_out_done(struct jmsg_out *out);
+
+#define JMSG_BUFFERS_MAX 57 /* so that all frames of a message fit a socket's limit of 64 */
+/* Somebody else's parts, signed: fills JMSG_OUT_FRAMES + n_buffers of ret_frames, which borrow from parts and
+ * signature. Returns how many. */
+size_t jmsg_sign(const struct jmsg_session *session, const struct jmsg_parts *parts,
+                 char ret_signature[65], struct slice *ret_frames);

@@ -176,23 +176,18 @@ static void signal_leader(const struct kernel *k, int signum)
         (void)!pidref_signal(&k->process.ref, signum); /* it may just be ending */
 }
 
-static void hold(struct kernel *k, bool *reason, bool value)
+void kernel_hold(struct kernel *k, enum kernel_hold who, bool value)
 {
-    bool before = k->held_by_reader || k->held_by_us;
-    *reason = value;
-    bool after = k->held_by_reader || k->held_by_us;
-    if (before != after)
-        signal_leader(k, after ? SIGSTOP : SIGCONT);
+    bool before = k->held != 0;
+    k->held = value ? k->held | who : k->held & ~(unsigned)who;
+    if (before != (k->held != 0))
+        signal_leader(k, k->held ? SIGSTOP : SIGCONT);
 }
 
-void kernel_hold(struct kernel *k, bool value)
+/* A stopped process can react to nothing; who still lags behind says so again. */
+static void let_go(struct kernel *k)
 {
-    hold(k, &k->held_by_reader, value);
-}
-
-void kernel_hold_for_us(struct kernel *k, bool value)
-{
-    hold(k, &k->held_by_us, value);
+    kernel_hold(k, KERNEL_HOLD_RUN | KERNEL_HOLD_CLIENT, false);
 }
 
 /* ---- what it writes outside the protocol -------------------------------------------------------- */
@@ -308,7 +303,7 @@ void kernel_free(struct kernel *k)
 
 int kernel_interrupt(struct kernel *k, struct err *err)
 {
-    kernel_hold(k, false);
+    let_go(k);
     if (k->exited || pidref_signal(&k->process.ref, 0) < 0)
         return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the kernel is gone");
     if (k->interrupt_by_message)
@@ -326,7 +321,7 @@ void kernel_stop(struct kernel *k)
         kernel_kill(k, "deleted");
     if (k->state != KERNEL_READY)
         return;
-    kernel_hold(k, false);
+    let_go(k);
     k->state = KERNEL_STOPPING;
     (void)snprintf(k->reason, sizeof(k->reason), "deleted"); /* a short constant */
     (void)!kernel_send(k, CHANNEL_CONTROL, "shutdown_request", (struct slice){0},

@@ -20,6 +20,7 @@
  */
 #pragma once
 
+#include "execd/code/connection.h"
 #include "execd/code/jmsg.h"
 #include "execd/code/kernelspec.h"
 
@@ -54,9 +55,12 @@ void kernel_msg_free(struct kernel_msg *m); /* NULL is fine */
 int kernel_msg_load(struct kernel_msg *m) must_check;
 
 struct kernel_ops {
+    /* Every message on every channel, also while it starts, before it goes its own way below. Borrowed, with all
+     * its parts. True: somebody took it; a reply or a question for input then ends here. */
+    bool (*on_message)(void *arg, enum kernel_channel channel, const struct jmsg *msg);
     void (*on_ready)(void *arg);
     void (*on_reply)(void *arg, const struct jmsg *msg); /* shell; borrowed */
-    void (*on_iopub)(void *arg, struct kernel_msg *m);   /* has a parent; owned by the callee */
+    void (*on_iopub)(void *arg, struct kernel_msg *m);   /* caused by us; owned by the callee */
     void (*on_output_lost)(void *arg); /* the connection broke: a message was too large */
     void (*on_dead)(void *arg, const char *reason); /* last call; the tree is gone */
 };
@@ -84,11 +88,22 @@ const char *kernel_tail(const struct kernel *k);
 
 /* Sends an execute_request; ret_id is its msg_id. */
 int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX]) must_check;
+/* Somebody else's message, signed and sent. -EAGAIN when the kernel takes nothing and the queue is full, -EMSGSIZE. */
+int kernel_send_parts(struct kernel *k, enum kernel_channel channel,
+                      const struct jmsg_parts *parts) must_check;
+/* The id belongs to a message of kernel_execute, kernel_nudge and the like. */
+bool kernel_is_own(const struct kernel *k, const char *msg_id);
 /* Sends something harmless on shell: wakes a kernel that has missed a request (contracts/jupyter.md 1.12). */
 void kernel_nudge(struct kernel *k);
 /* SIGINT to its process group, or interrupt_request where its kernelspec says so. */
 int kernel_interrupt(struct kernel *k, struct err *err) must_check;
-void kernel_hold(struct kernel *k, bool value); /* because of a reader */
+/* Who wants the process to wait (SIGSTOP): it runs while nobody does. */
+enum kernel_hold {
+    KERNEL_HOLD_RUN = 1 << 0,    /* the reader of a run lags behind */
+    KERNEL_HOLD_CLIENT = 1 << 1, /* a client does */
+    KERNEL_HOLD_US = 1 << 2,     /* execd itself */
+};
+void kernel_hold(struct kernel *k, enum kernel_hold who, bool value);
 
 void kernel_stop(struct kernel *k); /* politely, then not; idempotent */
 void kernel_kill(struct kernel *k,

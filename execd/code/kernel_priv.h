@@ -35,7 +35,7 @@ struct kernel {
     bool iopub_linked;          /* there was a connection once */
     unsigned links_down;        /* bit per channel whose connection broke */
     bool term_sent, exited;
-    bool held_by_reader, held_by_us; /* either one stops the process */
+    unsigned held; /* set of enum kernel_hold: any one stops the process */
 };
 
 /* kernel.c */
@@ -43,8 +43,6 @@ void kernel_arm(struct kernel *k, int ms);
 void kernel_check_ready(struct kernel *k);
 /* The connection of a channel broke or came back. */
 void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up);
-/* execd itself lags behind: the process waits. */
-void kernel_hold_for_us(struct kernel *k, bool value);
 
 /* kernel_wire.c */
 int kernel_connect(struct kernel *k, struct err *err) must_check;

@@ -18,7 +18,7 @@ int kernel_msg_load(struct kernel_msg *m)
     int r = jmsg_load(&m->msg);
     zmsg_free(m->frames);
     m->frames = NULL;
-    m->msg.header = m->msg.content_text = (struct slice){0}; /* they pointed into the frames */
+    m->msg.parts = (struct jmsg_parts){0}; /* they pointed into the frames */
     return r;
 }
 
@@ -40,6 +40,18 @@ int kernel_send(struct kernel *k, enum kernel_channel channel, const char *type,
     return r;
 }
 
+int kernel_send_parts(struct kernel *k, enum kernel_channel channel, const struct jmsg_parts *parts)
+{
+    char signature[65];
+    struct slice frames[JMSG_OUT_FRAMES + JMSG_BUFFERS_MAX];
+    if (parts->n_buffers > JMSG_BUFFERS_MAX)
+        return -EMSGSIZE;
+    if (!k->channels[channel])
+        return -ESHUTDOWN;
+    return zsock_send(k->channels[channel], frames,
+                      jmsg_sign(&k->session, parts, signature, frames));
+}
+
 void kernel_nudge(struct kernel *k)
 {
     /* A full queue means that there is enough to wake it up. */
@@ -58,7 +70,9 @@ int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
 
 /* ---- receiving --------------------------------------------------------------------------------- */
 
-static struct kernel_msg *parse_message(struct kernel *k, struct zmsg *frames)
+/* Parsed and shown to the observer; *ret_seen: somebody took it there. NULL: it is no message. */
+static struct kernel_msg *receive(struct kernel *k, enum kernel_channel channel,
+                                  struct zmsg *frames, bool *ret_seen)
 {
     struct slice parts[ZMSG_FRAMES_MAX];
     struct kernel_msg *m = xnew(struct kernel_msg);
@@ -67,26 +81,31 @@ static struct kernel_msg *parse_message(struct kernel *k, struct zmsg *frames)
         parts[i] = zmsg_frame(frames, i);
     m->frames = frames;
     m->size = zmsg_size(frames) + sizeof(*m);
-    if (jmsg_parse(parts, n, &k->session, &m->msg, NULL) >= 0)
-        return m;
-    k->host->frames_dropped++;
-    kernel_msg_free(m);
-    return NULL;
+    if (jmsg_parse(parts, n, &k->session, &m->msg, NULL) < 0) {
+        k->host->frames_dropped++;
+        kernel_msg_free(m);
+        return NULL;
+    }
+    *ret_seen = k->ops->on_message(k->arg, channel, &m->msg);
+    m->msg.parts.buffers = NULL; /* their list is gone with this function */
+    m->msg.parts.n_buffers = 0;
+    return m;
 }
 
-static bool is_ours(const struct kernel *k, const char *parent_id)
+bool kernel_is_own(const struct kernel *k, const char *msg_id)
 {
-    return strncmp(parent_id, k->session.id, strlen(k->session.id)) == 0;
+    return strncmp(msg_id, k->session.id, strlen(k->session.id)) == 0;
 }
 
 static void on_shell(void *arg, struct zmsg *frames)
 {
     struct kernel *k = arg;
-    struct kernel_msg *m = parse_message(k, frames);
+    bool seen;
+    struct kernel_msg *m = receive(k, CHANNEL_SHELL, frames, &seen);
     if (m && strcmp(m->msg.type, "kernel_info_reply") == 0) {
         k->info_seen = true;
         kernel_check_ready(k);
-    } else if (m && k->state != KERNEL_STARTING) {
+    } else if (m && !seen && k->state != KERNEL_STARTING) {
         k->ops->on_reply(k->arg, &m->msg);
     }
     kernel_msg_free(m);
@@ -95,10 +114,11 @@ static void on_shell(void *arg, struct zmsg *frames)
 static void on_iopub(void *arg, struct zmsg *frames)
 {
     struct kernel *k = arg;
-    struct kernel_msg *m = parse_message(k, frames);
+    bool seen;
+    struct kernel_msg *m = receive(k, CHANNEL_IOPUB, frames, &seen);
     if (!m)
         return;
-    bool ours = is_ours(k, m->msg.parent_id);
+    bool ours = kernel_is_own(k, m->msg.parent_id);
     if (ours || strcmp(m->msg.type, "iopub_welcome") == 0)
         k->iopub_seen = true;
     if (k->state == KERNEL_STARTING || !ours)
@@ -108,27 +128,29 @@ static void on_iopub(void *arg, struct zmsg *frames)
     kernel_check_ready(k);
 }
 
-/* Requests never allow stdin; a kernel that asks anyway gets an empty line, so that it does not wait for ever. */
+/* A kernel that asks where nobody can answer gets an empty line, so that it does not wait for ever. */
 static void on_stdin(void *arg, struct zmsg *frames)
 {
     struct kernel *k = arg;
-    struct kernel_msg *m = parse_message(k, frames);
-    if (m && strcmp(m->msg.type, "input_request") == 0)
-        (void)!kernel_send(k, CHANNEL_STDIN, "input_reply", m->msg.header,
+    bool seen;
+    struct kernel_msg *m = receive(k, CHANNEL_STDIN, frames, &seen);
+    if (m && !seen && strcmp(m->msg.type, "input_request") == 0)
+        (void)!kernel_send(k, CHANNEL_STDIN, "input_reply", m->msg.parts.header,
                            json_pack("{s:s}", "value", ""),
                            NULL); /* nothing else can be done for it */
     kernel_msg_free(m);
 }
 
-/* Replies on control (shutdown, interrupt) change nothing: the process and its reply on shell tell. */
+/* Our own requests on control (shutdown, interrupt) need no reply: the process and its reply on shell tell. */
 static void on_control(void *arg, struct zmsg *frames)
 {
-    kernel_msg_free(parse_message(arg, frames));
+    bool seen;
+    kernel_msg_free(receive(arg, CHANNEL_CONTROL, frames, &seen));
 }
 
 static void on_iopub_backlog(void *arg, bool behind)
 {
-    kernel_hold_for_us(arg, behind);
+    kernel_hold(arg, KERNEL_HOLD_US, behind);
 }
 
 /* A lost reply shows by itself: idle comes without it. */

@@ -268,6 +268,14 @@ const struct kernelspec *kernelspecs_find(const struct kernelspecs *specs, const
     return third ? third : first;
 }
 
+const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, const char *name)
+{
+    for (size_t i = 0; i < specs->n; i++)
+        if (str_eq_nocase(specs->items[i].name, name))
+            return &specs->items[i];
+    return str_eq_nocase(name, "python") ? kernelspecs_named(specs, "python3") : NULL;
+}
+
 void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size)
 {
     size_t len = 0;

@@ -49,6 +49,8 @@ void kernelspecs_free(struct kernelspecs *specs); /* NULL is fine */
 /* The spec for a language (any case): one named like the language, else like it with a 3 behind, else the first
  * by name. NULL when there is none. */
 const struct kernelspec *kernelspecs_find(const struct kernelspecs *specs, const char *language);
+/* The spec with this name, in any case; "python" means python3 where there is none of that name. May be NULL. */
+const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, const char *name);
 /* "bash, python", sorted, each once; "none". */
 void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size);
 

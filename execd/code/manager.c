@@ -120,15 +120,45 @@ const char *code_context_cwd(const struct code_context *ctx)
     return ctx->cwd;
 }
 
-const char *code_context_state(const struct code_context *ctx)
+enum code_state code_context_state(const struct code_context *ctx)
+{
+    switch (ctx->state) {
+    case CONTEXT_STARTING:
+        return CODE_STARTING;
+    case CONTEXT_RESTARTING:
+        return CODE_RESTARTING;
+    case CONTEXT_READY:
+        return ctx->current || ctx->client_busy ? CODE_BUSY : CODE_IDLE;
+    case CONTEXT_DEAD:
+    case CONTEXT_GONE:
+        break;
+    }
+    return CODE_DEAD;
+}
+
+const char *code_state_name(enum code_state state)
 {
     static const char *const names[] = {
-        [CONTEXT_STARTING] = "starting",
-        [CONTEXT_READY] = "idle",
-        [CONTEXT_DEAD] = "dead",
-        [CONTEXT_GONE] = "dead",
+        [CODE_STARTING] = "starting", [CODE_RESTARTING] = "restarting",
+        [CODE_IDLE] = "idle",         [CODE_BUSY] = "busy",
+        [CODE_DEAD] = "dead",
     };
-    return ctx->state == CONTEXT_READY && ctx->current ? "busy" : names[ctx->state];
+    return names[state];
+}
+
+const char *code_context_spec(const struct code_context *ctx)
+{
+    return ctx->spec;
+}
+
+int64_t code_context_active_us(const struct code_context *ctx)
+{
+    return ctx->active_us;
+}
+
+struct kernelspecs *code_kernelspecs(const struct code_manager *m)
+{
+    return kernelspecs_scan(&m->spec_env);
 }
 
 const char *code_context_start(const struct code_context *ctx, const char **ret_note)

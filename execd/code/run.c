@@ -137,7 +137,7 @@ static void finish(struct code_run *run, bool failed)
     free(run->code);
     run->code = NULL;
     if (run->kernel)
-        kernel_hold(run->kernel, false);
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
     run->kernel = NULL;
 }
 
@@ -284,9 +284,9 @@ static void pump(struct code_run *run, bool all)
     if (run->head)
         channel_on_room(run->channel, on_room, run);
     if (run->kernel && run->stored > STORE_HOLD && !run->interrupted)
-        kernel_hold(run->kernel, true);
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, true);
     else if (run->kernel && run->stored < STORE_RELEASE)
-        kernel_hold(run->kernel, false);
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
 }
 
 /* Looks whether the run is over, or else what it still waits for. */

@@ -1,5 +1,6 @@
 #include "proto/base/ids.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,4 +47,14 @@ void ids_uuid(char out[ID_UUID_LEN + 1])
     codec_hex(raw, sizeof(raw), hex);
     snprintf(out, ID_UUID_LEN + 1, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
              hex + 20);
+}
+
+bool ids_is_uuid(const char *text)
+{
+    for (size_t i = 0; i < ID_UUID_LEN; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        if (dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+            return false;
+    }
+    return text[ID_UUID_LEN] == '\0';
 }

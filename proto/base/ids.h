@@ -13,3 +13,4 @@
 void ids_random(void *buf, size_t n);
 void ids_hex(char out[ID_HEX_LEN + 1]);
 void ids_uuid(char out[ID_UUID_LEN + 1]);
+bool ids_is_uuid(const char *text); /* hex digits of any case, dashes where they belong */

@@ -20,7 +20,7 @@ static void try_session(const struct slice *frames, size_t n, const struct jmsg_
     if (strlen(msg.id) >= JMSG_ID_MAX || strlen(msg.parent_id) >= JMSG_ID_MAX ||
         strlen(msg.type) >= JMSG_TYPE_MAX)
         abort();
-    if (msg.header.len > JMSG_HEADER_MAX)
+    if (msg.parts.header.len > JMSG_HEADER_MAX)
         abort();
     if (jmsg_load(&msg) == 0 && !json_is_object(msg.content))
         abort();

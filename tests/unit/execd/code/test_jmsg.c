@@ -186,7 +186,7 @@ static void content_is_repaired_and_bounded_in_shape(void **state)
         {"{\"v\":", -EBADMSG, NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct jmsg msg = {.content_text = text(rows[i].text)};
+        struct jmsg msg = {.parts.content = text(rows[i].text)};
         assert_int_equal(jmsg_load(&msg), rows[i].expected);
         if (rows[i].value)
             assert_string_equal(json_string_value(json_object_get(msg.content, "v")),

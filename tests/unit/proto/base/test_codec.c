@@ -112,9 +112,25 @@ static void test_ids_have_their_form_and_differ(void **state)
         assert_int_equal(seen_or[i], 0xff); /* every byte is filled */
 }
 
+static void test_is_uuid(void **state)
+{
+    (void)state;
+    char id[ID_UUID_LEN + 1];
+
+    ids_uuid(id);
+    assert_true(ids_is_uuid(id));
+    assert_true(ids_is_uuid("0123ABCD-0123-0123-0123-0123456789ab"));
+    assert_false(ids_is_uuid(""));
+    assert_false(ids_is_uuid("0123abcd-0123-0123-0123-0123456789a"));
+    assert_false(ids_is_uuid("0123abcd-0123-0123-0123-0123456789abc"));
+    assert_false(ids_is_uuid("0123abcd00123-0123-0123-0123456789ab"));
+    assert_false(ids_is_uuid("../../../../../../../etc/passwd......"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_is_uuid),
         cmocka_unit_test(test_sha256_vectors),
         cmocka_unit_test(test_hmac_rfc4231),
         cmocka_unit_test(test_hex_both_ways),

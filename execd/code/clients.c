@@ -1,0 +1,288 @@
+#include "execd/code/clients.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "execd/code/context_priv.h"
+#include "proto/api/errors.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+/* A message that a client sent: whose it is, and what it costs while it is open. */
+struct route {
+    uint64_t hash; /* of msg_id; 0 = free */
+    size_t bytes;  /* 0: finished, or nothing that the kernel finishes */
+};
+
+struct code_client {
+    struct code_context *ctx; /* borrowed; NULL once it has ended */
+    const struct code_client_ops *ops;
+    void *arg;
+    struct route routes[CLIENT_ROUTES_MAX]; /* a ring */
+    size_t next_route, n_open, open_bytes;
+    bool holds, gone; /* gone: detached while the list was walked */
+    struct code_client *next;
+};
+
+/* FNV-1a; a collision misroutes a reply to another client of the same kernel, who ignores it. */
+static uint64_t hash_id(const char *id)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *id; id++)
+        hash = (hash ^ (unsigned char)*id) * UINT64_C(0x100000001b3);
+    return hash ? hash : 1;
+}
+
+static struct route *find_route(struct code_client *client, uint64_t hash)
+{
+    for (size_t i = 0; i < CLIENT_ROUTES_MAX; i++)
+        if (client->routes[i].hash == hash)
+            return &client->routes[i];
+    return NULL;
+}
+
+static void close_route(struct code_client *client, struct route *route)
+{
+    if (!route || route->bytes == 0)
+        return;
+    client->n_open--;
+    client->open_bytes -= route->bytes;
+    route->bytes = 0;
+}
+
+/* The oldest finished one makes room; CLIENT_OPEN_MAX is half of the ring, so there is one. */
+static void add_route(struct code_client *client, uint64_t hash, size_t bytes)
+{
+    while (client->routes[client->next_route].bytes > 0)
+        client->next_route = (client->next_route + 1) % CLIENT_ROUTES_MAX;
+    client->routes[client->next_route] = (struct route){hash, bytes};
+    client->next_route = (client->next_route + 1) % CLIENT_ROUTES_MAX;
+    if (bytes > 0) {
+        client->n_open++;
+        client->open_bytes += bytes;
+    }
+}
+
+/* ---- coming and going --------------------------------------------------------------------------- */
+
+struct code_client *code_client_attach(struct code_context *ctx, const struct code_client_ops *ops,
+                                       void *arg)
+{
+    if (code_context_n_clients(ctx) >= CODE_CLIENTS_MAX)
+        return NULL;
+    struct code_client *client = xnew(struct code_client);
+    client->ctx = ctx;
+    client->ops = ops;
+    client->arg = arg;
+    client->next = ctx->clients;
+    ctx->clients = client;
+    return client;
+}
+
+static void remove_client(struct code_context *ctx, struct code_client *client)
+{
+    struct code_client **at = &ctx->clients;
+    while (*at != client)
+        at = &(*at)->next;
+    *at = client->next;
+    free(client);
+}
+
+static void update_hold(struct code_context *ctx)
+{
+    bool held = false;
+    for (const struct code_client *c = ctx->clients; c; c = c->next)
+        held |= c->holds && !c->gone;
+    if (ctx->kernel && !ctx->kernel_ended)
+        kernel_hold(ctx->kernel, KERNEL_HOLD_CLIENT, held);
+}
+
+void code_client_detach(struct code_client *client)
+{
+    if (!client)
+        return;
+    struct code_context *ctx = client->ctx;
+    client->gone = true;
+    if (!ctx)
+        return; /* on_end is running: freed after it */
+    update_hold(ctx);
+    if (ctx->clients_walked == 0)
+        remove_client(ctx, client);
+}
+
+void code_client_hold(struct code_client *client, bool value)
+{
+    client->holds = value;
+    update_hold(client->ctx);
+}
+
+unsigned code_context_n_clients(const struct code_context *ctx)
+{
+    unsigned n = 0;
+    for (const struct code_client *c = ctx->clients; c; c = c->next)
+        n += !c->gone;
+    return n;
+}
+
+/* Callbacks may detach any client: nobody leaves the list while it is walked. */
+static void walk_begin(struct code_context *ctx)
+{
+    ctx->clients_walked++;
+}
+
+static void walk_end(struct code_context *ctx)
+{
+    if (--ctx->clients_walked > 0)
+        return;
+    for (struct code_client *c = ctx->clients; c;) {
+        struct code_client *next = c->next;
+        if (c->gone)
+            remove_client(ctx, c);
+        c = next;
+    }
+}
+
+/* ---- from the kernel ----------------------------------------------------------------------------- */
+
+/* Requests that do not count as work (contracts/jupyter.md 2.2). */
+static bool is_tracked(const char *type)
+{
+    static const char *const quiet[] = {"kernel_info_request", "comm_info_request",
+                                        "shutdown_request",    "interrupt_request",
+                                        "debug_request",       "history_request"};
+    for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
+        if (strcmp(type, quiet[i]) == 0)
+            return false;
+    return true;
+}
+
+static void note_status(struct code_context *ctx, const struct jmsg *msg)
+{
+    struct slice text = msg->parts.content;
+    json_t *content = json_loadb(text.ptr, text.len, 0, NULL);
+    const char *state = json_string_value(json_object_get(content, "execution_state"));
+    bool idle = state && strcmp(state, "idle") == 0;
+    if (is_tracked(msg->parent_type) && !kernel_is_own(ctx->kernel, msg->parent_id)) {
+        ctx->client_busy = state && strcmp(state, "busy") == 0;
+        ctx->active_us = clock_wall_us();
+    }
+    json_decref(content);
+    uint64_t hash = hash_id(msg->parent_id);
+    for (struct code_client *c = ctx->clients; idle && c; c = c->next)
+        close_route(c, find_route(c, hash));
+}
+
+/* What our own probes cause is nobody's business. */
+static bool is_noise(const struct code_context *ctx, const struct jmsg *msg)
+{
+    return strcmp(msg->type, "iopub_welcome") == 0 ||
+           (strcmp(msg->parent_type, "kernel_info_request") == 0 &&
+            kernel_is_own(ctx->kernel, msg->parent_id));
+}
+
+static void publish(struct code_context *ctx, const struct jmsg *msg)
+{
+    if (strcmp(msg->type, "status") == 0)
+        note_status(ctx, msg);
+    if (is_noise(ctx, msg))
+        return;
+    walk_begin(ctx);
+    for (struct code_client *c = ctx->clients; c; c = c->next)
+        if (!c->gone)
+            c->ops->on_message(c->arg, CHANNEL_IOPUB, msg);
+    walk_end(ctx);
+}
+
+bool clients_take(struct code_context *ctx, enum kernel_channel channel, const struct jmsg *msg)
+{
+    if (channel == CHANNEL_IOPUB) {
+        publish(ctx, msg);
+        return false;
+    }
+    uint64_t hash = hash_id(msg->parent_id);
+    struct route *route = NULL;
+    struct code_client *client = ctx->clients;
+    while (client && (client->gone || !(route = find_route(client, hash))))
+        client = client->next;
+    if (!client)
+        return false;
+    if (channel != CHANNEL_STDIN)
+        close_route(client, route);
+    walk_begin(ctx);
+    client->ops->on_message(client->arg, channel, msg);
+    walk_end(ctx);
+    return true;
+}
+
+/* Nothing that was open in a kernel that is gone has an end any more. */
+static void forget_routes(struct code_client *client)
+{
+    memset(client->routes, 0, sizeof(client->routes));
+    client->next_route = client->n_open = client->open_bytes = 0;
+}
+
+void clients_end(struct code_context *ctx)
+{
+    while (ctx->clients) {
+        struct code_client *client = ctx->clients;
+        ctx->clients = client->next;
+        client->ctx = NULL;
+        if (!client->gone)
+            client->ops->on_end(client->arg, ctx->death[0] ? ctx->death : "the kernel was deleted");
+        free(client);
+    }
+}
+
+void clients_tell(struct code_context *ctx)
+{
+    if (ctx->told == ctx->state)
+        return;
+    ctx->told = ctx->state;
+    if (ctx->state == CONTEXT_GONE) {
+        clients_end(ctx);
+        return;
+    }
+    walk_begin(ctx);
+    for (struct code_client *c = ctx->clients; c; c = c->next) {
+        if (ctx->state != CONTEXT_READY)
+            forget_routes(c);
+        if (!c->gone)
+            c->ops->on_state(c->arg, code_context_state(ctx),
+                             ctx->state == CONTEXT_DEAD ? ctx->death : "");
+    }
+    walk_end(ctx);
+}
+
+/* ---- to the kernel ------------------------------------------------------------------------------- */
+
+static size_t parts_size(const struct jmsg_parts *parts)
+{
+    size_t size = parts->header.len + parts->parent.len + parts->metadata.len + parts->content.len;
+    for (size_t i = 0; i < parts->n_buffers; i++)
+        size += parts->buffers[i].len;
+    return size;
+}
+
+int code_client_send(struct code_client *client, enum kernel_channel channel, const char *msg_id,
+                     const struct jmsg_parts *parts, struct err *err)
+{
+    struct code_context *ctx = client->ctx;
+    size_t size = channel == CHANNEL_STDIN ? 0 : parts_size(parts);
+    if (!ctx || !ctx->kernel || ctx->kernel_ended || ctx->restart_wanted)
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "%s",
+                       ctx && ctx->state == CONTEXT_DEAD ? ctx->death
+                                                         : "the kernel is not there just now");
+    if (client->n_open >= CLIENT_OPEN_MAX || client->open_bytes + size > CLIENT_OPEN_BYTES_MAX)
+        return err_set(err, ERR_OVERLOADED, EAGAIN,
+                       "%zu messages of %zu bytes wait for the kernel already", client->n_open,
+                       client->open_bytes);
+    int r = kernel_send_parts(ctx->kernel, channel, parts);
+    if (r == -EMSGSIZE)
+        return err_set(err, ERR_INVALID_REQUEST_BODY, EMSGSIZE, "at most %d buffers",
+                       JMSG_BUFFERS_MAX);
+    if (r < 0)
+        return err_set(err, ERR_OVERLOADED, -r, "the kernel takes no messages");
+    add_route(client, hash_id(msg_id), size);
+    return 0;
+}

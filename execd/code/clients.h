@@ -1,0 +1,47 @@
+/*
+ * Clients of a context's kernel, beside its runs: they speak Jupyter messages and hear what it publishes.
+ *
+ * A client belongs to a context, not to a process: it survives restarts. It hears every iopub message (of runs and
+ * of other clients too, but not of execd's own probes), and the replies and questions for input that belong to what it
+ * sent itself, matched by msg_id: the kernel knows one correspondent only. What it sends is signed here; parts go
+ * through byte for byte otherwise.
+ * What a client has sent and the kernel has not finished is bounded (CLIENT_OPEN_*), so that a kernel that does not read
+ * costs a bounded amount of memory. A client that lags behind holds the kernel (SIGSTOP), which delays all others:
+ * only for moments.
+ * Callbacks come from the loop, never from inside a function of this module. Thread rule: loop thread only.
+ * Source: contracts/jupyter.md 1.3, 2.7.
+ */
+#pragma once
+
+#include "execd/code/connection.h"
+#include "execd/code/context.h"
+#include "execd/code/jmsg.h"
+
+#define CLIENT_OPEN_MAX 512               /* requests without an end */
+#define CLIENT_OPEN_BYTES_MAX (32u << 20) /* and their bytes */
+#define CLIENT_ROUTES_MAX                                                                          \
+    (2 * CLIENT_OPEN_MAX) /* late replies and outputs of so many ids find their way */
+
+struct code_client;
+
+struct code_client_ops {
+    /* A message of the kernel; borrowed with all its parts. */
+    void (*on_message)(void *arg, enum kernel_channel channel, const struct jmsg *msg);
+    /* The kernel is starting, restarting, ready or dead (then reason says why): requests under way in a kernel that
+     * is gone have no end of their own. */
+    void (*on_state)(void *arg, enum code_state state, const char *reason);
+    /* The context was deleted: last call, the client is detached already. */
+    void (*on_end)(void *arg, const char *reason);
+};
+
+/* NULL when CODE_CLIENTS_MAX are attached. ops is borrowed. */
+struct code_client *code_client_attach(struct code_context *ctx, const struct code_client_ops *ops,
+                                       void *arg);
+void code_client_detach(struct code_client *client); /* NULL is fine; no callback any more */
+
+/* header must hold the msg_id given. -EAGAIN: too much is open; -EMSGSIZE: too many buffers; -ESRCH: there is no
+ * kernel (err says why). */
+int code_client_send(struct code_client *client, enum kernel_channel channel, const char *msg_id,
+                     const struct jmsg_parts *parts, struct err *err) must_check;
+/* The kernel waits while a client cannot take more. An interrupt and the client's end lift it. */
+void code_client_hold(struct code_client *client, bool value);

@@ -1,0 +1,165 @@
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "execd/code/context_priv.h"
+#include "proto/api/errors.h"
+#include "proto/base/clock.h"
+#include "proto/base/str.h"
+
+/* ---- runs --------------------------------------------------------------------------------------- */
+
+static void forget_run(struct code_context *ctx, struct code_run *run)
+{
+    if (run_failed(run))
+        ctx->manager->counts.runs_failed++;
+    else
+        ctx->manager->counts.runs_ok++;
+    run_free(run);
+}
+
+static void fail_queue(struct code_context *ctx, const char *ename, const char *evalue,
+                       const char *detail)
+{
+    while (ctx->queue) {
+        struct code_run *run = ctx->queue;
+        ctx->queue = run_next(run);
+        run_fail(run, ename, evalue, detail);
+        forget_run(ctx, run);
+    }
+    ctx->n_queued = 0;
+}
+
+static void end_current(struct code_context *ctx)
+{
+    ctx->active_us = clock_wall_us();
+    forget_run(ctx, ctx->current);
+    ctx->current = NULL;
+    ctx->interrupt_wanted = false;
+    (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
+    if (ctx->state == CONTEXT_READY)
+        context_tell(ctx);
+}
+
+void context_fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
+                       const char *detail)
+{
+    if (ctx->current) {
+        run_fail(ctx->current, ename, evalue, detail);
+        end_current(ctx);
+    }
+    fail_queue(ctx, ename, evalue, detail);
+}
+
+/* After anything that may have moved the current run: interrupts it once it is busy, starts the next when it is
+ * over. A run that cannot even be sent ends at once, hence the loop. */
+void context_tick(struct code_context *ctx)
+{
+    if (ctx->current && ctx->interrupt_wanted && run_is_busy(ctx->current)) {
+        ctx->interrupt_wanted = false;
+        (void)!kernel_interrupt(ctx->kernel,
+                                NULL); /* the timer kills a kernel that does not react */
+    }
+    if (ctx->current && run_is_done(ctx->current))
+        end_current(ctx);
+    while (ctx->state == CONTEXT_READY && !ctx->current && ctx->queue) {
+        ctx->current = ctx->queue;
+        ctx->queue = run_next(ctx->current);
+        ctx->n_queued--;
+        ctx->active_us = clock_wall_us();
+        context_tell(ctx);
+        run_begin(ctx->current, ctx->kernel);
+        if (run_is_done(ctx->current))
+            end_current(ctx);
+    }
+}
+
+static void on_run_change(void *arg)
+{
+    context_tick(arg);
+}
+
+static void enqueue(struct code_context *ctx, struct code_run *run)
+{
+    struct code_run *last = ctx->queue;
+    while (last && run_next(last))
+        last = run_next(last);
+    if (last)
+        run_set_next(last, run);
+    else
+        ctx->queue = run;
+    ctx->n_queued++;
+    context_tick(ctx);
+}
+
+void context_interrupt_overdue(struct code_context *ctx)
+{
+    char reason[96];
+    (void)snprintf(reason, sizeof(reason), "killed: it did not react to an interrupt within %d ms",
+                   ctx->manager->config.interrupt_grace_ms); /* fits */
+    if (ctx->kernel)
+        kernel_kill(ctx->kernel, reason);
+}
+
+/* ---- running ------------------------------------------------------------------------------------- */
+
+/* The living default context of a language; a dead one makes room for a fresh kernel. */
+static struct code_context *find_default(struct code_manager *m, const char *language)
+{
+    struct code_context *ctx = NULL;
+    while ((ctx = code_context_next(m, ctx)) &&
+           !(ctx->is_default && str_eq_nocase(ctx->language, language)))
+        ;
+    if (ctx && ctx->state == CONTEXT_DEAD) {
+        code_context_delete(ctx, NULL, NULL);
+        ctx = NULL;
+    }
+    return ctx;
+}
+
+int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
+             const char *code, struct channel **ret_channel, struct err *err)
+{
+    if (!ctx)
+        ctx = find_default(m, language);
+    if (!ctx) {
+        struct code_context_options options = {.language = language};
+        int r = code_context_create(m, &options, NULL, NULL, &ctx, err);
+        if (r < 0)
+            return r;
+        ctx->is_default = true;
+    }
+    if (ctx->state == CONTEXT_DEAD)
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH,
+                       "EXECD_001: the kernel of context %s is dead: restart or delete the context",
+                       ctx->id);
+    if (ctx->n_queued >= m->config.queue_max)
+        return err_set(err, ERR_OVERLOADED, EAGAIN, "%u runs are waiting in context %s already",
+                       ctx->n_queued, ctx->id);
+    struct code_run *run = run_new(m->base, &m->config.channel, ctx->id, code, on_run_change, ctx);
+    if (!run)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %zu bytes of code",
+                       strlen(code));
+    *ret_channel = channel_ref(run_channel(run));
+    enqueue(ctx, run);
+    return 0;
+}
+
+int code_interrupt(struct code_context *ctx, struct err *err)
+{
+    int grace_ms = ctx->manager->config.interrupt_grace_ms;
+    struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
+    if (ctx->state == CONTEXT_DEAD || ctx->state == CONTEXT_GONE)
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "the kernel of context %s is dead",
+                       ctx->id);
+    fail_queue(ctx, "ExecutionAborted", "dropped from the queue by an interrupt", NULL);
+    if (!ctx->current)
+        return 0;
+    run_set_interrupted(ctx->current);
+    ctx->interrupt_wanted = true;
+    if (!evtimer_pending(ctx->interrupt_timer, NULL))
+        (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
+    context_tick(ctx);
+    return 0;
+}
