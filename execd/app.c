@@ -169,6 +169,18 @@ static size_t archive_budget(struct sampler *sampler)
     return (size_t)MIN(MAX(part, ARCHIVE_MIN), ARCHIVE_MAX);
 }
 
+static void take_config(struct api *api, const struct config *config)
+{
+    api->line_endings = config->line_endings;
+    api->allowed_origins = config->allowed_origins;
+    api->has_token = config->has_token;
+    memcpy(api->token_sha256, config->token_sha256, SHA256_LEN);
+    api->gateway_open = config->gateway.open;
+    api->has_gateway_token = config->gateway.has_token;
+    memcpy(api->gateway_token_sha256, config->gateway.token_sha256, SHA256_LEN);
+    api->default_kernel = config->gateway.default_kernel;
+}
+
 static int start_managers(struct app *app, struct err *err)
 {
     struct api *api = &app->api;
@@ -176,14 +188,11 @@ static int start_managers(struct app *app, struct err *err)
     int result;
     *api = (struct api){
         .base = app->base,
-        .line_endings = config->line_endings,
-        .allowed_origins = config->allowed_origins,
-        .has_token = config->has_token,
         .is_ready = is_ready,
         .ready_arg = app,
         .started_wall_ms = clock_wall_ms(),
     };
-    memcpy(api->token_sha256, config->token_sha256, SHA256_LEN);
+    take_config(api, config);
     if ((result = sampler_new(leaf_root(), SAMPLE_AGE_MS, &api->sampler)) < 0)
         return err_sys(err, 0, -result, "start the sampler");
     if ((result = events_start(app->base)) < 0)
@@ -222,6 +231,7 @@ static int start_managers(struct app *app, struct err *err)
         .app = api,
         .authorize = api_authorize,
         .rewrite = api_rewrite,
+        .decorate = api_decorate,
         .render_error = api_render_error,
     };
     if ((result = http_server_new(app->base, &http, &api->server)) < 0)
@@ -236,9 +246,9 @@ static void log_listening(const char *where, int port)
     log_event(LOG_LEVEL_INFO, "app", "listening", "where", where, "port", number, NULL);
 }
 
-static int listen_at(struct app *app, const char *where, struct err *err)
+static int listen_at(struct app *app, const char *where, unsigned tag, struct err *err)
 {
-    int port, result = http_server_listen(app->api.server, where, &port, err);
+    int port, result = http_server_listen_tagged(app->api.server, where, tag, &port, err);
     if (result == 0)
         log_listening(where, port);
     return result;
@@ -249,11 +259,11 @@ static int listen_everywhere(struct app *app, struct err *err)
 {
     char where[32];
     snprintf(where, sizeof(where), "[::]:%u", app->config->port);
-    int result = listen_at(app, where, err);
+    int result = listen_at(app, where, 0, err);
     if (result != -EAFNOSUPPORT && result != -EADDRNOTAVAIL)
         return result;
     snprintf(where, sizeof(where), "0.0.0.0:%u", app->config->port);
-    return listen_at(app, where, err);
+    return listen_at(app, where, 0, err);
 }
 
 /* For programs inside; without a token it would give every user of the sandbox what root may do. */
@@ -263,7 +273,7 @@ static void listen_inside(struct app *app)
     const char *where = app->config->inner_listen;
     if (where == NULL || (!app->config->has_token && !app->config->insecure))
         return;
-    if (listen_at(app, where, &err) < 0)
+    if (listen_at(app, where, 0, &err) < 0)
         log_event(LOG_LEVEL_WARN, "app", "no listener for programs inside the sandbox", "where",
                   where, "error", err.text, NULL);
 }
@@ -271,8 +281,13 @@ static void listen_inside(struct app *app)
 static int start_listeners(struct app *app, struct err *err)
 {
     const struct config *config = app->config;
+    for (size_t i = 0; i < config->gateway.n_listen; i++) {
+        int result = listen_at(app, config->gateway.listen[i], LISTENER_GATEWAY, err);
+        if (result < 0)
+            return result;
+    }
     for (size_t i = 0; i < config->n_listen; i++) {
-        int result = listen_at(app, config->listen[i], err);
+        int result = listen_at(app, config->listen[i], 0, err);
         if (result < 0)
             return result;
     }
@@ -281,7 +296,7 @@ static int start_listeners(struct app *app, struct err *err)
         if (result < 0)
             return result;
         log_listening("an inherited socket", 0);
-    } else if (config->n_listen == 0) {
+    } else if (config->n_listen == 0 && !config->gateway_only) {
         int result = listen_everywhere(app, err);
         if (result < 0)
             return result;
@@ -301,6 +316,9 @@ static void log_start(const struct app *app)
                   NULL);
     if (config->insecure && !config->has_token)
         log_event(LOG_LEVEL_WARN, "app", "no token: whoever connects runs commands", NULL);
+    if (config->gateway.n_listen > 0 && config->gateway.open)
+        log_event(LOG_LEVEL_WARN, "app", "gateway without a token: whoever connects runs code",
+                  NULL);
     for (size_t i = 0; i < config->n_notices; i++)
         log_event(LOG_LEVEL_INFO, "app", config->notice[i], NULL);
 }

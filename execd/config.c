@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "execd/config_priv.h"
 #include "proto/base/mem.h"
 #include "proto/base/options.h"
 #include "proto/base/path.h"
@@ -14,7 +15,6 @@
 #include "proto/base/version.h"
 
 #define PORT_DEFAULT "44772"
-#define INNER_DEFAULT "127.0.0.1:44771"
 #define GRACE_DEFAULT "1s"
 #define TIME_MAX_MS (10 * 60 * 1000)
 #define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
@@ -25,12 +25,13 @@ struct flags {
         *seccomp, *lifecycle;
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *preload;
     const char *isolation_root, *isolation_writable;
-    const char *jupyter_host, *jupyter_token, *jupyter_poll;
+    const char *jupyter_host, *jupyter_poll;
+    struct gateway_flags gateway;
     bool isolation_grant, insecure, init, exit_with_entrypoint, help, version, json;
 };
 
 /* execd leaves its start directory before it opens anything: paths are made absolute while it is there. */
-static int keep_path(struct config *c, const char *prefix, const char *path, const char **ret_kept,
+int config_keep_path(struct config *c, const char *prefix, const char *path, const char **ret_kept,
                      struct err *err)
 {
     char here[PATH_MAX] = "/", joined[PATH_MAX];
@@ -62,13 +63,18 @@ static int add_listen(void *target, const char *value, struct err *err)
         return err_set(err, 0, EINVAL, "--listen: more than %d listeners", CONFIG_LISTEN_MAX);
     const char **slot = &c->listen[c->n_listen++];
     if (str_starts(value, "unix:"))
-        return keep_path(c, "unix:", value + strlen("unix:"), slot, err);
+        return config_keep_path(c, "unix:", value + strlen("unix:"), slot, err);
     if (str_starts(value, "fd:")) {
         c->n_listen--;
         return set_listen_fd(value, c, err);
     }
     *slot = arena_strndup(&c->arena, value, strlen(value));
     return *slot != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
+}
+
+static int add_gateway_listen(void *target, const char *value, struct err *err)
+{
+    return config_add_gateway_listen(((struct flags *)target)->config, value, err);
 }
 
 static int add_origin(void *target, const char *value, struct err *err)
@@ -97,8 +103,8 @@ static const struct option_row option_rows[] = {
     {"port", 'p', OPTION_STRING, "EXECD_PORT", "PORT",
      "Port on every address, when no --listen is given (" PORT_DEFAULT ").", NULL, AT(port), NULL},
     {"inner-listen", 0, OPTION_STRING, "EXECD_INNER_LISTEN", "WHERE",
-     "Second listener for programs inside the sandbox (" INNER_DEFAULT
-     "); off = none. A taken port is only a warning.",
+     "Second listener for programs inside the sandbox (" INNER_HOST ":" INNER_PORT
+     ", or the port that JUPYTER_PORT names); off = none. A taken port is only a warning.",
      NULL, AT(inner), NULL},
     {"access-token-sha256", 0, OPTION_STRING, "EXECD_TOKEN_SHA256", "HEX",
      "SHA-256 of the token that requests must carry in X-EXECD-ACCESS-TOKEN. execd never needs the "
@@ -111,8 +117,9 @@ static const struct option_row option_rows[] = {
      "Serve without a token on addresses that others can reach: whoever connects runs commands.",
      NULL, AT(insecure), NULL},
     {"allow-origin", 0, OPTION_CALL, "EXECD_ALLOW_ORIGIN", "ORIGIN",
-     "Web pages of this origin (https://host, or * for all) may open WebSockets, besides pages of "
-     "execd's own address; may be given several times.",
+     "Web pages of this origin (https://host, or * for all) may open WebSockets and use the "
+     "Jupyter "
+     "gateway, besides pages of execd's own address; may be given several times.",
      NULL, 0, add_origin},
     {"init", 0, OPTION_FLAG, "EXECD_INIT", NULL,
      "Be the container's init: run the program given after --, and end with its exit code.",
@@ -154,6 +161,24 @@ static const struct option_row option_rows[] = {
     {"preload", 0, OPTION_STRING, "EXECD_KERNEL_PRELOAD", "MODULES",
      "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
      AT(preload), NULL},
+    {"default-kernel", 0, OPTION_STRING, "EXECD_DEFAULT_KERNEL", "NAME",
+     "Kernelspec for Jupyter clients that name none (python3).", NULL, AT(gateway.default_kernel),
+     NULL},
+    {"gateway-listen", 0, OPTION_CALL, "EXECD_GATEWAY_LISTEN", "WHERE",
+     "Serve Jupyter clients on ADDR:PORT (8888 is usual) too; may be given several times. Without "
+     "--listen and a token of execd's own, nothing else is served. The same routes are on every "
+     "other listener.",
+     "Jupyter gateway", 0, add_gateway_listen},
+    {"gateway-token", 0, OPTION_STRING, "EXECD_GATEWAY_TOKEN", "TOKEN",
+     "Opens the Jupyter routes of those listeners, as execd's own token does everywhere. Default: "
+     "KG_AUTH_TOKEN, EG_AUTH_TOKEN or JUPYTER_TOKEN of the environment.",
+     NULL, AT(gateway.token), NULL},
+    {"gateway-open", 0, OPTION_FLAG, "EXECD_GATEWAY_OPEN", NULL,
+     "The Jupyter routes of those listeners ask for no token: whoever connects runs code.", NULL,
+     AT(gateway.open), NULL},
+    {"gateway-root", 0, OPTION_STRING, "EXECD_GATEWAY_ROOT", "DIR",
+     "What /api/contents shows (the directory that execd was started in).", NULL, AT(gateway.root),
+     NULL},
     {"isolation-root", 0, OPTION_STRING, "EXECD_ISOLATION_ROOT", "DIR",
      "Where isolated sessions keep what they write (/var/lib/execd/isolation).",
      "Isolated sessions", AT(isolation_root), NULL},
@@ -171,8 +196,8 @@ static const struct option_row option_rows[] = {
      "Append log lines (JSON) to FILE instead of standard error.", NULL, AT(log_file), NULL},
     {"jupyter-host", 0, OPTION_STRING, "JUPYTER_HOST", "URL",
      "Accepted, not used: kernels are driven directly.", "Compatibility", AT(jupyter_host), NULL},
-    {"jupyter-token", 0, OPTION_STRING, "JUPYTER_TOKEN", "TOKEN", "Accepted, not used.", NULL,
-     AT(jupyter_token), NULL},
+    {"jupyter-token", 0, OPTION_STRING, "JUPYTER_TOKEN", "TOKEN", "As --gateway-token.", NULL,
+     AT(gateway.jupyter_token), NULL},
     {"jupyter-idle-poll-interval", 0, OPTION_STRING, "EXECD_JUPYTER_IDLE_POLL_INTERVAL", "TIME",
      "Accepted, not used: nothing is polled.", NULL, AT(jupyter_poll), NULL},
     {"version", 'V', OPTION_FLAG, NULL, NULL, "Print the version and exit.", "Help", AT(version),
@@ -293,7 +318,7 @@ static int set_kernels(const struct flags *f, struct config *c, struct err *err)
         c->code.preload = arena_printf(&c->arena, "%s", f->preload);
     if (f->kernel_dir == NULL || f->kernel_dir[0] == '\0')
         return 0;
-    return keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
+    return config_keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
 }
 
 static int set_isolation(const struct flags *f, struct config *c, struct err *err)
@@ -301,7 +326,7 @@ static int set_isolation(const struct flags *f, struct config *c, struct err *er
     const char *rest = f->isolation_writable;
     size_t n = 0;
     if (f->isolation_root != NULL && f->isolation_root[0] != '\0') {
-        int result = keep_path(c, "", f->isolation_root, &c->isolation_root, err);
+        int result = config_keep_path(c, "", f->isolation_root, &c->isolation_root, err);
         if (result < 0)
             return result;
     }
@@ -341,7 +366,7 @@ static int set_line_endings(const char *text, struct config *c, struct err *err)
 }
 
 /* Overwrites the bytes in the argument vector or environment block itself: the kernel shows both to others. */
-static void wipe(const char *secret)
+void config_wipe(const char *secret)
 {
     explicit_bzero((char *)(uintptr_t)secret, strlen(secret));
 }
@@ -359,7 +384,7 @@ static int set_token(const struct flags *f, struct config *c, struct err *err)
     if (has_clear && !has_hash)
         codec_sha256(f->token, strlen(f->token), c->token_sha256);
     if (has_clear)
-        wipe(f->token);
+        config_wipe(f->token);
     c->has_token = has_hash || has_clear;
     return 0;
 }
@@ -370,8 +395,6 @@ static void take_compatibility(const struct flags *f, struct config *c)
         c->notice[c->n_notices++] = "--jupyter-host has no effect: kernels are driven directly";
     if (f->jupyter_poll != NULL && f->jupyter_poll[0] != '\0')
         c->notice[c->n_notices++] = "--jupyter-idle-poll-interval has no effect: nothing is polled";
-    if (f->jupyter_token != NULL)
-        wipe(f->jupyter_token);
 }
 
 /* ---- checks ---- */
@@ -395,9 +418,9 @@ bool config_is_exposed(const char *where)
 
 static int check_exposure(const struct config *c, struct err *err)
 {
-    const char *exposed = c->listen_fd >= 0  ? "an inherited socket"
-                          : c->n_listen == 0 ? "every address"
-                                             : NULL;
+    const char *exposed = c->listen_fd >= 0                      ? "an inherited socket"
+                          : c->n_listen == 0 && !c->gateway_only ? "every address"
+                                                                 : NULL;
     for (size_t i = 0; i < c->n_listen && exposed == NULL; i++)
         if (config_is_exposed(c->listen[i]))
             exposed = c->listen[i];
@@ -412,21 +435,22 @@ static int check_exposure(const struct config *c, struct err *err)
 static int apply(const struct flags *f, struct config *c, struct err *err)
 {
     int result;
+    c->insecure = f->insecure;
     if ((result = set_token(f, c, err)) < 0 || (result = set_port(f->port, c, err)) < 0 ||
         (result = set_log_level(f->log_level, c, err)) < 0 ||
         (result = set_time("grace", f->grace, &c->grace_ms, err)) < 0 ||
         (result = set_kernels(f, c, err)) < 0 || (result = set_seccomp(f->seccomp, c, err)) < 0 ||
         (result = set_isolation(f, c, err)) < 0 ||
+        (result = config_set_gateway(&f->gateway, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)
         return result;
     take_compatibility(f, c);
-    c->insecure = f->insecure;
     c->isolation_grant = f->isolation_grant;
     if (f->log_file != NULL && f->log_file[0] != '\0' &&
-        (result = keep_path(c, "", f->log_file, &c->log_file, err)) < 0)
+        (result = config_keep_path(c, "", f->log_file, &c->log_file, err)) < 0)
         return result;
     if (strcmp(f->inner, "off") != 0)
-        c->inner_listen = arena_strndup(&c->arena, f->inner, strlen(f->inner));
+        c->inner_listen = config_inner(c, f->inner);
     c->init = f->init;
     if (f->lifecycle != NULL &&
         (c->lifecycle = arena_strndup(&c->arena, f->lifecycle, strlen(f->lifecycle))) == NULL)
@@ -462,7 +486,7 @@ int config_load(int argc, char **argv, struct config *ret_config, struct err *er
     struct flags flags = {
         .config = &config,
         .port = PORT_DEFAULT,
-        .inner = INNER_DEFAULT,
+        .inner = "",
         .log_level = "info",
         .line_endings = "auto",
         .grace = GRACE_DEFAULT,

@@ -16,14 +16,28 @@
 #include "proto/base/mem.h"
 
 #define CONFIG_LISTEN_MAX 16
+#define CONFIG_GATEWAY_LISTEN_MAX 4
 #define CONFIG_ORIGINS_MAX 16
 #define CONFIG_WRITABLE_MAX 64
+
+/* Listeners for Jupyter clients (execd/config_gateway.c). Strings in the arena of config. */
+struct gateway_config {
+    const char *listen[CONFIG_GATEWAY_LISTEN_MAX];
+    size_t n_listen;
+    bool open; /* there: no token is asked for by the gateway's routes */
+    bool has_token;
+    uint8_t token_sha256[SHA256_LEN]; /* there: opens the gateway's routes beside execd's token */
+    const char *root;                 /* of /api/contents; NULL = the start directory */
+    const char *default_kernel;       /* name of a kernelspec; NULL = chosen */
+};
 
 struct config {
     struct arena arena;                    /* owns every string below that is not argv's */
     const char *listen[CONFIG_LISTEN_MAX]; /* in the arena */
-    size_t n_listen;                       /* 0 = every address, `port`, unless listen_fd is set */
-    int listen_fd;                         /* an inherited listening socket; -1 = none */
+    size_t n_listen;   /* 0 = every address, `port`, unless listen_fd or gateway_only is set */
+    bool gateway_only; /* nothing is served but the gateway's listeners */
+    struct gateway_config gateway;
+    int listen_fd; /* an inherited listening socket; -1 = none */
     uint16_t port;
     const char *inner_listen; /* the second listener inside the sandbox; NULL = none */
     const char *allowed_origins[CONFIG_ORIGINS_MAX + 1]; /* NULL-terminated, in the arena */

@@ -36,11 +36,18 @@ struct api {
     const char *const *allowed_origins; /* of pages that may open WebSockets; NULL-terminated */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
+    bool gateway_open; /* gateway listeners: kernels without a token */
+    bool has_gateway_token;
+    uint8_t gateway_token_sha256[SHA256_LEN];
+    const char *default_kernel;  /* name of a kernelspec; NULL: chosen */
     struct attempts attempts;    /* at wrong tokens */
     bool (*is_ready)(void *arg); /* GET /ready */
     void *ready_arg;
     int64_t started_wall_ms;
 };
+
+/* Tags of listeners. */
+enum { LISTENER_GATEWAY = 1 };
 
 extern const struct route api_routes[];
 extern const size_t api_n_routes;
@@ -51,7 +58,8 @@ size_t api_file_routes(struct route *ret_rows, size_t max);
 /* http_server_config.authorize / render_error / on_done for this program. */
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err);
 int api_rewrite(struct http_req *req, void *app, const char **ret_path,
-                struct err *err); /* h_pty.c h_proxy.c */
+                struct err *err);                   /* h_pty.c h_proxy.c */
+void api_decorate(struct http_req *req, void *app); /* gateway_access.c */
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
 /* Handlers: each stands in the h_*.c of its subject. */
@@ -115,6 +123,12 @@ enum http_result h_pty_get(struct http_req *req, void *app);
 enum http_result h_pty_delete(struct http_req *req, void *app);
 enum http_result h_pty_ws(struct http_req *req, void *app);
 enum http_result h_pty_recording(struct http_req *req, void *app);
+enum http_result h_gateway_version(struct http_req *req, void *app);
+enum http_result h_gateway_me(struct http_req *req, void *app);
+enum http_result h_gateway_options(struct http_req *req, void *app);
+enum http_result h_kernelspecs(struct http_req *req, void *app);
+enum http_result h_kernelspec(struct http_req *req, void *app);
+enum http_result h_kernelspec_file(struct http_req *req, void *app);
 enum http_result h_watch_metrics(struct http_req *req, void *app);
 void watch_metrics_close(void); /* execd ends: so do the streams */
 enum http_result

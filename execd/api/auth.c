@@ -1,10 +1,10 @@
 /*
- * Who may ask: everybody who carries the token in exactly one header field.
+ * Who may ask: everybody who carries the token in exactly one header field, or where the gateway's clients put it.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "execd/api/api.h"
+#include "execd/api/gateway.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -36,18 +36,54 @@ static bool is_guessing(struct api *api, struct http_req *req)
     return true;
 }
 
+/* The hashes that open a request, and whether it needs none. On a gateway listener nothing but the gateway's own routes
+ * is ever opened by what was configured for the gateway. */
+struct rule {
+    const uint8_t *hashes[2];
+    size_t n;
+    bool open;
+};
+
+static struct rule rule_for(const struct api *api, const struct http_req *req, bool gateway)
+{
+    struct rule rule = {.n = 0};
+    bool at_gateway = http_req_listener_tag(req) == LISTENER_GATEWAY;
+    if (api->has_token)
+        rule.hashes[rule.n++] = api->token_sha256;
+    if (at_gateway && gateway && api->has_gateway_token)
+        rule.hashes[rule.n++] = api->gateway_token_sha256;
+    rule.open = !api->has_token && !(at_gateway && (api->has_gateway_token || api->gateway_open));
+    if (at_gateway && gateway && api->gateway_open)
+        rule.open = true;
+    return rule;
+}
+
 /* Compared as hashes of one length: neither the content nor the length of the token shows in the time taken. */
+static bool is_right(const struct rule *rule, const char *token)
+{
+    uint8_t presented[SHA256_LEN];
+    bool same = false;
+    codec_sha256(token != NULL ? token : "", token != NULL ? strlen(token) : 0, presented);
+    for (size_t i = 0; i < rule->n; i++)
+        same |= codec_equal(presented, rule->hashes[i], SHA256_LEN);
+    return same && token != NULL;
+}
+
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err)
 {
     struct api *api = app;
-    uint8_t presented[SHA256_LEN];
-    if (!api->has_token)
+    bool gateway = gateway_is_asked(req, route);
+    int result = gateway ? gateway_check_origin(req, api, err) : 0;
+    if (result < 0)
+        return result;
+    struct rule rule = rule_for(api, req, gateway);
+    if (rule.open)
         return 0;
     size_t n = http_req_header_count(req, TOKEN_HEADER);
-    const char *token = n > 0 ? http_req_header(req, TOKEN_HEADER) : token_of_page(req, route);
-    codec_sha256(token != NULL ? token : "", token != NULL ? strlen(token) : 0, presented);
-    bool same = codec_equal(presented, api->token_sha256, SHA256_LEN);
-    if (same && token != NULL && n <= 1)
+    const char *token = n > 0     ? http_req_header(req, TOKEN_HEADER)
+                        : gateway ? gateway_token(req)
+                                  : token_of_page(req, route);
+    if (is_right(&rule, token) && n <= 1)
         return 0;
     if (token != NULL && is_guessing(api, req))
         return err_set(err, ERR_TOO_MANY_ATTEMPTS, EACCES,
@@ -56,13 +92,14 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
                    "Unauthorized: invalid or missing header " TOKEN_HEADER);
 }
 
-/* 401 carries the key `error` that older clients look at (contracts/execd.md 1.3); everything else has the common
- * envelope, which NULL stands for. */
+/* 401 carries the key `error` that older clients look at (contracts/execd.md 1.3); the gateway's routes speak as Jupyter
+ * does; everything else has the common envelope, which NULL stands for. */
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app)
 {
     const struct err_row *row = err_classify(err);
-    (void)req;
     (void)app;
+    if (gateway_is_asked(req, http_req_route(req)))
+        return gateway_render_error(err);
     if (row->status != 401)
         return NULL;
     return json_pack("{s:s, s:s, s:s+++}", "error", err->text, "code", row->wire, "message",

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "execd/code/kernelspec.h"
 #include "execd/stream/channel.h"
 #include "proto/json/jfield.h"
 
@@ -32,6 +33,8 @@ struct code_config {        /* zeroed fields take the default */
 int code_manager_new(struct event_base *base, const struct code_config *config,
                      struct code_manager **ret_manager, struct err *err) must_check;
 void code_manager_free(struct code_manager *m); /* kills every kernel */
+/* Where it looks for kernelspecs; borrowed. */
+const struct kernelspec_env *code_manager_spec_env(const struct code_manager *m);
 
 /* What a context is to be; fields that are NULL are left to us. */
 struct code_context_options {

@@ -44,7 +44,10 @@ static bool is_withheld(const char *entry, size_t name_len)
     static const char *const secret_words[] = {"TOKEN", "SECRET", "PASSWORD", "API_KEY", NULL};
     if (name_len == strlen(ENV_FILE_VAR) && str_starts(entry, ENV_FILE_VAR "="))
         return false;
-    if (str_starts(entry, "EXECD_") || str_starts(entry, "JUPYTER_"))
+    if (str_starts(entry, "JUPYTER_PORT=")) /* programs inside look for us there */
+        return false;
+    if (str_starts(entry, "EXECD_") || str_starts(entry, "JUPYTER_") ||
+        str_starts(entry, "KG_AUTH_TOKEN=") || str_starts(entry, "EG_AUTH_TOKEN="))
         return true;
     return str_starts(entry, "OPENSANDBOX_") && name_contains_any(entry, name_len, secret_words);
 }

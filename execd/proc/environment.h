@@ -1,7 +1,8 @@
 /*
  * The environment of children: execd's own without its secrets, plus the env file, plus the request's.
  *
- * Taken once at start; EXECD_* and JUPYTER_* are removed except EXECD_ENVS, which children need
+ * Taken once at start; EXECD_*, JUPYTER_* and the tokens KG_AUTH_TOKEN and EG_AUTH_TOKEN are removed except
+ * EXECD_ENVS and JUPYTER_PORT, which children need
  * (contracts/v1.1.md 1.3, hardening A24), and OPENSANDBOX_* names that speak of tokens, keys or secrets.
  * Precedence: daemon < file < request. Thread rule: loop thread only.
  */

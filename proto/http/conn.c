@@ -78,7 +78,7 @@ static void scan_reset(struct conn *c)
     head_scan_init(&c->scan, false, limits->head_max, limits->fields_max);
 }
 
-int conn_new(struct http_server *server, int fd, const char *peer, bool local)
+int conn_new(struct http_server *server, int fd, const char *peer, bool local, unsigned tag)
 {
     struct conn *c = calloc(1, sizeof(*c));
     const struct http_limits *limits = &server->config.limits;
@@ -96,6 +96,7 @@ int conn_new(struct http_server *server, int fd, const char *peer, bool local)
     c->fd = fd;
     c->direct = direct;
     c->local = local;
+    c->tag = tag;
     c->head_begun = true; /* the first head is due from the accept on */
     (void)snprintf(c->peer, sizeof(c->peer), "%s",
                    peer); /* cutting is harmless: it fits any address */

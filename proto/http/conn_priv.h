@@ -106,6 +106,7 @@ struct conn {
     enum conn_phase phase;
     bool direct, local; /* plain socket; Unix socket */
     bool only_open;     /* lives in the reserve: serves AUTH_OPEN rows only */
+    unsigned tag;       /* of its listener */
     bool running, eof, broken, closing, waiting_list;
     struct head_scan scan;
     char *head_buf; /* owned */
@@ -127,6 +128,7 @@ struct listener {
     struct event *event;        /* owned */
     int fd;                     /* owned */
     int port;                   /* of TCP; 0 = none */
+    unsigned tag;               /* what http_req_listener_tag tells */
     char *unix_path;            /* owned; unlinked at the end; NULL for TCP and taken sockets */
     SLIST_ENTRY(listener) link;
 };
@@ -157,8 +159,8 @@ struct http_server {
 #define SERVER_SCRATCH (SERVER_FIELDS_MAX + 32768) /* extra fields, our own, and a small body */
 
 /* conn.c */
-int conn_new(struct http_server *server, int fd, const char *peer,
-             bool local);       /* takes fd always */
+int conn_new(struct http_server *server, int fd, const char *peer, bool local,
+             unsigned tag);     /* takes fd always */
 void conn_free(struct conn *c); /* ends the request, closes; unlinks from the server */
 void conn_post(struct conn *c); /* run soon, from the loop */
 void conn_run(struct conn *c);

@@ -47,8 +47,9 @@ static void format_peer(const struct sockaddr_storage *sa, char *buf, size_t siz
     (void)snprintf(buf, size, v4 ? "%s:%u" : "[%s]:%u", text, port); /* fits */
 }
 
-static void take_client(struct http_server *server, int fd, const struct sockaddr_storage *sa)
+static void take_client(const struct listener *l, int fd, const struct sockaddr_storage *sa)
 {
+    struct http_server *server = l->server;
     const struct http_limits *limits = &server->config.limits;
     char peer[64];
 
@@ -59,7 +60,7 @@ static void take_client(struct http_server *server, int fd, const struct sockadd
         return;
     }
     format_peer(sa, peer, sizeof(peer));
-    if (conn_new(server, fd, peer, sa->ss_family == AF_UNIX) < 0)
+    if (conn_new(server, fd, peer, sa->ss_family == AF_UNIX, l->tag) < 0)
         server->stats.rejected++;
 }
 
@@ -117,7 +118,7 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
         int fd = accept4(listen_fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
-            take_client(l->server, fd, &sa);
+            take_client(l, fd, &sa);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -229,7 +230,8 @@ static int bound_port(int fd)
     return sa.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&sa)->sin6_port) : 0;
 }
 
-static int add_listener(struct http_server *server, int fd, const char *unix_path, struct err *err)
+static int add_listener(struct http_server *server, int fd, const char *unix_path, unsigned tag,
+                        struct err *err)
 {
     struct listener *l = xnew(struct listener);
 
@@ -243,13 +245,14 @@ static int add_listener(struct http_server *server, int fd, const char *unix_pat
         return err_set(err, 0, ENOMEM, "no memory for a listener");
     }
     l->port = bound_port(fd);
+    l->tag = tag;
     l->unix_path = unix_path ? xstrdup(unix_path) : NULL;
     SLIST_INSERT_HEAD(&server->listeners, l, link);
     return 0;
 }
 
-int http_server_listen(struct http_server *server, const char *where, int *ret_port,
-                       struct err *err)
+int http_server_listen_tagged(struct http_server *server, const char *where, unsigned tag,
+                              int *ret_port, struct err *err)
 {
     struct address a = {0};
     cleanup_fd int fd = -1;
@@ -269,13 +272,19 @@ int http_server_listen(struct http_server *server, const char *where, int *ret_p
     if (bind(fd, (const struct sockaddr *)&a.sa, a.len) < 0 || listen(fd, BACKLOG) < 0)
         return err_sys(err, 0, errno, "listen '%s'", where);
     port = bound_port(fd);
-    r = add_listener(server, fd, a.unix_path, err);
+    r = add_listener(server, fd, a.unix_path, tag, err);
     if (r < 0)
         return r;
     (void)take_fd(&fd); /* the listener's now */
     if (ret_port)
         *ret_port = port;
     return 0;
+}
+
+int http_server_listen(struct http_server *server, const char *where, int *ret_port,
+                       struct err *err)
+{
+    return http_server_listen_tagged(server, where, 0, ret_port, err);
 }
 
 bool http_server_has_port(const struct http_server *server, uint16_t port)
@@ -296,7 +305,7 @@ int http_server_listen_fd(struct http_server *server, int listen_fd, struct err 
 
     if (r < 0)
         return err_set(err, 0, -r, "listen: descriptor %d cannot be used", listen_fd);
-    return add_listener(server, listen_fd, NULL, err);
+    return add_listener(server, listen_fd, NULL, 0, err);
 }
 
 /* ---- life cycle --------------------------------------------------------------------------------- */

@@ -38,6 +38,11 @@ struct event_base *http_req_base(struct http_req *req)
     return req->conn->server->base;
 }
 
+unsigned http_req_listener_tag(const struct http_req *req)
+{
+    return req->conn->tag;
+}
+
 const char *http_req_peer(const struct http_req *req)
 {
     return req->conn->peer;

@@ -22,6 +22,9 @@ struct arena *http_req_arena(struct http_req *req);
 struct event_base *http_req_base(struct http_req *req);
 const char *http_req_peer(const struct http_req *req); /* "127.0.0.1:4711" or "unix" */
 
+/* What http_server_listen_tagged was given for the listener that took the connection, else 0. */
+unsigned http_req_listener_tag(const struct http_req *req);
+
 /* Path parameter of the matched row; NULL if the pattern has none of that name. */
 const char *http_req_param(const struct http_req *req, const char *name);
 

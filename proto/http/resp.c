@@ -15,7 +15,7 @@
 
 /* ---- status line and fields --------------------------------------------------------------------- */
 
-static const char *reason(int status)
+const char *http_status_reason(int status)
 {
     static const struct {
         int status;
@@ -194,7 +194,7 @@ static size_t compose_head(struct http_req *req, int status, const char *type, i
     puts_to(&o, "HTTP/1.1 ");
     put_number(&o, (uint64_t)status);
     puts_to(&o, " ");
-    puts_to(&o, reason(status));
+    puts_to(&o, http_status_reason(status));
     puts_to(&o, "\r\nDate: ");
     puts_to(&o, server_date(server));
     puts_to(&o, "\r\n");

@@ -21,6 +21,8 @@ void http_resp_header(struct http_req *req, const char *name, const char *value)
 /* More than 64 KiB of fields were added: the later ones are missing. */
 bool http_resp_header_overflowed(const struct http_req *req);
 
+const char *http_status_reason(int status); /* "Not Found" */
+
 /* Each returns H_DONE for `return http_resp_...(req, ...)`. */
 enum http_result http_resp_empty(struct http_req *req,
                                  int status); /* Content-Length: 0 (none on 204/304) */

@@ -156,8 +156,12 @@ int route_find(const struct route *routes, size_t n_routes, const char *method,
     for (size_t i = 0; i < n_routes && !m.route; i++) {
         if (!pattern_fits(routes[i].pattern, &s, NULL, arena))
             continue;
+        bool fits = method_fits(routes[i].method, method);
+        /* Preflights are answered for whole subtrees, which says nothing about the paths in them. */
+        if (!fits && strcmp(routes[i].method, "OPTIONS") == 0)
+            continue;
         m.path_known = true;
-        if (method_fits(routes[i].method, method))
+        if (fits)
             m.route = &routes[i];
         else
             allow(&m, routes[i].method);

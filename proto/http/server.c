@@ -131,7 +131,7 @@ int http_server_adopt(struct http_server *server, int fd, void (*on_gone)(void *
         close(fd);
         return rc;
     }
-    rc = conn_new(server, fd, "unix", true);
+    rc = conn_new(server, fd, "unix", true, 0);
     if (rc < 0)
         return rc;
     server->adopted = true;

@@ -59,6 +59,9 @@ void http_server_free(struct http_server *server); /* closes everything at once 
  * On success *ret_port is the bound TCP port, 0 for Unix sockets. */
 int http_server_listen(struct http_server *server, const char *where, int *ret_port,
                        struct err *err) must_check;
+/* The same; its requests tell the tag (http_req_listener_tag), those of other listeners 0. */
+int http_server_listen_tagged(struct http_server *server, const char *where, unsigned tag,
+                              int *ret_port, struct err *err) must_check;
 
 /* One of our listeners has this TCP port. */
 bool http_server_has_port(const struct http_server *server, uint16_t port);

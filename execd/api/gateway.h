@@ -1,0 +1,24 @@
+/*
+ * What is common to the routes of the Jupyter gateway: which they are, who may use them, how they answer errors.
+ *
+ * Their tokens may come by header, as "Authorization: token X" (or Bearer, in any case) or as ?token=X. On a gateway
+ * listener (LISTENER_GATEWAY) a token of its own counts beside execd's, or none is asked for where that was
+ * configured; all other routes there still want execd's own token. Thread rule: loop thread only.
+ * Source: contracts/jupyter.md 2.5, 2.6.
+ */
+#pragma once
+
+#include "execd/api/api.h"
+
+/* Is it about one of the gateway's routes (route may be NULL: then the path tells)? */
+bool gateway_is_asked(const struct http_req *req, const struct route *route);
+
+/* Pages of foreign origins have no business with kernels. -EACCES. */
+int gateway_check_origin(const struct http_req *req, const struct api *api,
+                         struct err *err) must_check;
+
+/* The token as Jupyter's clients give it; NULL when there is none. */
+const char *gateway_token(struct http_req *req);
+
+/* {"code", "reason", "message"}, with 401 also "error". New reference. */
+json_t *gateway_render_error(const struct err *err);

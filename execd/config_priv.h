@@ -1,0 +1,27 @@
+/*
+ * What the files that read execd's configuration share. Private to config.c and config_gateway.c.
+ */
+#pragma once
+
+#include "execd/config.h"
+
+#define INNER_HOST "127.0.0.1"
+#define INNER_PORT "44771"
+
+/* Options of the gateway as they were given; NULL = not. */
+struct gateway_flags {
+    const char *token, *jupyter_token, *root, *default_kernel;
+    bool open;
+};
+
+/* Makes a path absolute while execd is still where it was started; the result, behind `prefix`, is in the arena. */
+int config_keep_path(struct config *c, const char *prefix, const char *path, const char **ret_kept,
+                     struct err *err) must_check;
+/* Overwrites a secret where it stands in the argument vector or the environment. */
+void config_wipe(const char *secret);
+
+int config_add_gateway_listen(struct config *c, const char *where, struct err *err) must_check;
+/* After execd's own token and --insecure were read; decides whether anything else is served. */
+int config_set_gateway(const struct gateway_flags *f, struct config *c, struct err *err) must_check;
+/* The inner listener's address: what was given, or the default, whose port JUPYTER_PORT may name. */
+const char *config_inner(struct config *c, const char *given);

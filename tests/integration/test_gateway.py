@@ -1,0 +1,266 @@
+"""The Jupyter gateway's REST routes: listeners, tokens, origins, kernelspecs, kernels (contracts/jupyter.md 2, 5)."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, eventually
+
+FAKE = Path(__file__).with_name("fake_kernel.py")
+
+
+def write_spec(folder, name, language="python", argv=None, files=(), **keys):
+    spec = folder / "kernels" / name
+    spec.mkdir(parents=True)
+    argv = argv or [sys.executable, str(FAKE), "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "language": language, "display_name": name, **keys}))
+    for file, data in dict(files).items():
+        (spec / file).write_bytes(data)
+    return spec
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    """A JUPYTER_PATH whose python3 is ours, so that the tests depend on no kernel of the machine."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    spec = write_spec(folder, "python3", files={"logo-64x64.png": b"\x89PNG small", "kernel.js": b"// js",
+                                                ".hidden": b"no", "big.bin": b"x" * ((1 << 20) + 1)})
+    (spec / "logo-out.png").symlink_to("/etc/passwd")
+    write_spec(folder, "other", language="other", interrupt_mode="message", env={"A": "b"})
+    return folder
+
+
+def gateway_port(agent, nth=0):
+    entries = [e for e in agent.log if e["msg"] == "listening"]
+    return int(entries[nth]["port"])
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory, specs):
+    folder = tmp_path_factory.mktemp("gateway")
+    with Execd(folder, "--gateway-listen", "127.0.0.1:0", "--gateway-token", "gate", "--allow-origin",
+               "https://lab.example", env={"JUPYTER_PATH": str(specs), "EXECD_ZYGOTE": "off"}) as running:
+        running.client.get("/ping")
+        yield running
+
+
+@pytest.fixture
+def gateway(agent):
+    """A client of the gateway listener, without a token."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{gateway_port(agent)}", timeout=20) as client:
+        yield client
+
+
+def is_jupyter_error(response, status):
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert body["reason"] and body["message"] and body["code"], body
+    return body
+
+
+# ---- version, noise, errors -----------------------------------------------------------------------
+
+
+def test_version_and_query_noise(agent):
+    for path in ("/api", "/api?1795221464435", "/api?1795221464435&user=x"):
+        assert re.match(r"\d+\.\d+", agent.client.get(path).json()["version"])
+    head = agent.client.head("/api")
+    assert head.status_code == 200 and head.content == b""
+
+
+@pytest.mark.parametrize("method, path", [("GET", "/api/"), ("GET", "/api/kernels/"), ("GET", "/api/nothing"),
+                                          ("GET", "/kernelspecs/python3"), ("POST", "/api/nothing/at/all")])
+def test_unknown_paths_answer_with_reason_and_message(agent, method, path):
+    assert is_jupyter_error(agent.client.request(method, path), 404)["reason"] == "Not Found"
+
+
+def test_a_wrong_method_is_told_as_elsewhere(agent):
+    response = agent.client.delete("/api/kernelspecs")
+    assert is_jupyter_error(response, 405)["code"] == "METHOD_NOT_ALLOWED"
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_me_grants_what_is_asked(agent):
+    asked = {"contents": ["read", "write"]}
+    answer = agent.client.get("/api/me", params={"permissions": json.dumps(asked)}).json()
+    assert answer["permissions"] == asked and answer["identity"]["username"]
+    for bad in ("[]", "{", '{"contents": "read"}'):
+        is_jupyter_error(agent.client.get("/api/me", params={"permissions": bad}), 400)
+
+
+# ---- tokens ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["token", "Token", "TOKEN", "bearer", "Bearer"])
+@pytest.mark.parametrize("value", [TOKEN, "gate"])
+def test_token_by_authorization_in_any_case(agent, gateway, scheme, value):
+    headers = {"Authorization": f"{scheme} {value}"}
+    assert gateway.get("/api", headers=headers).status_code == 200
+    with agent.new_client(token=None) as main:  # the gateway's own token is for its listeners alone
+        assert main.get("/api", headers=headers).status_code == (200 if value == TOKEN else 401)
+
+
+@pytest.mark.parametrize("headers, query", [
+    ({}, ""), ({}, "?token="), ({}, "?token=wrong"), ({"Authorization": "token"}, ""),
+    ({"Authorization": "token wrong"}, ""), ({"Authorization": "Basic Z2F0ZTo="}, ""),
+    ({"Authorization": "gate"}, ""), ({TOKEN_HEADER: "wrong"}, "?token=gate"),
+])
+def test_wrong_tokens_are_refused(gateway, headers, query):
+    body = is_jupyter_error(gateway.get("/api" + query, headers=headers), 401)
+    assert body["reason"] == "Unauthorized" and "gate" not in body["message"]
+
+
+def test_token_by_query(agent, gateway):
+    for value in (TOKEN, "gate"):
+        assert gateway.get("/api/kernelspecs", params={"token": value}).status_code == 200
+    with agent.new_client(token=None) as main:
+        assert main.get("/api", params={"token": TOKEN}).status_code == 200
+        assert main.get("/ports", params={"token": TOKEN}).status_code == 401, "for the gateway's routes only"
+        assert main.get("/ports", headers={"Authorization": f"token {TOKEN}"}).status_code == 401
+
+
+def test_the_gateways_token_opens_nothing_else(gateway):
+    for headers in ({TOKEN_HEADER: "gate"}, {"Authorization": "token gate"}):
+        assert gateway.get("/ports", headers=headers).status_code == 401
+        assert gateway.post("/command", headers=headers, json={"command": "id"}).status_code == 401
+    assert gateway.get("/ports", headers={TOKEN_HEADER: TOKEN}).status_code == 200
+    assert gateway.get("/ping").status_code == 200
+
+
+def test_an_open_gateway_opens_kernels_and_nothing_else(start_execd, specs):
+    agent = start_execd("--gateway-listen", "127.0.0.1:0", "--gateway-open", token=None, listen=False,
+                        env={"JUPYTER_PATH": str(specs)})
+    agent.wait_log(msg="listening")
+    base = f"http://127.0.0.1:{gateway_port(agent)}"
+    assert httpx.get(base + "/api").status_code == 200
+    assert httpx.get(base + "/api", headers={"Authorization": "token"}).status_code == 200
+    assert httpx.get(base + "/api/kernelspecs", headers={"Authorization": "token whatever"}).status_code == 200
+    for path in ("/ports", "/nothing", "/files/info?path=/", "/proxy/1/x"):
+        assert httpx.get(base + path).status_code == 401, path
+    assert [e["where"] for e in agent.log if e["msg"] == "listening"] == ["127.0.0.1:0"], "nothing else is served"
+
+
+@pytest.mark.parametrize("name", ["KG_AUTH_TOKEN", "EG_AUTH_TOKEN", "JUPYTER_TOKEN", "EXECD_GATEWAY_TOKEN"])
+def test_tokens_of_images_are_taken_and_not_passed_on(start_execd, name):
+    agent = start_execd("--gateway-listen", "127.0.0.1:0", env={name: "canary-4711"})
+    agent.client.get("/ping")
+    base = f"http://127.0.0.1:{gateway_port(agent)}/api"
+    assert httpx.get(base).status_code == 401
+    assert httpx.get(base, headers={"Authorization": "token canary-4711"}).status_code == 200
+    events = agent.command("env; cat /proc/$PPID/environ | tr '\\0' '\\n'")
+    assert "canary-4711" not in json.dumps(events) and "canary-4711" not in "\n".join(agent.lines)
+
+
+# ---- listeners ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["0.0.0.0:0", "[::]:0"])
+def test_no_exposed_gateway_without_a_token(tmp_path, where):
+    ended = subprocess.run([EXECD, "--gateway-listen", where], env={"PATH": os.environ["PATH"]}, timeout=10,
+                           capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 2 and "--gateway-open" in ended.stderr, ended.stderr
+
+
+def test_jupyter_port_names_the_inner_listener(tmp_path, start_execd):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    agent = start_execd("--listen", f"unix:{tmp_path}/s", listen=False, env={"JUPYTER_PORT": str(port)})
+    agent.wait_log(msg="listening", where=f"127.0.0.1:{port}")
+    assert httpx.get(f"http://127.0.0.1:{port}/api").status_code == 401
+    assert httpx.get(f"http://127.0.0.1:{port}/api", headers={"Authorization": f"token {TOKEN}"}).status_code == 200
+    probe = "timeout 5 bash -c ': > /dev/tcp/127.0.0.1/${JUPYTER_PORT:-44771}' && echo open"
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/s"), headers={TOKEN_HEADER: TOKEN}) as client:
+        assert "open" in client.post("http://x/command", json={"command": probe}).text
+
+
+def test_a_taken_inner_port_is_a_warning(tmp_path, start_execd):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        agent = start_execd("--listen", "127.0.0.1:0", listen=False, env={"JUPYTER_PORT": str(port)})
+        agent.wait_log(msg="no listener for programs inside the sandbox")
+        assert httpx.get(f"http://127.0.0.1:{agent.port}/ping").status_code == 200
+
+
+# ---- pages of other origins -----------------------------------------------------------------------
+
+
+def test_preflight_needs_no_token(agent, gateway):
+    asked = {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST",
+             "Access-Control-Request-Headers": "authorization, content-type"}
+    for path in ("/api", "/api/kernels", "/api/kernels/x/interrupt", "/kernelspecs/python3/logo-64x64.png"):
+        answer = gateway.options(path, headers=asked)
+        assert answer.status_code == 200 and answer.content == b""
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+        assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type"
+    foreign = gateway.options("/api/kernels", headers={**asked, "Origin": "https://evil.example"})
+    assert foreign.status_code == 200 and not [k for k in foreign.headers if k.startswith("access-control")]
+    assert gateway.options("/ports", headers=asked).status_code == 401
+
+
+def test_foreign_origins_are_refused_and_known_ones_told(agent, gateway):
+    token = {"Authorization": "token gate"}
+    known = gateway.get("/api", headers={**token, "Origin": "https://lab.example"})
+    assert known.status_code == 200 and known.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+    assert known.headers["Vary"] == "Origin"
+    own = gateway.get("/api", headers={**token, "Origin": str(gateway.base_url).rstrip("/")})
+    assert own.status_code == 200 and "Access-Control-Allow-Origin" not in own.headers
+    for origin in ("https://evil.example", "null"):
+        is_jupyter_error(gateway.get("/api", headers={**token, "Origin": origin}), 403)
+
+
+# ---- kernelspecs ----------------------------------------------------------------------------------
+
+
+def test_kernelspecs(agent):
+    listed = agent.client.get("/api/kernelspecs?1795221464435").json()
+    assert listed["default"] == "python3"
+    assert {"python3", "other"} <= set(listed["kernelspecs"])
+    for name, model in listed["kernelspecs"].items():
+        assert model["name"] == name and set(model) == {"name", "spec", "resources"}
+        assert {"argv", "env", "display_name", "language", "interrupt_mode", "metadata"} <= set(model["spec"])
+        assert all("/kernelspecs/" in address for address in model["resources"].values())
+    other = agent.client.get("/api/kernelspecs/other").json()
+    assert other["spec"]["interrupt_mode"] == "message" and other["spec"]["env"] == {"A": "b"}
+    assert other == listed["kernelspecs"]["other"]
+
+
+def test_kernelspec_by_name(agent):
+    for name in ("python3", "PYTHON3", "python"):
+        assert agent.client.get(f"/api/kernelspecs/{name}").json()["name"] == "python3"
+    assert is_jupyter_error(agent.client.get("/api/kernelspecs/none"), 404)["code"] == "KERNELSPEC_NOT_FOUND"
+
+
+def test_kernelspec_files(agent):
+    resources = agent.client.get("/api/kernelspecs/python3").json()["resources"]
+    assert resources["logo-64x64"] == "/kernelspecs/python3/logo-64x64.png"
+    assert resources["kernel.js"] == "/kernelspecs/python3/kernel.js"
+    logo = agent.client.get(resources["logo-64x64"])
+    assert logo.content == b"\x89PNG small" and logo.headers["Content-Type"] == "image/png"
+    assert "max-age" in logo.headers["Cache-Control"] and logo.headers["Content-Security-Policy"] == "sandbox"
+    assert agent.client.head(resources["logo-64x64"]).content == b""
+    is_jupyter_error(agent.client.get("/kernelspecs/python3/big.bin"), 413)
+
+
+@pytest.mark.parametrize("file", [".hidden", "..", "%2e%2e", "..%2fother%2fkernel.json", "none.png", "logo-out.png",
+                                  "%2fetc%2fpasswd", "kernel.json%00"])
+def test_kernelspec_files_stay_in_their_folder(agent, file):
+    response = agent.client.get(f"/kernelspecs/python3/{file}")
+    assert response.status_code in (400, 404), response.text
+    assert "root:" not in response.text
+
+
+def test_a_new_kernelspec_is_there_at_once(agent, specs):
+    write_spec(specs, "fresh", language="fresh")
+    assert agent.client.get("/api/kernelspecs/fresh").json()["spec"]["language"] == "fresh"
