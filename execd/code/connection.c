@@ -16,6 +16,8 @@
 #define LONGEST_NAME "/kernel.json"
 #define RUNTIME_DIR_MAX (CONNECTION_PATH_MAX - FOLDER_NAME_LEN - (int)sizeof("/" LONGEST_NAME))
 
+_Static_assert(TCP_PORTS_MAX == CHANNEL_MAX, "a port for each channel");
+
 static const char *const port_keys[CHANNEL_MAX] = {
     [CHANNEL_SHELL] = "shell_port",  [CHANNEL_IOPUB] = "iopub_port",
     [CHANNEL_STDIN] = "stdin_port",  [CHANNEL_CONTROL] = "control_port",
@@ -60,14 +62,16 @@ int connection_choose(const char *configured, char ret_dir[CONNECTION_PATH_MAX],
 static json_t *describe(const struct connection *c, const char *kernel_name,
                         const struct jmsg_session *session)
 {
+    bool tcp = c->ports.n > 0;
     char prefix[CONNECTION_PATH_MAX + 2];
     (void)snprintf(prefix, sizeof(prefix), "%s/s", c->dir); /* fits */
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:s, s:s}", "transport", "ipc", "ip", prefix, "key",
-                  session->key, "signature_scheme", "hmac-sha256", "kernel_name", kernel_name);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s}", "transport", tcp ? "tcp" : "ipc", "ip",
+                             tcp ? "127.0.0.1" : prefix, "key", session->key, "signature_scheme",
+                             "hmac-sha256", "kernel_name", kernel_name);
     for (int i = 0; json && i < CHANNEL_MAX; i++)
-        (void)json_object_set_new(json, port_keys[i],
-                                  json_integer(i + 1)); /* a missing key shows at start */
+        (void)json_object_set_new(
+            json, port_keys[i],
+            json_integer(tcp ? c->ports.ports[i] : i + 1)); /* a missing key shows at start */
     return json;
 }
 
@@ -77,25 +81,50 @@ static int write_file(const struct connection *c, const char *text)
     return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
 }
 
-int connection_make(const char *runtime_dir, const char *kernel_name,
-                    const struct jmsg_session *session, struct connection *ret_connection,
-                    struct err *err)
+/* File sockets wherever the kernel can use them. */
+static int choose_transport(const struct kernelspec *spec, struct connection *c, struct err *err)
 {
-    struct connection c;
+    c->separator = spec->traits.ipc_separator;
+    if (spec->traits.transports & TRANSPORT_IPC)
+        return 0;
+    if (spec->traits.transports & TRANSPORT_TCP)
+        return tcp_ports_take(&c->ports, err);
+    return err_set(err, ERR_KERNEL_UNAVAILABLE, EPROTONOSUPPORT,
+                   "kernelspec '%s': metadata.execd.transports names neither ipc nor tcp",
+                   spec->name);
+}
+
+static int make_folder(const char *runtime_dir, struct connection *c, struct err *err)
+{
     char name[ID_HEX_LEN + 1];
-    ids_hex(name);
     char base[CONNECTION_PATH_MAX];
+    ids_hex(name);
     int r = connection_choose(runtime_dir, base, err);
     if (r < 0)
         return r;
-    (void)snprintf(c.dir, sizeof(c.dir), "%.*s/%.*s", RUNTIME_DIR_MAX, base, FOLDER_NAME_LEN,
+    (void)snprintf(c->dir, sizeof(c->dir), "%.*s/%.*s", RUNTIME_DIR_MAX, base, FOLDER_NAME_LEN,
                    name); /* fits */
-    (void)snprintf(c.file, sizeof(c.file), "%.*s%s",
-                   CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c.dir,
+    (void)snprintf(c->file, sizeof(c->file), "%.*s%s",
+                   CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c->dir,
                    LONGEST_NAME); /* as above */
-    if (mkdir(c.dir, 0700) < 0)
-        return err_sys(err, ERR_KERNEL_UNAVAILABLE, errno, "make '%s'", c.dir);
-    json_t *json = describe(&c, kernel_name, session);
+    if (mkdir(c->dir, 0700) < 0)
+        return err_sys(err, ERR_KERNEL_UNAVAILABLE, errno, "make '%s'", c->dir);
+    return 0;
+}
+
+int connection_make(const char *runtime_dir, const struct kernelspec *spec,
+                    const struct jmsg_session *session, struct connection *ret_connection,
+                    struct err *err)
+{
+    struct connection c = {0};
+    int r = choose_transport(spec, &c, err);
+    if (r >= 0)
+        r = make_folder(runtime_dir, &c, err);
+    if (r < 0) {
+        tcp_ports_release(&c.ports);
+        return r;
+    }
+    json_t *json = describe(&c, spec->name, session);
     char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
     r = text ? write_file(&c, text) : -ENOMEM;
     if (text)
@@ -113,13 +142,17 @@ int connection_make(const char *runtime_dir, const char *kernel_name,
 void connection_address(const struct connection *c, enum kernel_channel channel, char *buf,
                         size_t size)
 {
-    (void)snprintf(buf, size, "ipc://%s/s-%d", c->dir, (int)channel + 1); /* callers give room */
+    if (c->ports.n > 0) /* callers give room */
+        (void)snprintf(buf, size, "tcp://127.0.0.1:%u", c->ports.ports[channel]);
+    else
+        (void)snprintf(buf, size, "ipc://%s/s%c%d", c->dir, c->separator, (int)channel + 1);
 }
 
 /* Everything in it goes: the kernel may have put more there than its sockets. One level is enough for what kernels
  * make; a folder that the workload fills with others stays, and with it only that folder. */
 void connection_remove(struct connection *c)
 {
+    tcp_ports_release(&c->ports);
     if (!c->dir[0])
         return;
     DIR *handle = opendir(c->dir);

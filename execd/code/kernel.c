@@ -262,7 +262,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     k->process = KERNEL_PROCESS_UNSET;
     k->interrupt_by_message = plan->spec->interrupt_by_message;
     jmsg_session_init(&k->session);
-    int r = connection_make(host->runtime_dir, plan->spec->name, &k->session, &k->connection, err);
+    int r = connection_make(host->runtime_dir, plan->spec, &k->session, &k->connection, err);
     int started = -1;
     if (r >= 0)
         r = started = kernel_process_start(&k->process, plan, k->connection.file, host->zygotes,

@@ -15,6 +15,18 @@
 
 #define NAME_MAX_LEN 64
 
+static const struct jfield hint_fields[] = {
+    JFIELD(struct kernelspec_hints, transports, JFIELD_STRINGS, .max = 8, .doc = "ipc, tcp"),
+    JFIELD(struct kernelspec_hints, quirks, JFIELD_STRINGS, .max = 32, .doc = "known deviations"),
+    JFIELD(struct kernelspec_hints, ipc_separator, JFIELD_STRING, .min = 1, .max = 1,
+           .doc = "stands between the prefix and the number of a socket"),
+};
+
+static const struct jfield metadata_fields[] = {
+    JFIELD(struct kernelspec_metadata, execd, JFIELD_OBJECT, .sub = hint_fields,
+           .n_sub = ARRAY_LEN(hint_fields), .doc = "what execd should know"),
+};
+
 static const struct jfield spec_fields[] = {
     JFIELD(struct kernelspec, argv, JFIELD_STRINGS, .flags = JFIELD_REQUIRED, .min = 1, .max = 256,
            .doc = "program and arguments"),
@@ -24,7 +36,33 @@ static const struct jfield spec_fields[] = {
     JFIELD(struct kernelspec, interrupt_mode, JFIELD_STRING, .max = 16, .doc = "signal or message"),
     JFIELD(struct kernelspec, env, JFIELD_MAP, .max = 256,
            .doc = "variables added to the environment"),
+    JFIELD(struct kernelspec, metadata, JFIELD_OBJECT, .sub = metadata_fields,
+           .n_sub = ARRAY_LEN(metadata_fields), .doc = "anything"),
 };
+
+static unsigned named_transports(const struct jstrings *names)
+{
+    unsigned found = 0;
+    for (size_t i = 0; i < names->n; i++) {
+        found |= strcmp(names->items[i], "ipc") == 0 ? TRANSPORT_IPC : 0;
+        found |= strcmp(names->items[i], "tcp") == 0 ? TRANSPORT_TCP : 0;
+    }
+    return found;
+}
+
+/* What is known of the program, and what the file says of it. */
+static struct kernel_traits find_traits(const struct kernelspec *spec)
+{
+    const struct kernelspec_hints *hints = &spec->metadata.execd;
+    struct kernel_traits traits = kernel_traits_find(&spec->argv);
+    if (hints->transports.n > 0)
+        traits.transports = named_transports(&hints->transports);
+    if (hints->ipc_separator)
+        traits.ipc_separator = hints->ipc_separator[0];
+    for (size_t i = 0; i < hints->quirks.n; i++)
+        traits.quirks |= kernel_quirk_by_name(hints->quirks.items[i]);
+    return traits;
+}
 
 int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct kernelspec *ret_spec,
                      struct err *err)
@@ -43,6 +81,13 @@ int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct k
         return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "interrupt_mode: signal or message");
     if (!spec.display_name)
         spec.display_name = spec.language;
+    if (spec.metadata.execd.ipc_separator && spec.metadata.execd.ipc_separator[0] == '/')
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "ipc_separator: not a slash");
+    spec.traits = find_traits(&spec);
+    if (spec.traits.quirks & QUIRK_SIGINT_KILLS) {
+        spec.interrupt_by_message = true;
+        spec.interrupt_mode = "message";
+    }
     spec.name = ret_spec->name;
     spec.resource_dir = ret_spec->resource_dir;
     *ret_spec = spec;
@@ -211,6 +256,7 @@ static void add_builtin_python(struct kernelspecs *specs, const struct python_se
         .resource_dir = "/",
         .argv = {argv, ARRAY_LEN(argv) - 1},
         .interrupt_mode = "signal",
+        .traits = {.transports = TRANSPORT_IPC | TRANSPORT_TCP, .ipc_separator = '-'},
     };
 }
 
@@ -252,20 +298,25 @@ void kernelspecs_free(struct kernelspecs *specs)
 
 const struct kernelspec *kernelspecs_find(const struct kernelspecs *specs, const char *language)
 {
-    const struct kernelspec *first = NULL, *third = NULL;
+    const struct kernelspec *first = NULL, *third = NULL, *named = NULL;
     for (size_t i = 0; i < specs->n; i++) {
         const struct kernelspec *spec = &specs->items[i];
         size_t len = strlen(language);
+        bool same_name = str_eq_nocase(spec->name, language);
+        if (same_name)
+            named = spec;
         if (!str_eq_nocase(spec->language, language))
             continue;
-        if (str_eq_nocase(spec->name, language))
+        if (same_name)
             return spec;
         if (strncasecmp(spec->name, language, len) == 0 && strcmp(spec->name + len, "3") == 0)
             third = spec;
         if (!first)
             first = spec; /* items are sorted by name */
     }
-    return third ? third : first;
+    if (third)
+        return third;
+    return first ? first : named;
 }
 
 const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, const char *name)

@@ -10,12 +10,22 @@
  */
 #pragma once
 
+#include "execd/code/quirks.h"
 #include "proto/base/err.h"
-#include "proto/json/jfield.h"
 
 #define KERNELSPEC_FILE_MAX (64u << 10)
 #define KERNELSPEC_SCAN_MAX 1000 /* directory entries looked at per folder */
 #define KERNELSPEC_MAX 256       /* specs known at once */
+
+/* metadata.execd of a kernel.json: what execd should know and Jupyter clients ignore. */
+struct kernelspec_hints {
+    struct jstrings transports; /* "ipc", "tcp"; none named = both */
+    struct jstrings quirks;     /* names as in quirks.c */
+    const char *ipc_separator;  /* one character; NULL = as usual */
+};
+struct kernelspec_metadata {
+    struct kernelspec_hints execd;
+};
 
 struct kernelspec {
     const char *name; /* folder name, lower case */
@@ -25,7 +35,10 @@ struct kernelspec {
     struct jstrings argv; /* not empty; placeholders not yet replaced */
     struct jmap env;
     const char *interrupt_mode;
-    bool interrupt_by_message;
+    bool interrupt_by_message; /* always for a kernel that SIGINT ends */
+    struct kernelspec_metadata metadata;
+    struct kernel_traits
+        traits; /* known of the program, and what metadata adds; transports may be 0 */
 };
 
 /* Everything found at one time; strings live in its arena. */
@@ -47,7 +60,7 @@ int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct k
 struct kernelspecs *kernelspecs_scan(const struct kernelspec_env *env);
 void kernelspecs_free(struct kernelspecs *specs); /* NULL is fine */
 /* The spec for a language (any case): one named like the language, else like it with a 3 behind, else the first
- * by name. NULL when there is none. */
+ * by name, else one that has this name whatever its language. NULL when there is none. */
 const struct kernelspec *kernelspecs_find(const struct kernelspecs *specs, const char *language);
 /* The spec with this name, in any case; "python" means python3 where there is none of that name. May be NULL. */
 const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, const char *name);

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A Jupyter kernel that lies, for the kernel rows of the hardening list.
 
-usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless]
+usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless|colon]
 
 It starts like a real one. Then the code of an execute_request names the misbehaviour: a function
 below. With `garbage` its sockets do not speak ZMTP, with `liar` it signs everything with a wrong
-key, with `endless` its iopub sends one message whose frames never end. Needs pyzmq only.
+key, with `endless` its iopub sends one message whose frames never end, with `colon` its sockets are
+named PREFIX:1 instead of PREFIX-1. Needs pyzmq only.
 """
 
 import hashlib
@@ -36,7 +37,9 @@ class Kernel:
         socket = self.context.socket(kind)
         socket.linger = 1000
         socket.sndhwm = 100
-        socket.bind(f"ipc://{self.info['ip']}-{self.info[port]}")
+        tcp = self.info["transport"] == "tcp"
+        separator = ":" if tcp or "colon" in sys.argv else "-"
+        socket.bind(f"{self.info['transport']}://{self.info['ip']}{separator}{self.info[port]}")
         return socket
 
     def frames(self, msg_type, content, parent, key=None):

@@ -1,4 +1,5 @@
 /* Name resolution is refused, so that nothing of the sandbox is loaded into PID 1. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <iconv.h>
 #include <netdb.h>
@@ -6,17 +7,37 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
-static void test_names_and_even_numbers_are_refused(void **state)
+static void test_names_are_refused(void **state)
 {
     (void)state;
     struct addrinfo *list = NULL;
 
-    assert_int_equal(getaddrinfo("localhost", "80", NULL, &list), EAI_FAIL);
+    assert_int_equal(getaddrinfo("localhost", NULL, NULL, &list), EAI_FAIL);
     assert_int_equal(getaddrinfo("127.0.0.1", "80", NULL, &list), EAI_FAIL);
+    assert_int_equal(getaddrinfo("127.1", NULL, NULL, &list), EAI_FAIL);
+    assert_int_equal(getaddrinfo("::1", NULL, NULL, &list), EAI_FAIL);
+    assert_int_equal(getaddrinfo(NULL, NULL, NULL, &list), EAI_FAIL);
     assert_null(list);
+    freeaddrinfo(list);
+}
+
+static void test_a_number_is_an_address(void **state)
+{
+    (void)state;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+    struct sockaddr_in address;
+
+    assert_int_equal(getaddrinfo("127.0.0.1", NULL, &hints, &list), 0);
+    assert_int_equal(list->ai_family, AF_INET);
+    assert_int_equal(list->ai_socktype, SOCK_STREAM);
+    assert_int_equal(list->ai_addrlen, sizeof(address));
+    assert_null(list->ai_next);
+    memcpy(&address, list->ai_addr, sizeof(address));
+    assert_int_equal(ntohl(address.sin_addr.s_addr), INADDR_LOOPBACK);
     freeaddrinfo(list);
 }
 
@@ -40,7 +61,8 @@ static void test_conversions_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names_and_even_numbers_are_refused),
+        cmocka_unit_test(test_names_are_refused),
+        cmocka_unit_test(test_a_number_is_an_address),
         cmocka_unit_test(test_databases_are_empty),
         cmocka_unit_test(test_conversions_are_refused),
     };
