@@ -49,28 +49,15 @@ static bool signature_is_good(const struct jmsg_session *session, struct slice s
     return signature.len == SHA256_HEX_LEN && codec_equal(signature.ptr, expected, SHA256_HEX_LEN);
 }
 
-/* A text repaired to valid UTF-8: kernels pass user data with lone escapes through as raw bytes. */
-static int repair(struct slice text, struct strbuf *out)
-{
-    for (size_t i = 0; i < text.len;) {
-        int n = utf8_sequence(text.ptr + i, text.len - i);
-        if (n > 0)
-            strbuf_add(out, text.ptr + i, (size_t)n);
-        else
-            strbuf_adds(out, "\xEF\xBF\xBD");
-        i += n > 0 ? (size_t)n : 1;
-    }
-    return strbuf_check(out);
-}
-
-/* The object in a frame. NULL on anything else; null counts as an empty object. */
+/* The object in a frame, its text repaired: kernels pass user data with lone escapes through as raw bytes. NULL on anything else; null counts as an empty object. */
 static json_t *load_object(struct slice text)
 {
     json_t *json = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
     if (!json && !utf8_is_valid(text.ptr, text.len)) {
         struct strbuf fixed;
         strbuf_init(&fixed, text.len * 3 + 1);
-        if (repair(text, &fixed) == 0 && fixed.len > 0)
+        strbuf_add_repaired(&fixed, text.ptr, text.len);
+        if (strbuf_check(&fixed) == 0 && fixed.len > 0)
             json = json_loadb(fixed.data, fixed.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
         strbuf_done(&fixed);
     }

@@ -46,6 +46,8 @@ void strbuf_reset(struct strbuf *b); /* keeps the memory, clears failed */
 void strbuf_add(struct strbuf *b, const void *p, size_t n);
 void strbuf_adds(struct strbuf *b, const char *s);
 void strbuf_addc(struct strbuf *b, char c);
+/* Text in which every byte that is not part of valid UTF-8 becomes U+FFFD: three bytes for one at most. */
+void strbuf_add_repaired(struct strbuf *b, const char *p, size_t n);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) printf_like(2, 3);
 /* 0, or -EOVERFLOW when anything was dropped: check once after the last append. */
 int strbuf_check(const struct strbuf *b) must_check;

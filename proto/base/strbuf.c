@@ -74,6 +74,26 @@ void strbuf_addc(struct strbuf *b, char c)
     strbuf_add(b, &c, 1);
 }
 
+void strbuf_add_repaired(struct strbuf *b, const char *p, size_t n)
+{
+    size_t good = 0; /* bytes from p on that are valid and not yet added */
+
+    while (good < n) {
+        int len = utf8_sequence(p + good, n - good);
+
+        if (len > 0) {
+            good += (size_t)len;
+            continue;
+        }
+        strbuf_add(b, p, good);
+        strbuf_adds(b, "\xef\xbf\xbd");
+        p += good + 1;
+        n -= good + 1;
+        good = 0;
+    }
+    strbuf_add(b, p, good);
+}
+
 /* Formats into the free space first; only a text that does not fit is formatted again. */
 void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 {

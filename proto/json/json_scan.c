@@ -252,11 +252,3 @@ struct slice json_find_member(struct slice object, const char *key)
             found = m.value;
     return found;
 }
-
-bool json_plain_string(struct slice value, struct slice *ret_text)
-{
-    if (value.len < 2 || value.ptr[0] != '"' || memchr(value.ptr, '\\', value.len) != NULL)
-        return false;
-    *ret_text = (struct slice){value.ptr + 1, value.len - 2};
-    return true;
-}

@@ -25,6 +25,3 @@ bool json_next_member(struct slice object, size_t *at, struct json_member *ret_m
 
 /* The last member of that name, as parsers have it; an empty slice when there is none. */
 struct slice json_find_member(struct slice object, const char *key);
-
-/* A string value without escapes: the text between the quotes. False for anything else. */
-bool json_plain_string(struct slice value, struct slice *ret_text);
