@@ -20,6 +20,7 @@
 #include "execd/proc/reaper.h"
 #include "execd/proc/spawn.h"
 #include "execd/pty/term.h"
+#include "execd/runcode/runcode.h"
 #include "proto/base/clock.h"
 #include "proto/base/version.h"
 #include "proto/base/work.h"
@@ -218,6 +219,8 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the watch over ports");
     if ((result = command_manager_new(app->base, &commands, &api->commands)) < 0)
         return err_sys(err, 0, -result, "start the command manager");
+    if ((result = runcode_manager_new(api->commands, api->pool, app->base, &api->runcode)) < 0)
+        return err_sys(err, 0, -result, "start the manager of programs");
     if ((result = term_manager_new(app->base, NULL, &api->terms)) < 0)
         return err_sys(err, 0, -result, "start the terminal manager");
     if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
@@ -346,6 +349,7 @@ static void teardown(struct app *app)
     http_server_free(api->server);
     watch_close_all();
     code_manager_free(api->code);
+    runcode_manager_free(api->runcode);
     command_manager_free(api->commands);
     term_manager_free(api->terms);
     session_manager_free(api->sessions);

@@ -17,6 +17,7 @@
 #include "proto/base/codec.h"
 #include "proto/http/server.h"
 
+struct runcode_manager;
 struct term_manager;
 struct work_pool;
 
@@ -24,6 +25,7 @@ struct api {
     struct event_base *base;
     struct command_manager *commands;
     struct session_manager *sessions;
+    struct runcode_manager *runcode;
     struct isolate_manager *isolated;
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
@@ -78,6 +80,7 @@ enum http_result h_session_list(struct http_req *req, void *app);
 enum http_result h_session_get(struct http_req *req, void *app);
 enum http_result h_session_delete(struct http_req *req, void *app);
 enum http_result h_session_run(struct http_req *req, void *app);
+enum http_result h_run_code(struct http_req *req, void *app);
 enum http_result h_code_run(struct http_req *req, void *app);
 enum http_result h_context_create(struct http_req *req, void *app);
 enum http_result h_context_list(struct http_req *req, void *app);

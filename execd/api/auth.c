@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "execd/api/gateway.h"
 #include "proto/api/errors.h"
@@ -21,6 +22,16 @@ static const char *token_of_page(struct http_req *req, const struct route *route
     if (route == NULL || route->handler != h_pty_ws || !ws_is_upgrade(req))
         return NULL;
     return ws_offered_secret(req, TOKEN_PROTOCOL);
+}
+
+/* Clients of /run_code name their key in Authorization, without a scheme (contracts/jupyter.md 3.5) or with one. */
+static const char *token_of_program(struct http_req *req, const struct route *route)
+{
+    if (route == NULL || route->handler != h_run_code ||
+        http_req_header_count(req, "Authorization") != 1)
+        return NULL;
+    const char *value = http_req_header(req, "Authorization");
+    return strncasecmp(value, "Bearer ", 7) == 0 ? value + 7 : value;
 }
 
 /* Says so once to the log, without the token. */
@@ -83,6 +94,8 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     const char *token = n > 0     ? http_req_header(req, TOKEN_HEADER)
                         : gateway ? gateway_token(req)
                                   : token_of_page(req, route);
+    if (token == NULL)
+        token = token_of_program(req, route);
     if (is_right(&rule, token) && n <= 1)
         return 0;
     if (token != NULL && is_guessing(api, req))

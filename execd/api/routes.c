@@ -32,6 +32,8 @@ const struct route api_routes[] = {
      "Delete a shell session"},
     {"POST", "/session/:sessionId/run", AUTH_REQUIRED, BODY_COLLECTED, COMMAND_BODY_MAX,
      h_session_run, "Run a command in a session"},
+    {"POST", "/run_code", AUTH_REQUIRED, BODY_COLLECTED, CODE_BODY_MAX, h_run_code,
+     "Run a program of any language once"},
     {"POST", "/code", AUTH_REQUIRED, BODY_COLLECTED, CODE_BODY_MAX, h_code_run, "Run code"},
     {"DELETE", "/code", AUTH_REQUIRED, BODY_NONE, 0, h_interrupt, "Interrupt a code run"},
     {"POST", "/code/context", AUTH_REQUIRED, BODY_COLLECTED, 0, h_context_create,

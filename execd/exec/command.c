@@ -201,12 +201,13 @@ static void append_end(struct command *c)
     channel_append_error(c->channel, "CommandExecError", value, traceback);
 }
 
-/* What is left of the tree may outlive a leader that ended by itself; behind a timeout or an interrupt it may not:
- * then the leaf and its timer stay until it is empty. */
+/* What is left of the tree may outlive a leader that ended by itself, unless it was to be swept; behind a timeout or an
+ * interrupt it may not: then the leaf and its timer stay until it is empty. */
 static void leave_tree(struct command *c)
 {
     bool watched = c->leaf != NULL && !c->manager->shutting_down;
 
+    c->killing |= c->sweep;
     if (watched && c->killing && !leaf_kill(c->leaf)) {
         arm_timer(c, KILL_AGAIN_MS);
         return;
@@ -298,6 +299,7 @@ static struct command *command_new(struct command_manager *m, const struct comma
     c->content = launch_describe(request);
     c->timeout_ms = request->timeout_ms;
     c->background = request->background;
+    c->sweep = request->sweep;
     c->stored = true;
     c->channel = new_channel(m, request);
     c->timer = event_new(m->base, -1, 0, on_timer, c);

@@ -46,6 +46,7 @@ struct command_request { /* strings are copied */
     bool background;
     const char *stdin_text; /* written to the standard input; NULL = none */
     size_t stdin_len;
+    bool sweep;                  /* what its leader leaves behind is killed with its end */
     bool stdin_open;             /* and it stays open for command_stdin */
     const struct policy *policy; /* borrowed for the call; NULL = none */
     bool

@@ -31,6 +31,7 @@ struct command {
     struct feed *feed;   /* owned; NULL without standard input and when DONE */
     struct spool *spool; /* owned; background only */
     bool background;
+    bool sweep;             /* what the leader leaves behind is killed */
     bool closed;            /* the terminal event was appended */
     bool stored;            /* the log is complete, or there is none */
     struct receipt receipt; /* once closed */

@@ -1,6 +1,7 @@
 #include "proto/base/codec.h"
 
 #include <errno.h>
+#include <nettle/base64.h>
 #include <string.h>
 
 void codec_sha256(const void *p, size_t n, uint8_t out[SHA256_LEN])
@@ -73,6 +74,34 @@ void codec_base64url(const void *p, size_t n, char *out)
             out[o++] = alphabet[group >> (18 - 6 * k) & 63];
     }
     out[o] = '\0';
+}
+
+size_t codec_base64_len(size_t n)
+{
+    return BASE64_ENCODE_RAW_LENGTH(n);
+}
+
+void codec_base64(const void *p, size_t n, char *out)
+{
+    base64_encode_raw(out, n, p);
+    out[codec_base64_len(n)] = '\0';
+}
+
+size_t codec_base64_room(size_t len)
+{
+    return BASE64_DECODE_LENGTH(len);
+}
+
+int codec_unbase64(const char *text, size_t len, void *out, size_t *ret_n)
+{
+    struct base64_decode_ctx ctx;
+    size_t n = codec_base64_room(len);
+
+    base64_decode_init(&ctx);
+    if (base64_decode_update(&ctx, &n, out, len, text) != 1 || base64_decode_final(&ctx) != 1)
+        return -EINVAL;
+    *ret_n = n;
+    return 0;
 }
 
 bool codec_equal(const void *a, const void *b, size_t n)

@@ -1,5 +1,5 @@
 /*
- * Hashes and encodings over nettle: SHA-256, HMAC-SHA-256, hex, base64url; constant-time compare.
+ * Hashes and encodings over nettle: SHA-256, HMAC-SHA-256, hex, base64; constant-time compare.
  *
  * Thread rule: any thread; a context belongs to its owner.
  */
@@ -24,6 +24,13 @@ int codec_unhex(const char *hex, void *out, size_t n) must_check;
 
 /* base64url without padding (RFC 4648 section 5); out has 4*((n+2)/3)+1 bytes. */
 void codec_base64url(const void *p, size_t n, char *out);
+
+/* base64 with padding (RFC 4648 section 4); out has codec_base64_len(n)+1 bytes. */
+size_t codec_base64_len(size_t n);
+void codec_base64(const void *p, size_t n, char *out);
+/* The way back: out has codec_base64_room(len) bytes. White space is skipped. -EINVAL. */
+size_t codec_base64_room(size_t len);
+int codec_unbase64(const char *text, size_t len, void *out, size_t *ret_n) must_check;
 
 /* Compares without early exit. */
 bool codec_equal(const void *a, const void *b, size_t n);

@@ -29,6 +29,8 @@ ARROWS = {
     "execd/isolate": ["execd/exec", "execd/files", "execd/harden"],
     "execd/pty": ["execd/stream", "execd/proc", "execd/events"],
     "execd/gateway": ["execd/code"],
+    # A program is files in a folder, then one or two commands.
+    "execd/runcode": ["execd/exec", "execd/files"],
     "execd/worker": ["execd/proc"],
     "execd/api": [
         "execd/exec",
@@ -41,6 +43,7 @@ ARROWS = {
         "execd/pty",
         "execd/isolate",
         "execd/gateway",
+        "execd/runcode",
         "proto/http",
     ],
     "server/model": ["proto/json"],

@@ -75,6 +75,35 @@ static void test_base64url_rfc4648(void **state)
     }
 }
 
+static void test_base64_rfc4648(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {{"", ""},
+                                          {"f", "Zg=="},
+                                          {"fo", "Zm8="},
+                                          {"foo", "Zm9v"},
+                                          {"foob", "Zm9vYg=="},
+                                          {"fooba", "Zm9vYmE="},
+                                          {"foobar", "Zm9vYmFy"},
+                                          {"\xfb\xff\xfe", "+//+"}};
+    static const char *const bad[] = {"Z", "Zg", "Zg=", "Zg==Zg", "Z!==", "Zm9v\xff"};
+    char out[16], back[16];
+    size_t n;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        size_t len = strlen(rows[i][0]);
+        codec_base64(rows[i][0], len, out);
+        assert_string_equal(out, rows[i][1]);
+        assert_int_equal(codec_base64_len(len), strlen(out));
+        assert_true(codec_base64_room(strlen(out)) <= sizeof(back));
+        assert_int_equal(codec_unbase64(out, strlen(out), back, &n), 0);
+        assert_int_equal(n, len);
+        assert_memory_equal(back, rows[i][0], len);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(codec_unbase64(bad[i], strlen(bad[i]), back, &n), -EINVAL);
+}
+
 static void test_equal(void **state)
 {
     (void)state;
@@ -135,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_hmac_rfc4231),
         cmocka_unit_test(test_hex_both_ways),
         cmocka_unit_test(test_base64url_rfc4648),
+        cmocka_unit_test(test_base64_rfc4648),
         cmocka_unit_test(test_equal),
         cmocka_unit_test(test_ids_have_their_form_and_differ),
     };
