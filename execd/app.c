@@ -8,6 +8,7 @@
 
 #include "execd/api/api.h"
 #include "execd/events/bus.h"
+#include "execd/gateway/jsessions.h"
 #include "execd/metrics/alarms.h"
 #include "execd/harden/confine.h"
 #include "execd/files/watch.h"
@@ -16,6 +17,7 @@
 #include "execd/init/pid1.h"
 #include "execd/init/shutdown.h"
 #include "execd/init/signals.h"
+#include "execd/proc/environment.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
 #include "execd/proc/spawn.h"
@@ -179,7 +181,10 @@ static void take_config(struct api *api, const struct config *config)
     api->gateway_open = config->gateway.open;
     api->has_gateway_token = config->gateway.has_token;
     memcpy(api->gateway_token_sha256, config->gateway.token_sha256, SHA256_LEN);
-    api->default_kernel = config->gateway.default_kernel;
+    api->kernels = (struct kernels_config){
+        .root = config->gateway.root != NULL ? config->gateway.root : environment_start_dir(),
+        .default_spec = config->gateway.default_kernel,
+    };
 }
 
 static int start_managers(struct app *app, struct err *err)
@@ -228,6 +233,7 @@ static int start_managers(struct app *app, struct err *err)
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
         api->code = NULL;
     }
+    api->jsessions = api->code != NULL ? jsessions_new(api->code) : NULL;
     struct http_server_config http = {
         .routes = api_routes,
         .n_routes = api_n_routes,
@@ -348,6 +354,7 @@ static void teardown(struct app *app)
     entrypoint_forget();
     http_server_free(api->server);
     watch_close_all();
+    jsessions_free(api->jsessions);
     code_manager_free(api->code);
     runcode_manager_free(api->runcode);
     command_manager_free(api->commands);

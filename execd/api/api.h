@@ -8,6 +8,7 @@
 
 #include "execd/code/context.h"
 #include "execd/exec/command.h"
+#include "execd/gateway/kernels.h"
 #include "execd/harden/attempts.h"
 #include "execd/exec/session.h"
 #include "execd/isolate/manager.h"
@@ -18,6 +19,7 @@
 #include "proto/http/server.h"
 
 struct runcode_manager;
+struct jsessions;
 struct term_manager;
 struct work_pool;
 
@@ -41,9 +43,10 @@ struct api {
     bool gateway_open; /* gateway listeners: kernels without a token */
     bool has_gateway_token;
     uint8_t gateway_token_sha256[SHA256_LEN];
-    const char *default_kernel;  /* name of a kernelspec; NULL: chosen */
-    struct attempts attempts;    /* at wrong tokens */
-    bool (*is_ready)(void *arg); /* GET /ready */
+    struct kernels_config kernels; /* of the gateway */
+    struct jsessions *jsessions;   /* NULL when kernels are off */
+    struct attempts attempts;      /* at wrong tokens */
+    bool (*is_ready)(void *arg);   /* GET /ready */
     void *ready_arg;
     int64_t started_wall_ms;
 };
@@ -129,6 +132,18 @@ enum http_result h_pty_recording(struct http_req *req, void *app);
 enum http_result h_gateway_version(struct http_req *req, void *app);
 enum http_result h_gateway_me(struct http_req *req, void *app);
 enum http_result h_gateway_options(struct http_req *req, void *app);
+enum http_result h_gateway_status(struct http_req *req, void *app);
+enum http_result h_kernel_start(struct http_req *req, void *app);
+enum http_result h_kernel_list(struct http_req *req, void *app);
+enum http_result h_kernel_get(struct http_req *req, void *app);
+enum http_result h_kernel_interrupt(struct http_req *req, void *app);
+enum http_result h_kernel_restart(struct http_req *req, void *app);
+enum http_result h_kernel_delete(struct http_req *req, void *app);
+enum http_result h_jsession_create(struct http_req *req, void *app);
+enum http_result h_jsession_list(struct http_req *req, void *app);
+enum http_result h_jsession_get(struct http_req *req, void *app);
+enum http_result h_jsession_change(struct http_req *req, void *app);
+enum http_result h_jsession_delete(struct http_req *req, void *app);
 enum http_result h_kernelspecs(struct http_req *req, void *app);
 enum http_result h_kernelspec(struct http_req *req, void *app);
 enum http_result h_kernelspec_file(struct http_req *req, void *app);

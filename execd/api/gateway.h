@@ -9,6 +9,7 @@
 #pragma once
 
 #include "execd/api/api.h"
+#include "proto/json/jfield.h"
 
 /* Is it about one of the gateway's routes (route may be NULL: then the path tells)? */
 bool gateway_is_asked(const struct http_req *req, const struct route *route);
@@ -22,3 +23,10 @@ const char *gateway_token(struct http_req *req);
 
 /* {"code", "reason", "message"}, with 401 also "error". New reference. */
 json_t *gateway_render_error(const struct err *err);
+
+/* Decodes a body; no body and `null` count as {}. -EINVAL. */
+int gateway_decode(struct http_req *req, const struct jfield *fields, size_t n_fields, void *target,
+                   struct err *err) must_check;
+enum http_result gateway_no_kernels(struct http_req *req);
+/* Answers 204 when its processes are gone. */
+enum http_result gateway_delete_kernel(struct http_req *req, struct code_context *ctx);

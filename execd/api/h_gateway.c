@@ -4,7 +4,6 @@
 #include "execd/api/gateway.h"
 #include "execd/gateway/specs.h"
 #include "proto/api/errors.h"
-#include "proto/base/clock.h"
 #include "proto/base/version.h"
 #include "proto/http/resp.h"
 #include "proto/json/jfield.h"
@@ -67,18 +66,13 @@ enum http_result h_gateway_me(struct http_req *req, void *app)
 
 /* ---- kernelspecs --------------------------------------------------------------------------------- */
 
-static enum http_result no_kernels(struct http_req *req)
-{
-    return http_resp_fail(req, ERR_NOT_SUPPORTED, "kernels are switched off");
-}
-
 enum http_result h_kernelspecs(struct http_req *req, void *app)
 {
     struct api *api = app;
     if (api->code == NULL)
-        return no_kernels(req);
-    struct kernelspecs *specs = kernelspecs_scan(code_manager_spec_env(api->code));
-    json_t *list = specs_list(specs, api->default_kernel);
+        return gateway_no_kernels(req);
+    struct kernelspecs *specs = code_kernelspecs(api->code);
+    json_t *list = specs_list(specs, api->kernels.default_spec);
     kernelspecs_free(specs);
     return http_resp_json(req, 200, list);
 }
@@ -93,10 +87,10 @@ enum http_result h_kernelspec(struct http_req *req, void *app)
 {
     struct api *api = app;
     if (api->code == NULL)
-        return no_kernels(req);
-    struct kernelspecs *specs = kernelspecs_scan(code_manager_spec_env(api->code));
+        return gateway_no_kernels(req);
+    struct kernelspecs *specs = code_kernelspecs(api->code);
     const struct kernelspec *spec =
-        specs_find(specs, http_req_param(req, "name"), api->default_kernel);
+        specs_find(specs, http_req_param(req, "name"), api->kernels.default_spec);
     json_t *model = spec != NULL ? specs_model(spec) : NULL;
     kernelspecs_free(specs);
     return spec != NULL ? http_resp_json(req, 200, model) : no_spec(req);
@@ -110,10 +104,10 @@ enum http_result h_kernelspec_file(struct http_req *req, void *app)
     cleanup_free char *data = NULL;
     size_t len = 0;
     if (api->code == NULL)
-        return no_kernels(req);
-    struct kernelspecs *specs = kernelspecs_scan(code_manager_spec_env(api->code));
+        return gateway_no_kernels(req);
+    struct kernelspecs *specs = code_kernelspecs(api->code);
     const struct kernelspec *spec =
-        specs_find(specs, http_req_param(req, "name"), api->default_kernel);
+        specs_find(specs, http_req_param(req, "name"), api->kernels.default_spec);
     int result = spec != NULL ? specs_read_file(spec, file, &data, &len, &err) : -1;
     bool known = spec != NULL;
     kernelspecs_free(specs);

@@ -167,6 +167,10 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
         ctx->client_busy = state && strcmp(state, "busy") == 0;
         ctx->active_us = clock_wall_us();
     }
+    if (ctx->client_interrupt && ctx->client_busy && !ctx->current) {
+        ctx->client_interrupt = false;
+        (void)!kernel_interrupt(ctx->kernel, NULL); /* a kernel that is gone needs none */
+    }
     json_decref(content);
     uint64_t hash = hash_id(msg->parent_id);
     for (struct code_client *c = ctx->clients; idle && c; c = c->next)
@@ -255,6 +259,17 @@ void clients_tell(struct code_context *ctx)
 }
 
 /* ---- to the kernel ------------------------------------------------------------------------------- */
+
+int clients_interrupt(struct code_context *ctx, struct err *err)
+{
+    bool open = false;
+    if (ctx->state != CONTEXT_READY || !ctx->kernel || ctx->kernel_ended)
+        return 0;
+    for (const struct code_client *c = ctx->clients; c; c = c->next)
+        open |= c->n_open > 0;
+    ctx->client_interrupt = open && !ctx->client_busy;
+    return ctx->client_busy ? kernel_interrupt(ctx->kernel, err) : 0;
+}
 
 static size_t parts_size(const struct jmsg_parts *parts)
 {

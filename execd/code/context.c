@@ -166,7 +166,7 @@ static void unlink_context(struct code_context *ctx)
 static int start_kernel(struct code_context *ctx, const struct kernelspec *spec, struct err *err)
 {
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
-    ctx->client_busy = false;
+    ctx->client_busy = ctx->client_interrupt = false;
     return kernel_start(&ctx->manager->host, &plan, &kernel_callbacks, ctx, &ctx->kernel, err);
 }
 

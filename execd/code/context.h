@@ -33,8 +33,6 @@ struct code_config {        /* zeroed fields take the default */
 int code_manager_new(struct event_base *base, const struct code_config *config,
                      struct code_manager **ret_manager, struct err *err) must_check;
 void code_manager_free(struct code_manager *m); /* kills every kernel */
-/* Where it looks for kernelspecs; borrowed. */
-const struct kernelspec_env *code_manager_spec_env(const struct code_manager *m);
 
 /* What a context is to be; fields that are NULL are left to us. */
 struct code_context_options {
@@ -83,7 +81,8 @@ void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void
  * tells of a failed start by an ERROR event). *ret_channel is the caller's reference; INIT text = context id. */
 int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
              const char *code, struct channel **ret_channel, struct err *err) must_check;
-/* Interrupts the current run (and drops queued ones: they end with an error event). */
+/* Interrupts the current run (and drops queued ones: they end with an error event), or what the kernel does for a
+ * client. */
 int code_interrupt(struct code_context *ctx, struct err *err) must_check;
 
 struct code_counts {

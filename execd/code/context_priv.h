@@ -62,6 +62,7 @@ struct code_context {
     struct code_client *clients; /* owned by who attached them */
     unsigned clients_walked;     /* their list is being walked, so many times */
     bool client_busy;            /* the kernel works on something that is no run */
+    bool client_interrupt;       /* as soon as it does */
     enum context_state told;     /* to the clients */
     void (*on_gone)(void *arg);
     void *gone_arg;
@@ -90,6 +91,8 @@ void context_fail_runs(struct code_context *ctx, const char *ename, const char *
 void context_interrupt_overdue(struct code_context *ctx);
 
 /* clients.c */
+/* Interrupts what the kernel does for a client, now or as soon as it begins: a signal before that would be lost. */
+int clients_interrupt(struct code_context *ctx, struct err *err) must_check;
 /* Who of the clients it concerns hears it. True: a reply or question was theirs. */
 bool clients_take(struct code_context *ctx, enum kernel_channel channel, const struct jmsg *msg);
 void clients_tell(struct code_context *ctx); /* the state, when it has changed; the end */

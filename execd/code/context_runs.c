@@ -155,7 +155,7 @@ int code_interrupt(struct code_context *ctx, struct err *err)
                        ctx->id);
     fail_queue(ctx, "ExecutionAborted", "dropped from the queue by an interrupt", NULL);
     if (!ctx->current)
-        return 0;
+        return clients_interrupt(ctx, err);
     run_set_interrupted(ctx->current);
     ctx->interrupt_wanted = true;
     if (!evtimer_pending(ctx->interrupt_timer, NULL))

@@ -97,11 +97,6 @@ struct code_context *code_context_next(struct code_manager *m, struct code_conte
     return ctx;
 }
 
-const struct kernelspec_env *code_manager_spec_env(const struct code_manager *m)
-{
-    return &m->spec_env;
-}
-
 struct code_context *code_context_find(struct code_manager *m, const char *id)
 {
     struct code_context *ctx = NULL;

@@ -264,3 +264,178 @@ def test_kernelspec_files_stay_in_their_folder(agent, file):
 def test_a_new_kernelspec_is_there_at_once(agent, specs):
     write_spec(specs, "fresh", language="fresh")
     assert agent.client.get("/api/kernelspecs/fresh").json()["spec"]["language"] == "fresh"
+
+
+# ---- kernels --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernels(agent):
+    """The kernels that a test starts; none is left behind."""
+    assert agent.client.get("/api/kernels").json() == []
+    yield agent.client
+    for model in agent.client.get("/api/kernels").json():
+        agent.client.delete(f"/api/kernels/{model['id']}")
+
+
+def start(client, **body):
+    response = client.post("/api/kernels", json=body)
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+def state_of(client, ident):
+    return client.get(f"/api/kernels/{ident}").json()["execution_state"]
+
+
+def when_idle(client, ident):
+    eventually(lambda: state_of(client, ident) == "idle", 10, "the kernel never was idle")
+    return ident
+
+
+def pid_of(agent):
+    """The one kernel that runs."""
+    found = [int(p.name) for p in Path("/proc").glob("[0-9]*")
+             if (p / "cmdline").exists() and str(FAKE).encode() in (p / "cmdline").read_bytes()
+             and f"PPid:\t{agent.pid}" in (p / "status").read_text()]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def environ_of(pid):
+    return dict(line.split("=", 1) for line in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in line)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b'{"name": null}', b'{"name": ""}', b'{"name": "python"}',
+                                  b'{"name": "python3", "env": {}}'])
+def test_a_kernel_is_started_by_any_harmless_body(kernels, body):
+    response = kernels.post("/api/kernels", content=body, headers={"Content-Type": "text/nonsense"})
+    model = response.json()
+    assert response.status_code == 201 and response.headers["Location"] == f"/api/kernels/{model['id']}"
+    assert model["name"] == "python3" and model["execution_state"] == "starting" and model["connections"] == 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", model["last_activity"])
+    assert kernels.get(f"/api/kernels/{model['id']}").json()["id"] == model["id"]
+    assert [m["id"] for m in kernels.get("/api/kernels?1795221464435").json()] == [model["id"]]
+    assert kernels.delete(f"/api/kernels/{model['id']}").status_code == 204
+    is_jupyter_error(kernels.get(f"/api/kernels/{model['id']}"), 404)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"1", b'"x"', b'{"name": 1}', b'{"env": []}', b'{"env": {"A": 1}}',
+                                  b'{"kernel_id": "x"}', b'{"path": {}}', b"\xff", b"nulll",
+                                  b'{"name": "' + b"n" * 129 + b'"}', b'{"path": "' + b"p" * 5000 + b'"}'])
+def test_bad_bodies_start_nothing(kernels, body):
+    is_jupyter_error(kernels.post("/api/kernels", content=body), 400)
+    assert kernels.get("/api/kernels").json() == []
+
+
+def test_bad_json_is_told_in_kernel_gateways_words(kernels):
+    assert "Invalid JSON in body of request" in kernels.post("/api/kernels", content=b"{").json()["message"]
+
+
+def test_an_unknown_kernelspec_is_refused_cleanly(kernels):
+    body = is_jupyter_error(kernels.post("/api/kernels", json={"name": "nosuch"}), 404)
+    assert "nosuch" in body["message"] and "python" in body["message"]
+
+
+@pytest.mark.parametrize("method, what", [("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart")])
+@pytest.mark.parametrize("ident", ["00000000-0000-4000-8000-000000000000", "x", "%2e%2e"])
+def test_unknown_kernels(agent, method, what, ident):
+    is_jupyter_error(agent.client.request(method, f"/api/kernels/{ident}{what}"), 404)
+
+
+def test_a_kernel_is_a_code_context_and_the_other_way_round(agent, kernels):
+    ident = when_idle(kernels, start(kernels)["id"])
+    contexts = {c["id"]: c for c in kernels.get("/code/contexts").json()}
+    assert contexts[ident]["language"] == "python"
+    other = kernels.post("/code/context", json={"language": "other"}).json()["id"]
+    assert {m["id"]: m["name"] for m in kernels.get("/api/kernels").json()} == {ident: "python3", other: "other"}
+    assert kernels.delete(f"/code/contexts/{ident}").status_code == 200
+    is_jupyter_error(kernels.delete(f"/api/kernels/{ident}"), 404)
+
+
+def test_environment_of_a_kernel(agent, kernels, tmp_path):
+    env = {"KERNEL_USERNAME": "me", "FREE": "yes", "KERNEL_GATEWAY": "0", "KERNEL_WORKING_DIR": str(tmp_path)}
+    when_idle(kernels, start(kernels, env=env)["id"])
+    pid = pid_of(agent)
+    inside = environ_of(pid)
+    assert inside["KERNEL_USERNAME"] == "me" and inside["FREE"] == "yes" and inside["KERNEL_GATEWAY"] == "1"
+    assert "PATH" in inside and not [name for name in inside if "TOKEN" in name or name.startswith("EXECD_")]
+    assert os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
+
+
+@pytest.mark.parametrize("body, below", [
+    ({}, ""), ({"path": "sub"}, "sub"), ({"path": "sub/none/deeper.ipynb"}, "sub"), ({"path": "/sub/"}, "sub"),
+    ({"path": "../../../../etc"}, ""), ({"env": {"KERNEL_WORKING_DIR": "/no/such/folder"}}, ""),
+    ({"env": {"KERNEL_WORKING_DIR": "relative"}, "path": "sub"}, "sub"),
+])
+def test_where_a_kernel_starts(agent, kernels, body, below):
+    (agent.folder / "sub").mkdir(exist_ok=True)
+    when_idle(kernels, start(kernels, **body)["id"])
+    assert os.readlink(f"/proc/{pid_of(agent)}/cwd") == str(agent.folder / below).rstrip("/")
+    assert not Path("/no/such/folder").exists()
+
+
+def test_ids_that_clients_choose(kernels):
+    ident = "12345678-1234-4234-8234-123456789abc"
+    assert start(kernels, env={"KERNEL_ID": ident})["id"] == ident
+    assert start(kernels, env={"KERNEL_ID": ident})["id"] != ident, "a wish, and taken"
+    assert start(kernels, env={"KERNEL_ID": "no uuid"})["id"] != "no uuid"
+    assert start(kernels, kernel_id=ident)["id"] == ident, "the kernel that has it"
+    assert len(kernels.get("/api/kernels").json()) == 3
+
+
+def test_restart_keeps_the_id_and_answers_when_ready(agent, kernels):
+    model = start(kernels, env={"KEPT": "1"})
+    when_idle(kernels, model["id"])
+    before = pid_of(agent)
+    for content in (b"", b"{}"):
+        response = kernels.post(f"/api/kernels/{model['id']}/restart", content=content)
+        assert response.status_code == 200 and response.json()["id"] == model["id"]
+        assert response.json()["execution_state"] == "idle"
+    assert pid_of(agent) != before and environ_of(pid_of(agent))["KEPT"] == "1"
+
+
+def test_restart_of_a_dead_kernel(agent, kernels):
+    ident = when_idle(kernels, start(kernels)["id"])
+    os.kill(pid_of(agent), signal.SIGKILL)
+    eventually(lambda: state_of(kernels, ident) == "dead", 10)
+    assert is_jupyter_error(kernels.post(f"/api/kernels/{ident}/interrupt"), 500)
+    assert kernels.post(f"/api/kernels/{ident}/restart").json()["execution_state"] == "idle"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"kernel_id": "x"}', b"no json"])
+def test_interrupt(kernels, content):
+    ident = when_idle(kernels, start(kernels)["id"])
+    response = kernels.post(f"/api/kernels/{ident}/interrupt", content=content)
+    assert response.status_code == 204 and response.content == b""
+
+
+def test_delete_answers_when_the_process_is_gone(agent, kernels):
+    ident = when_idle(kernels, start(kernels)["id"])
+    pid = pid_of(agent)
+    assert kernels.delete(f"/api/kernels/{ident}").status_code == 204
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_limit_of_kernels_and_its_recovery(start_execd, specs):
+    agent = start_execd("--contexts-max", "2", env={"JUPYTER_PATH": str(specs)})
+    first, _ = [start(agent.client)["id"] for _ in range(2)]
+    body = is_jupyter_error(agent.client.post("/api/kernels"), 403)
+    assert body["reason"] == "Forbidden" and "limit" in body["message"]
+    assert agent.client.delete(f"/api/kernels/{first}").status_code == 204
+    start(agent.client)
+
+
+def test_the_default_kernel_can_be_named(start_execd, specs):
+    agent = start_execd("--default-kernel", "other", env={"JUPYTER_PATH": str(specs)})
+    assert agent.client.get("/api/kernelspecs").json()["default"] == "other"
+    assert start(agent.client)["name"] == "other"
+    assert agent.client.post("/api/kernels", json={"name": "python3"}).json()["name"] == "python3"
+
+
+def test_status(kernels):
+    before = kernels.get("/api/status").json()
+    assert before["kernels"] == 0 and before["connections"] == 0
+    when_idle(kernels, start(kernels)["id"])
+    after = kernels.get("/api/status").json()
+    assert after["kernels"] == 1 and after["last_activity"] > before["started"] == after["started"]
