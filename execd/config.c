@@ -17,13 +17,16 @@
 #define PORT_DEFAULT "44772"
 #define GRACE_DEFAULT "1s"
 #define TIME_MAX_MS (10 * 60 * 1000)
+#define POOL_DEFAULT 1
+#define POOL_LIMIT 16
 #define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
 
 struct flags {
     struct config *config;
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp, *lifecycle;
-    const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *preload;
+    const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *pool,
+        *preload;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_poll;
     struct gateway_flags gateway;
@@ -158,6 +161,11 @@ static const struct option_row option_rows[] = {
     {"zygote", 0, OPTION_STRING, "EXECD_ZYGOTE", "on|off",
      "Fork IPython kernels from a warm interpreter once the first has been asked for (on).", NULL,
      AT(zygote), NULL},
+    {"kernel-pool", 0, OPTION_STRING, "EXECD_KERNEL_POOL", "N",
+     "IPython kernels that wait ready for the next context once the first has been asked for (1; "
+     "0: "
+     "none).",
+     NULL, AT(pool), NULL},
     {"preload", 0, OPTION_STRING, "EXECD_KERNEL_PRELOAD", "MODULES",
      "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
      AT(preload), NULL},
@@ -302,11 +310,22 @@ static int set_contexts_max(const char *text, struct config *c, struct err *err)
     return 0;
 }
 
+static int set_pool(const char *text, struct config *c, struct err *err)
+{
+    uint32_t n = POOL_DEFAULT;
+    if (text != NULL && text[0] != '\0' && (str_to_u32(text, &n) < 0 || n > POOL_LIMIT))
+        return err_set(err, 0, EINVAL, "--kernel-pool: '%.40s' is not a number from 0 to %d", text,
+                       POOL_LIMIT);
+    c->code.pool = n;
+    return 0;
+}
+
 static int set_kernels(const struct flags *f, struct config *c, struct err *err)
 {
     bool zygote = true;
     int result;
     if ((result = set_contexts_max(f->contexts_max, c, err)) < 0 ||
+        (result = set_pool(f->pool, c, err)) < 0 ||
         (result = set_time("kernel-start-timeout", f->kernel_start, &c->code.start_ms, err)) < 0 ||
         (result = set_time("kernel-interrupt-grace", f->kernel_interrupt,
                            &c->code.interrupt_grace_ms, err)) < 0)

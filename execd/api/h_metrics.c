@@ -205,6 +205,10 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
                (double)c.kernels_started);
     metric_one(out, f, "execd_kernels_died", METRIC_COUNTER, NULL,
                "Kernels that ended by themselves.", (double)c.kernels_died);
+    metric_one(out, f, "execd_kernels_from_pool", METRIC_COUNTER, NULL,
+               "Kernels that had waited ready when a context wanted one.", (double)c.pool_taken);
+    metric_one(out, f, "execd_kernel_pool_ready", METRIC_GAUGE, NULL, "Kernels that wait ready.",
+               c.pool_ready);
     metric_one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.", c.contexts);
     metric_one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL,
                "Code contexts that run something.", c.busy);

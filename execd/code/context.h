@@ -26,6 +26,7 @@ struct code_config {        /* zeroed fields take the default */
     const char *
         runtime_dir; /* 0700 folder for sockets and connection files, made if missing; NULL: chosen */
     bool zygote_off;     /* every kernel starts cold */
+    unsigned pool;       /* kernels that wait ready once IPython was used; 0: none */
     const char *preload; /* modules for warm interpreters, separated by commas; may be NULL */
     struct channel_limits channel;
 };
@@ -62,7 +63,7 @@ struct code_context *code_context_next(struct code_manager *m,
 const char *code_context_id(const struct code_context *ctx);
 const char *code_context_language(const struct code_context *ctx);
 const char *code_context_cwd(const struct code_context *ctx);
-/* How its kernel was started: "forked" or "cold", and why. "" when it is gone. */
+/* How its kernel was started: "pool", "forked" or "cold", and why. "" when it is gone. */
 const char *code_context_start(const struct code_context *ctx, const char **ret_note);
 enum code_state { CODE_STARTING, CODE_RESTARTING, CODE_IDLE, CODE_BUSY, CODE_DEAD, CODE_STATE_MAX };
 enum code_state code_context_state(const struct code_context *ctx);
@@ -86,7 +87,7 @@ int code_run(struct code_manager *m, struct code_context *ctx, const char *langu
 int code_interrupt(struct code_context *ctx, struct err *err) must_check;
 
 struct code_counts {
-    uint64_t runs_ok, runs_failed, kernels_started, kernels_died, frames_dropped;
-    unsigned contexts, busy;
+    uint64_t runs_ok, runs_failed, kernels_started, kernels_died, frames_dropped, pool_taken;
+    unsigned contexts, busy, pool_ready;
 };
 void code_manager_counts(const struct code_manager *m, struct code_counts *ret_counts);

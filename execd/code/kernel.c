@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "execd/code/kernel_priv.h"
+#include "execd/code/pool.h"
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
 #include "proto/api/errors.h"
@@ -42,7 +43,7 @@ const char *kernel_cwd(const struct kernel *k)
 const char *kernel_how(const struct kernel *k, const char **ret_note)
 {
     *ret_note = k->process.note;
-    return k->process.forked ? "forked" : "cold";
+    return k->process.pooled ? "pool" : k->process.forked ? "forked" : "cold";
 }
 
 const char *kernel_tail(const struct kernel *k)
@@ -54,7 +55,7 @@ const char *kernel_tail(const struct kernel *k)
 
 void kernel_check_ready(struct kernel *k)
 {
-    if (k->state != KERNEL_STARTING)
+    if (k->state != KERNEL_STARTING || k->entering)
         return;
     if (k->info_seen && k->iopub_seen) {
         k->state = KERNEL_READY;
@@ -65,7 +66,7 @@ void kernel_check_ready(struct kernel *k)
     }
 }
 
-static void start_tick(struct kernel *k)
+void kernel_start_tick(struct kernel *k)
 {
     if (clock_monotonic_ms() < k->deadline_ms) {
         kernel_nudge(k);
@@ -124,7 +125,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct kernel *k = arg;
     switch (k->state) {
     case KERNEL_STARTING:
-        start_tick(k);
+        kernel_start_tick(k);
         break;
     case KERNEL_STOPPING:
         stop_tick(k);
@@ -140,7 +141,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static void settle(struct kernel *k)
+void kernel_settle(struct kernel *k)
 {
     k->exited = true;
     k->state = KERNEL_SETTLING;
@@ -149,12 +150,16 @@ static void settle(struct kernel *k)
     kernel_arm(k, 0);
 }
 
-static void on_exit_status(void *arg, const struct exit_status *status)
+void kernel_on_exit(void *arg, const struct exit_status *status)
 {
     struct kernel *k = arg;
+    if (k->entering && !k->reason[0]) { /* nobody has run anything in it yet */
+        kernel_replace(k);
+        return;
+    }
     if (!k->reason[0])
         kernel_process_death_text(&k->process, status, k->reason, sizeof(k->reason));
-    settle(k);
+    kernel_settle(k);
 }
 
 /* While it is ready, both its connections must stand or come back soon. */
@@ -241,20 +246,25 @@ static void on_started(void *arg, int result, const struct err *err)
 {
     struct kernel *k = arg;
     if (result >= 0) {
-        reaper_watch(k->process.ref.pid, on_exit_status, k);
+        reaper_watch(k->process.ref.pid, kernel_on_exit, k);
         if (k->state == KERNEL_STOPPING)
             (void)leaf_kill(k->process.leaf); /* repeated by stop_tick */
         return;
     }
     if (!k->reason[0])
         (void)snprintf(k->reason, sizeof(k->reason), "%s", err->text); /* fits */
-    settle(k);
+    kernel_settle(k);
 }
 
 int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
                  const struct kernel_ops *ops, void *arg, struct kernel **ret_kernel,
                  struct err *err)
 {
+    if (host->pool && !plan->in_advance) {
+        int r = pool_take(host->pool, plan, ops, arg, ret_kernel, err);
+        if (r != -EAGAIN)
+            return r;
+    }
     struct kernel *k = xcalloc(1, sizeof(*k));
     k->host = host;
     k->ops = ops;
@@ -265,8 +275,8 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     int r = connection_make(host->runtime_dir, plan->spec, &k->session, &k->connection, err);
     int started = -1;
     if (r >= 0)
-        r = started = kernel_process_start(&k->process, plan, k->connection.file, host->zygotes,
-                                           on_started, k, err);
+        r = started =
+            kernel_process_start(&k->process, host, plan, k->connection.file, on_started, k, err);
     if (r >= 0)
         r = kernel_connect(k, err);
     if (r >= 0 && make_events(k) < 0)
@@ -277,8 +287,8 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     }
     k->deadline_ms = clock_monotonic_ms() + host->start_ms;
     if (started == 0)
-        reaper_watch(k->process.ref.pid, on_exit_status, k);
-    start_tick(k);
+        reaper_watch(k->process.ref.pid, kernel_on_exit, k);
+    kernel_start_tick(k);
     *ret_kernel = k;
     return 0;
 }
@@ -337,7 +347,7 @@ void kernel_kill(struct kernel *k, const char *reason)
         (void)snprintf(k->reason, sizeof(k->reason), "%s", reason); /* cutting is fine */
     if (k->process.fork) { /* not there yet: it never will be */
         zygote_fork_cancel(take_ptr(&k->process.fork));
-        settle(k);
+        kernel_settle(k);
         return;
     }
     k->state = KERNEL_STOPPING;

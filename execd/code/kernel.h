@@ -29,6 +29,7 @@ struct zcontext;
 struct zmsg;
 struct kernel;
 struct zygotes;
+struct pool;
 
 #define KERNEL_TAIL_MAX 8192
 #define KERNEL_MESSAGE_MAX (32u << 20) /* bytes; a larger one is lost */
@@ -39,6 +40,7 @@ struct kernel_host {
     struct zcontext *zcontext; /* borrowed */
     const char *runtime_dir;   /* borrowed; NULL = chosen at start */
     struct zygotes *zygotes;   /* borrowed; NULL = every start is cold */
+    struct pool *pool;         /* borrowed; NULL = no kernel waits ready */
     int start_ms;
     uint64_t frames_dropped; /* malformed, wrongly signed or without a known cause */
 };
@@ -69,19 +71,30 @@ struct kernel_plan {
     const struct kernelspec *spec;
     const char *cwd;         /* NULL or "" = execd's; made when missing */
     const struct jmap *envs; /* may be NULL */
+    bool in_advance;         /* for nobody yet: only when it can be forked */
 };
+
+/* Is it an IPython kernel as usual, PYTHON -m ipykernel_launcher ...? */
+bool kernel_can_be_forked(const struct kernelspec *spec);
 
 /* Validates, spawns, connects. -errno with the cause; then nothing is left behind. */
 int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
                  const struct kernel_ops *ops, void *arg, struct kernel **ret_kernel,
                  struct err *err) must_check;
+/* For one started in advance: a silent cell that leaves no trace, so that the first true one finds its way paved. An
+ * execute_reply follows. */
+int kernel_rehearse(struct kernel *k) must_check;
+/* Gives one that was started in advance to a caller of kernel_start, who notices nothing: on_ready follows when it has
+ * taken folder and environment over; if it cannot, it starts again, cold. -EAGAIN: it does not fit this plan. */
+int kernel_reuse(struct kernel *k, const struct kernel_plan *plan, const struct kernel_ops *ops,
+                 void *arg, struct err *err) must_check;
 /* After on_dead nothing is left to do; before, the tree is killed on the spot and on_dead does not come. */
 void kernel_free(struct kernel *k);
 
 bool kernel_is_ready(const struct kernel *k);
 /* The working directory it was started in; empty when it was left to execd. */
 const char *kernel_cwd(const struct kernel *k);
-/* "forked" from a warm interpreter, or "cold"; why (may be ""). */
+/* "pool" (forked in advance), "forked" from a warm interpreter, or "cold"; why (may be ""). */
 const char *kernel_how(const struct kernel *k, const char **ret_note);
 /* What it wrote to descriptors 1 and 2 lately: text, repaired UTF-8 is up to the reader. */
 const char *kernel_tail(const struct kernel *k);

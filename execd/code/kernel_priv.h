@@ -28,9 +28,10 @@ struct kernel {
     struct event *tail_event;   /* owned */
     char tail[KERNEL_TAIL_MAX + 1];
     size_t tail_len;
-    char reason[512];
+    char reason[512], refusal[120];
     int64_t deadline_ms; /* of the state */
     bool interrupt_by_message;
+    bool entering;              /* from the pool: folder and environment are being taken over */
     bool info_seen, iopub_seen; /* the halves of readiness */
     bool iopub_linked;          /* there was a connection once */
     unsigned links_down;        /* bit per channel whose connection broke */
@@ -41,8 +42,15 @@ struct kernel {
 /* kernel.c */
 void kernel_arm(struct kernel *k, int ms);
 void kernel_check_ready(struct kernel *k);
+void kernel_start_tick(struct kernel *k);
+void kernel_settle(struct kernel *k);
+void kernel_on_exit(void *arg, const struct exit_status *status); /* for the reaper */
 /* The connection of a channel broke or came back. */
 void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up);
+
+/* kernel_reuse.c */
+/* One that could not enter and is gone: another one starts, cold. */
+void kernel_replace(struct kernel *k);
 
 /* kernel_wire.c */
 int kernel_connect(struct kernel *k, struct err *err) must_check;

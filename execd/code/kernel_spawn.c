@@ -9,11 +9,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "execd/code/askline.h"
+#include "execd/code/early.h"
 #include "execd/proc/environment.h"
 #include "execd/proc/spawn.h"
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
 #include "proto/base/path.h"
+
+#define ENTER_MS 1000 /* an idle kernel takes 1 */
 
 /* Wins over everything: 1 keeps ipykernel from watching a parent that is PID 1 (contracts/jupyter.md 1.12). */
 static const struct jpair forced_env[] = {{"JPY_PARENT_PID", "1"}};
@@ -115,7 +119,7 @@ static int start_cold(struct kernel_process *p, struct err *err)
     return spawn_process(&spawn, &p->ref, err);
 }
 
-/* The process is there, or will never be: what only its start needed goes. */
+/* The process is there and entered, or will never be: what only its start needed goes. */
 static void forget_preparations(struct kernel_process *p)
 {
     arena_done(&p->arena);
@@ -143,21 +147,25 @@ static void on_forked(void *arg, pid_t pid, const char *why)
         if (pid > 0)
             zygote_fork_cancel(fork);
         (void)snprintf(p->note, sizeof(p->note), "%s", why ? why : "lost"); /* cutting is fine */
-        r = start_cold(p, &err);
+        r = p->in_advance ? err_set(&err, ERR_KERNEL_UNAVAILABLE, EAGAIN, "%s", p->note)
+                          : start_cold(p, &err);
     }
-    forget_preparations(p);
+    if (!p->in_advance)
+        forget_preparations(p);
     if (r >= 0)
         leaf_set_leader(p->leaf, p->ref.pid);
     p->on_started(p->arg, r, &err); /* watches it */
     if (p->forked)
-        zygote_fork_go(fork);
+        p->control = askline_new(p->base, zygote_fork_go(fork));
 }
 
 /* `PYTHON -m ipykernel_launcher -f FILE ...` can be forked. */
-static bool is_ipykernel(const char *const *argv)
+bool kernel_can_be_forked(const struct kernelspec *spec)
 {
-    return argv[1] && argv[2] && strcmp(argv[1], "-m") == 0 &&
-           (strcmp(argv[2], "ipykernel_launcher") == 0 || strcmp(argv[2], "ipykernel") == 0);
+    const struct jstrings *argv = &spec->argv;
+    return argv->n > 2 && strcmp(argv->items[1], "-m") == 0 &&
+           (strcmp(argv->items[2], "ipykernel_launcher") == 0 ||
+            strcmp(argv->items[2], "ipykernel") == 0);
 }
 
 static const char *first_executable(const char *const *candidates)
@@ -168,7 +176,8 @@ static const char *first_executable(const char *const *candidates)
     return NULL;
 }
 
-static bool start_warm(struct kernel_process *p, struct zygotes *zygotes)
+static bool start_warm(struct kernel_process *p, const struct kernel_plan *plan,
+                       struct zygotes *zygotes)
 {
     const char *why = "not an IPython kernel";
     struct zygote_request request = {.python = first_executable(p->candidates),
@@ -177,7 +186,7 @@ static bool start_warm(struct kernel_process *p, struct zygotes *zygotes)
                                      .cwd = p->start_cwd,
                                      .out_fd = p->out_fd,
                                      .leaf = p->leaf};
-    bool begun = zygotes && request.python && is_ipykernel(p->argv) &&
+    bool begun = zygotes && request.python && kernel_can_be_forked(plan->spec) &&
                  zygotes_fork(zygotes, &request, on_forked, p, &p->fork, &why) == 0;
     if (!begun)
         (void)snprintf(p->note, sizeof(p->note), "%s",
@@ -197,13 +206,15 @@ static int open_tail(struct kernel_process *p, struct err *err)
     return r < 0 ? err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "make a pipe") : 0;
 }
 
-int kernel_process_start(struct kernel_process *p, const struct kernel_plan *plan,
-                         const char *connection_file, struct zygotes *zygotes,
+int kernel_process_start(struct kernel_process *p, const struct kernel_host *host,
+                         const struct kernel_plan *plan, const char *connection_file,
                          kernel_started_fn on_started, void *arg, struct err *err)
 {
     static unsigned long n_started;
     char name[32];
     *p = KERNEL_PROCESS_UNSET;
+    p->base = host->base;
+    p->in_advance = plan->in_advance;
     p->on_started = on_started;
     p->arg = arg;
     arena_init(&p->arena);
@@ -213,10 +224,11 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_plan *pla
         r = leaf_new(name, &p->leaf, err);
     if (r >= 0)
         r = prepare(plan, connection_file, p, err);
-    if (r >= 0 && start_warm(p, zygotes))
+    if (r >= 0 && start_warm(p, plan, host->zygotes))
         return 1;
     if (r >= 0)
-        r = start_cold(p, err);
+        r = p->in_advance ? err_set(err, ERR_KERNEL_UNAVAILABLE, EAGAIN, "%s", p->note)
+                          : start_cold(p, err);
     forget_preparations(p);
     if (r < 0) {
         if (err && err->code == 0)
@@ -227,13 +239,86 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_plan *pla
     return 0;
 }
 
+/* ---- one started in advance ---------------------------------------------------------------------- */
+
+static bool same_list(const char *const *a, const char *const *b)
+{
+    while (*a && *b && strcmp(*a, *b) == 0)
+        a++, b++;
+    return !*a && !*b;
+}
+
+/* Programs are compared by what they resolve to: PATH may have changed meanwhile. */
+static bool fits(const struct kernel_process *p, const struct kernel_process *wanted)
+{
+    const char *a = first_executable(p->candidates), *b = first_executable(wanted->candidates);
+    return a && b && strcmp(a, b) == 0 && same_list(p->argv, wanted->argv) &&
+           early_same(p->envp, wanted->envp, EARLY_KERNEL);
+}
+
+static char *enter_text(const struct kernel_process *wanted, size_t *ret_len)
+{
+    cleanup_json json_t *o = json_pack("{s:s, s:s}", "do", "enter", "cwd", wanted->start_cwd);
+    if (!o)
+        return NULL;
+    json_object_set_new(o, "env", zygote_env_json(wanted->envp));
+    return json_compact(o, ret_len);
+}
+
+int kernel_process_enter(struct kernel_process *p, const struct kernel_plan *plan,
+                         const char *connection_file, void (*fn)(void *arg, const char *why),
+                         void *arg, struct err *err)
+{
+    struct kernel_process wanted = KERNEL_PROCESS_UNSET;
+    size_t len;
+    arena_init(&wanted.arena);
+    int r = prepare(plan, connection_file, &wanted, err);
+    if (r >= 0)
+        r = p->control && fits(p, &wanted) ? 0 : -EAGAIN;
+    cleanup_free char *text = r >= 0 ? enter_text(&wanted, &len) : NULL;
+    if (r >= 0 && (!text || askline_ask(p->control, text, len, NULL, 0, ENTER_MS, fn, arg) < 0))
+        r = -EAGAIN;
+    if (r < 0) {
+        arena_done(&wanted.arena);
+        return r;
+    }
+    arena_done(&p->arena);
+    p->arena = wanted.arena;
+    p->argv = wanted.argv;
+    p->candidates = wanted.candidates;
+    p->envp = wanted.envp;
+    p->start_cwd = wanted.start_cwd;
+    memcpy(p->cwd, wanted.cwd, sizeof(p->cwd));
+    p->pooled = true;
+    return 0;
+}
+
+void kernel_process_entered(struct kernel_process *p)
+{
+    p->in_advance = false;
+    forget_preparations(p);
+}
+
+int kernel_process_replace(struct kernel_process *p, const char *why, struct err *err)
+{
+    pidref_done(&p->ref);
+    p->ref = PIDREF_UNSET;
+    askline_free(take_ptr(&p->control));
+    p->pooled = p->forked = false;
+    (void)snprintf(p->note, sizeof(p->note), "%s", why); /* cutting is fine */
+    int r = start_cold(p, err);
+    kernel_process_entered(p);
+    if (r >= 0)
+        leaf_set_leader(p->leaf, p->ref.pid);
+    return r;
+}
+
 void kernel_process_done(struct kernel_process *process)
 {
     static const struct timespec pause = {.tv_nsec = 2000000};
-    if (process->fork) {
-        zygote_fork_cancel(take_ptr(&process->fork));
-        forget_preparations(process);
-    }
+    zygote_fork_cancel(take_ptr(&process->fork));
+    askline_free(take_ptr(&process->control));
+    forget_preparations(process);
     /* After an orderly end the tree is empty at the first look; the bound is for programs that end at once. */
     for (int i = 0; process->leaf && i < 50 && !leaf_kill(process->leaf); i++)
         (void)nanosleep(&pause, NULL); /* a shorter pause is as good */

@@ -21,9 +21,13 @@ struct kernel_process {
     struct leaf *leaf; /* owned */
     int tail_fd;       /* owned; reads what it writes to descriptors 1 and 2 */
     char cwd[PATH_MAX];
-    bool forked;    /* from a warm interpreter */
-    char note[120]; /* why not */
-    /* until it is there */
+    bool forked;             /* from a warm interpreter */
+    bool pooled;             /* before anybody asked for it */
+    char note[120];          /* why not */
+    struct askline *control; /* owned; of one that was forked */
+    /* until it is there; of one started in advance, until it has entered */
+    bool in_advance;
+    struct event_base *base;  /* borrowed */
     struct zygote_fork *fork; /* owned */
     int out_fd;               /* owned */
     struct arena arena;
@@ -36,12 +40,23 @@ struct kernel_process {
     ((struct kernel_process){.ref = PIDREF_UNSET, .tail_fd = -1, .out_fd = -1})
 
 /* 0: it is there. 1: it is being forked from a warm interpreter (or, where that fails, started cold), and on_started is
- * called later, once; it must watch the process before it returns. zygotes may be NULL. After a failure too,
+ * called later, once; it must watch the process before it returns. After a failure too,
  * kernel_process_done is to be called. */
-int kernel_process_start(struct kernel_process *process, const struct kernel_plan *plan,
-                         const char *connection_file, struct zygotes *zygotes,
+int kernel_process_start(struct kernel_process *process, const struct kernel_host *host,
+                         const struct kernel_plan *plan, const char *connection_file,
                          kernel_started_fn on_started, void *arg, struct err *err) must_check;
 void kernel_process_done(struct kernel_process *process); /* kills what is left of the tree */
+
+/* One started in advance takes over what the plan wants: folder and environment. fn is called later, once. -EAGAIN: it
+ * cannot, the plan differs in what was read at the start. */
+int kernel_process_enter(struct kernel_process *process, const struct kernel_plan *plan,
+                         const char *connection_file, void (*fn)(void *arg, const char *why),
+                         void *arg, struct err *err) must_check;
+/* It has entered: nothing of its start is kept any more. */
+void kernel_process_entered(struct kernel_process *process);
+/* It could not, and is gone: another one, cold. why becomes the note. */
+int kernel_process_replace(struct kernel_process *process, const char *why,
+                           struct err *err) must_check;
 
 /* "exit status 1", "signal: killed (out of memory, limit 64 MiB)". */
 void kernel_process_death_text(const struct kernel_process *process,

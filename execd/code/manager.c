@@ -4,6 +4,7 @@
 
 #include "execd/code/connection.h"
 #include "execd/code/context_priv.h"
+#include "execd/code/pool.h"
 #include "execd/code/zsock.h"
 #include "execd/code/zygote.h"
 #include "proto/base/mem.h"
@@ -53,6 +54,8 @@ int code_manager_new(struct event_base *base, const struct code_config *config,
         .home = copy_env("HOME"),
         .path = copy_env("PATH"),
     };
+    if (m->host.zygotes && config->pool > 0)
+        m->host.pool = pool_new(&m->host, &m->spec_env, (unsigned)config->pool);
     *ret_manager = m;
     return 0;
 }
@@ -66,6 +69,7 @@ void code_manager_free(struct code_manager *m)
         m->contexts = ctx->next;
         context_free(ctx);
     }
+    pool_free(m->host.pool);
     zygotes_free(m->host.zygotes);
     zcontext_free(m->host.zcontext);
     free((char *)m->spec_env.jupyter_path);
@@ -79,7 +83,11 @@ void code_manager_free(struct code_manager *m)
 void code_manager_counts(const struct code_manager *m, struct code_counts *ret_counts)
 {
     struct code_counts counts = m->counts;
+    struct pool_stats pool;
     counts.frames_dropped = m->host.frames_dropped + zcontext_dropped(m->host.zcontext);
+    pool_get_stats(m->host.pool, &pool);
+    counts.pool_taken = pool.taken;
+    counts.pool_ready = pool.ready;
     for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next) {
         counts.contexts += ctx->state != CONTEXT_GONE;
         counts.busy += ctx->current != NULL;

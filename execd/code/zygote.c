@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "execd/code/askline.h"
+#include "execd/code/early.h"
 #include "execd/proc/environment.h"
 #include "execd/proc/pidref.h"
 #include "execd/proc/reaper.h"
@@ -22,14 +24,14 @@
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
 
-/* The program, word for word (Makefile: the folder of the sources is the current one). */
+/* The program, word for word, control.py in front (Makefile: the folder of the sources is the current one). */
 __asm__(".section .rodata\n"
-        "zygote_program: .incbin \"execd/code/zygote.py\"\n.byte 0\n"
+        "zygote_program: .incbin \"execd/code/control.py\"\n"
+        ".incbin \"execd/code/zygote.py\"\n.byte 0\n"
         ".previous\n");
 extern const char zygote_program[];
 
 #define ZYGOTES_MAX 4
-#define REQUEST_MAX (128 * 1024)
 #define FORK_MS 2000
 #define WARM_MS 30000
 /* Behind the third death within this time it is left alone for as long. */
@@ -164,32 +166,6 @@ static void start(struct zygote *z)
 
 /* ---- which one fits ---- */
 
-/* Read by the interpreter or the loader at their start: a fork has the zygote's. */
-static bool is_early(const char *variable)
-{
-    static const char *const prefixes[] = {"PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_"};
-
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
-        if (str_starts(variable, prefixes[i]))
-            return true;
-    }
-    return false;
-}
-
-static bool has_all_early(const char *const *of, const char *const *in)
-{
-    for (; *of != NULL; of++) {
-        if (!is_early(*of))
-            continue;
-        const char *const *at = in;
-        while (*at != NULL && strcmp(*at, *of) != 0)
-            at++;
-        if (*at == NULL)
-            return false;
-    }
-    return true;
-}
-
 static struct zygote *find(struct zygotes *all, const char *python)
 {
     for (size_t i = 0; i < all->n; i++) {
@@ -297,7 +273,7 @@ static void on_talk(evutil_socket_t fd, short what, void *arg)
                            : "the warm interpreter has ended");
 }
 
-static json_t *env_json(const char *const *envp)
+json_t *zygote_env_json(const char *const *envp)
 {
     json_t *env = json_object();
 
@@ -317,28 +293,11 @@ static char *request_text(const struct zygote_request *r, uint64_t tag, size_t *
     for (size_t i = 0; r->arguments[i] != NULL; i++)
         json_array_append_new(arguments, json_string(r->arguments[i]));
     json_object_set_new(o, "arguments", arguments);
-    json_object_set_new(o, "env", env_json(r->envp));
+    json_object_set_new(o, "env", zygote_env_json(r->envp));
     json_object_set_new(o, "cwd", json_string(r->cwd));
     json_object_set_new(o, "tag", json_integer((json_int_t)tag));
     json_object_set_new(o, "die_with_parent", json_boolean(getpid() != 1));
     return json_compact(o, ret_len);
-}
-
-static int send_request(int fd, const char *text, size_t len, const int *fds, size_t n_fds)
-{
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * (PLAN_CGROUPS_MAX + 2))] = {0};
-    struct iovec iov = {(char *)text, len};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-    memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
-    return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len ? 0 : -EAGAIN;
 }
 
 static int ask(struct zygote *z, const struct zygote_request *request, int talk)
@@ -351,9 +310,9 @@ static int ask(struct zygote *z, const struct zygote_request *request, int talk)
     leaf_add_to_plan(request->leaf, &plan);
     memcpy(fds + 2, plan.cgroup_procs, sizeof(int) * plan.n_cgroup_procs);
     cleanup_free char *text = request_text(request, plan.tag, &len);
-    if (text == NULL || len > REQUEST_MAX)
+    if (text == NULL)
         return -E2BIG;
-    return send_request(z->fd, text, len, fds, plan.n_cgroup_procs + 2);
+    return askline_send(z->fd, text, len, fds, plan.n_cgroup_procs + 2);
 }
 
 int zygotes_fork(struct zygotes *all, const struct zygote_request *request, zygote_fn fn, void *arg,
@@ -374,7 +333,7 @@ int zygotes_fork(struct zygotes *all, const struct zygote_request *request, zygo
         return -EAGAIN;
     }
     *ret_why = "the environment differs where an interpreter reads it at its start";
-    if (!has_all_early(request->envp, z->envp) || !has_all_early(z->envp, request->envp))
+    if (!early_same(request->envp, z->envp, EARLY_INTERPRETER))
         return -EAGAIN;
     *ret_why = "the warm interpreter does not take the request";
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -394,10 +353,12 @@ int zygotes_fork(struct zygotes *all, const struct zygote_request *request, zygo
     return 0;
 }
 
-void zygote_fork_go(struct zygote_fork *f)
+int zygote_fork_go(struct zygote_fork *f)
 {
     (void)!send(f->fd, "go", 2, MSG_DONTWAIT | MSG_NOSIGNAL); /* one that is dead needs none */
+    int fd = take_fd(&f->fd);
     fork_free(f);
+    return fd;
 }
 
 void zygote_fork_cancel(struct zygote_fork *f)

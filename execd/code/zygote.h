@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "execd/proc/leaf.h"
 #include "proto/base/err.h"
 
@@ -36,8 +38,10 @@ void zygotes_free(struct zygotes *z);
 /* 0: fn is called later, once. -EAGAIN: no warm one yet, or not for this request; *ret_why is a constant text. */
 int zygotes_fork(struct zygotes *z, const struct zygote_request *request, zygote_fn fn, void *arg,
                  struct zygote_fork **ret_fork, const char **ret_why) must_check;
-/* The caller watches it now: it may begin. Ends the fork. */
-void zygote_fork_go(struct zygote_fork *f);
+/* The caller watches it now: it may begin. Ends the fork. Gives the socket for askline.h, which is the caller's. */
+int zygote_fork_go(struct zygote_fork *f) must_check;
+/* An environment as the warm interpreter takes it. */
+json_t *zygote_env_json(const char *const *envp);
 /* No callback any more; a process that has come into being ends by itself. NULL is fine. */
 void zygote_fork_cancel(struct zygote_fork *f);
 

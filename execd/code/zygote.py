@@ -1,17 +1,12 @@
 """A warm Python: imports what every kernel needs, stays single-threaded, and forks a kernel on each request.
 
-Data inside execd, run as `python -c`. Descriptor 3 is a SOCK_SEQPACKET socket: one request a packet, a JSON object with
+Data inside execd, run behind control.py as `python -c`. Descriptor 3 is a SOCK_SEQPACKET socket: one request a packet, a JSON object with
 the descriptors [talk, out, cgroup files...]. The kernel itself answers on `talk`: "here", with its credentials, then it
-waits for "go". What goes wrong before is said there as "error: ..."; execd then starts the kernel cold.
+waits for "go"; later it takes requests there. What goes wrong before is said there as "error: ..."; execd then starts the kernel cold.
 """
 
-import array
 import gc
-import json
-import os
 import signal
-import socket
-import sys
 
 PRELOAD = """ipykernel.kernelapp ipykernel.ipkernel ipykernel.zmqshell IPython.core.interactiveshell
 tornado.platform.asyncio tornado.queues IPython.core.debugger IPython.core.oinspect sqlite3 IPython.core.completerlib
@@ -35,18 +30,6 @@ def warm_up(extra):
     gc.freeze()
 
 
-def fingerprint():
-    """What an installation of packages changes: then modules in memory and files on the disk no longer fit."""
-    found = []
-    for path in sys.path:
-        try:
-            state = os.stat(path or ".")
-            found.append((path, state.st_ino, state.st_mtime_ns))
-        except OSError:
-            pass
-    return found
-
-
 def become_kernel(request, talk, out, groups, middle):
     os.setsid()
     for fd in groups:
@@ -63,6 +46,7 @@ def become_kernel(request, talk, out, groups, middle):
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    time.tzset()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     while os.getppid() == middle:  # execd can wait for us only once we are its own
         os.sched_yield()
@@ -72,35 +56,33 @@ def become_kernel(request, talk, out, groups, middle):
     talk.send(b"here")
     if talk.recv(16) != b"go":
         os._exit(0)
-    talk.close()
 
 
-def run_kernel(arguments):
+def run_kernel(arguments, talk, env, packages):
     from ipykernel.kernelapp import IPKernelApp
     sys.argv = ["ipykernel_launcher", *arguments]
     app = IPKernelApp.instance()
     app.initialize([*arguments, "--HistoryManager.hist_file=:memory:"])
     if sys.modules.get("debugpy", app) is None:
         del sys.modules["debugpy"]
+    from tornado.ioloop import IOLoop
+    Control(talk, app, env, packages).attach(IOLoop.current().asyncio_loop)
     app.start()
     import atexit
     atexit._run_exitfuncs()
 
 
 def serve(sock):
-    before = fingerprint()
+    packages = Packages()
     while True:
-        data, ancillary, _, _ = sock.recvmsg(1 << 20, socket.CMSG_SPACE(64))
-        if not data:
+        request, fds = receive(sock)
+        if request is None:
             os._exit(0)
-        fds = array.array("i")
-        for _, _, text in ancillary:
-            fds.frombytes(text[:len(text) - len(text) % fds.itemsize])
         talk = socket.socket(fileno=fds[0])
         if len(os.listdir("/proc/self/task")) != 1:
             talk.send(b"error: a preloaded module has started threads")
             os._exit(3)
-        if fingerprint() != before:
+        if packages.have_changed():
             talk.send(b"error: packages have changed since the warm start")
             os._exit(4)
         middle = os.fork()
@@ -113,7 +95,7 @@ def serve(sock):
         middle = os.getpid()
         if os.fork():
             os._exit(0)
-        return json.loads(data), talk, fds[1], fds[2:], middle
+        return request, talk, fds[1], fds[2:], middle, packages
 
 
 def main():
@@ -121,17 +103,15 @@ def main():
     sock.set_inheritable(False)
     warm_up([name for name in os.environ.pop("EXECD_PRELOAD", "").split(",") if name])
     sock.send(b"ready")
-    request, talk, out, groups, middle = serve(sock)
+    request, talk, out, groups, middle, packages = serve(sock)
     try:
         sock.close()
         become_kernel(request, talk, out, groups, middle)
     except BaseException as error:
         talk.send(("error: %s: %s" % (type(error).__name__, error)).encode()[:500])
         os._exit(5)
-    arguments = request["arguments"]
-    del request
     try:
-        run_kernel(arguments)
+        run_kernel(request["arguments"], talk, request["env"], packages)
     except SystemExit:
         pass
     except BaseException:

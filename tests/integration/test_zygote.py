@@ -24,7 +24,7 @@ def agent(start_execd, tmp_path):
     started = []
 
     def start(*options):
-        started.append(start_execd("--kernel-dir", str(tmp_path / "run"), *options,
+        started.append(start_execd("--kernel-dir", str(tmp_path / "run"), "--kernel-pool", "0", *options,
                                    env={"JUPYTER_PATH": str(tmp_path / "share")}))
         started[-1].extra = tmp_path / "extra"
         return started[-1]

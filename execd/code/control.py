@@ -1,0 +1,91 @@
+"""What a forked kernel answers to execd beside the protocol: requests on the socket over which it was born.
+
+Data inside execd, in front of zygote.py. One request a packet, a JSON object with the key "do"; one answer a packet,
+"ok" or "error: reason". Requests are served by the main loop, so between cells, never within the statements of one.
+Nothing here is visible in the user's names, history or numbers of cells.
+"""
+
+import array
+import json
+import os
+import socket
+import sys
+import time
+
+
+def receive(sock, flags=0):
+    """A packet and its descriptors; None at the end."""
+    data, ancillary, _, _ = sock.recvmsg(1 << 20, socket.CMSG_SPACE(64), flags | socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for _, _, text in ancillary:
+        fds.frombytes(text[:len(text) - len(text) % fds.itemsize])
+    return (json.loads(data), list(fds)) if data else (None, [])
+
+
+def fingerprint(folders):
+    """What an installation of packages changes: then modules in memory and files on the disk no longer fit."""
+    found = []
+    for path in folders:
+        try:
+            state = os.stat(path)
+            found.append((path, state.st_ino, state.st_mtime_ns))
+        except OSError:
+            pass
+    return found
+
+
+class Packages:
+    """Those that the warm start has seen; not the current folder, which each kernel has for itself."""
+
+    def __init__(self):
+        self.folders = [path for path in sys.path if path]
+        self.seen = fingerprint(self.folders)
+
+    def have_changed(self):
+        return fingerprint(self.folders) != self.seen
+
+
+class Control:
+    def __init__(self, talk, app, env, packages):
+        self.talk, self.app, self.env, self.packages = talk, app, env, packages
+
+    def attach(self, loop):
+        self.talk.setblocking(False)
+        loop.add_reader(self.talk.fileno(), self.on_request, loop)
+
+    def on_request(self, loop):
+        request = None
+        try:
+            request, fds = receive(self.talk)
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        if request is None:
+            loop.remove_reader(self.talk.fileno())
+            self.talk.close()
+            return
+        try:
+            {"enter": self.enter}[request["do"]](request, fds)
+            self.talk.send(b"ok")
+        except Exception as error:
+            self.talk.send(("error: %s" % error).encode(errors="replace")[:500])
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def enter(self, request, fds):
+        """A kernel that waited for somebody gets the folder and the environment of the one who came."""
+        if self.packages.have_changed():
+            raise RuntimeError("packages have changed since the warm start")
+        os.chdir(request["cwd"])
+        for name in self.env.keys() - request["env"].keys():
+            os.environ.pop(name, None)
+        for name, value in request["env"].items():
+            if self.env.get(name) != value:
+                os.environ[name] = value
+        time.tzset()
+        shell = self.app.shell
+        shell.init_environment()  # what IPython always sets
+        shell.starting_dir = os.getcwd()
+        shell.user_ns["_dh"][:] = [type(shell.user_ns["_dh"][0])(shell.starting_dir)]
