@@ -629,7 +629,8 @@ def test_a_context_whose_asker_left_is_still_made(code):
     assert results(run(code, "1", context=context))[0]["text"] == "1"
 
 
-def test_H10_contexts_come_and_go_without_a_trace(code):
+def test_H10_contexts_come_and_go_without_a_trace(start_code):
+    code = start_code("--kernel-start-timeout", "20s", "--kernel-pool", "0")
     create(code, "fake")
     run(code, "ok", "fake")
     code.client.delete("/code/contexts", params={"language": "fake"})
