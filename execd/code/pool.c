@@ -47,6 +47,14 @@ static void forget(struct waiting *w)
 
 /* ---- what a kernel tells while it waits ---------------------------------------------------------- */
 
+static bool on_message(void *arg, enum kernel_channel channel, const struct jmsg *msg)
+{
+    (void)arg;
+    (void)channel;
+    (void)msg;
+    return false;
+}
+
 static void on_ready(void *arg)
 {
     struct waiting *w = arg;
@@ -85,6 +93,7 @@ static void on_dead(void *arg, const char *reason)
 }
 
 static const struct kernel_ops callbacks = {
+    .on_message = on_message,
     .on_ready = on_ready,
     .on_reply = on_reply,
     .on_iopub = on_iopub,
