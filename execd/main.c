@@ -12,6 +12,7 @@
 #include "execd/app.h"
 #include "execd/file_worker.h"
 #include "execd/init/bootstrap.h"
+#include "execd/init/jupyter.h"
 #include "execd/init/pid1.h"
 #include "execd/isolate/init.h"
 #include "execd/isolate/plan.h"
@@ -37,10 +38,12 @@ static int open_log(const struct config *config, struct err *err)
     return 0;
 }
 
-/* The command line as it is, or what a bootstrap makes of it; the arena lives as long as the process. */
+/* The command line as it is, or what other names of execd make of it; the arena lives as long as the process. */
 static int take_command_line(int *argc, char ***argv, struct arena *arena, struct err *err)
 {
     arena_init(arena);
+    if (jupyter_is_wanted(*argc, *argv))
+        return jupyter_prepare(*argc, *argv, arena, argc, argv, err);
     if (!bootstrap_is_wanted(*argc, *argv))
         return 0;
     return bootstrap_prepare(*argc, *argv, arena, argc, argv, err);

@@ -439,3 +439,43 @@ def test_status(kernels):
     when_idle(kernels, start(kernels)["id"])
     after = kernels.get("/api/status").json()
     assert after["kernels"] == 1 and after["last_activity"] > before["started"] == after["started"]
+
+
+# ---- under the name of jupyter --------------------------------------------------------------------
+
+
+def as_jupyter(tmp_path, specs, *options, env=None):
+    shim = tmp_path / "jupyter"
+    shim.symlink_to(EXECD)
+    return Execd(tmp_path, "kernelgateway", *options, binary=shim, token=None, listen=False,
+                 env={"JUPYTER_PATH": str(specs), **(env or {})})
+
+
+def test_a_drop_in_for_kernel_gateway(tmp_path, specs):
+    options = ["--KernelGatewayApp.ip=127.0.0.1", "--KernelGatewayApp.port=0", "--KernelGatewayApp.allow_origin=*",
+               "--KernelGatewayApp.some_trait=1"]
+    with as_jupyter(tmp_path, specs, *options) as agent:
+        base = f"http://127.0.0.1:{agent.port}"
+        answer = httpx.get(base + "/api", headers={"Origin": "https://any.example"})
+        assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert httpx.post(base + "/api/kernels").status_code == 201
+        assert httpx.get(base + "/ports").status_code == 401
+        assert any("some_trait has no effect" in line for line in agent.lines)
+
+
+def test_a_drop_in_with_a_token(tmp_path, specs):
+    options = ["--KernelGatewayApp.port=0", '--KernelGatewayApp.auth_token=canary-9', "--JupyterApp.answer_yes=true",
+               "--JupyterWebsocketPersonality.list_kernels=true"]
+    with as_jupyter(tmp_path, specs, *options) as agent:
+        base = f"http://127.0.0.1:{agent.port}/api/kernels"
+        assert httpx.get(base).status_code == 401
+        assert httpx.get(base, headers={"Authorization": "token canary-9"}).json() == []
+        assert b"canary-9" not in Path(f"/proc/{agent.pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("words, said", [(["lab"], "kernelgateway"), (["kernelgateway", "--certfile=/x"], "certfile")])
+def test_other_jupyters_are_refused(tmp_path, words, said):
+    (tmp_path / "jupyter").symlink_to(EXECD)
+    ended = subprocess.run([tmp_path / "jupyter", *words], env={"PATH": os.environ["PATH"]}, timeout=10,
+                           capture_output=True, text=True)
+    assert ended.returncode != 0 and said in ended.stderr
