@@ -1,7 +1,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "execd/api/shell_code.h"
 #include "execd/api/stream.h"
+#include "execd/exec/shell_context.h"
 #include "proto/api/errors.h"
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
@@ -80,6 +82,21 @@ static enum http_result run_in_shell(struct http_req *req, struct api *api,
     return api_stream(req, api, channel, command_id(command), STREAM_LINES);
 }
 
+/* A language of shells: in a session, which keeps its state. */
+static enum http_result run_in_session(struct http_req *req, struct api *api,
+                                       const struct code_body *body)
+{
+    const struct session_run_request request = {
+        .command = body->code, .separate = true, .verbatim = true};
+    struct session_run *run;
+    struct channel *channel;
+    struct err err = {0};
+    if (shell_code_run(api, body->context.id, body->context.language, &request, &run, &channel,
+                       &err) < 0)
+        return fail_with(req, RUN_PREFIX, &err);
+    return api_stream(req, api, channel, session_run_id(run), STREAM_VERBATIM);
+}
+
 static enum http_result run_in_kernel(struct http_req *req, struct api *api,
                                       const struct code_body *body)
 {
@@ -119,6 +136,8 @@ enum http_result h_code_run(struct http_req *req, void *app)
         return run_in_shell(req, api, &body, false);
     if (strcmp(language, "background-command") == 0)
         return run_in_shell(req, api, &body, true);
+    if (shell_code_takes(api, body.context.id, language))
+        return run_in_session(req, api, &body);
     return run_in_kernel(req, api, &body);
 }
 
@@ -172,6 +191,18 @@ static void on_context_ready(void *arg, struct code_context *ctx, const struct e
         (void)fail_with(wait->req, CREATE_PREFIX, err);
 }
 
+static enum http_result create_session(struct http_req *req, struct api *api,
+                                       const struct context_body *body)
+{
+    const struct session_request request = {
+        .language = body->language, .cwd = body->cwd, .envs = &body->envs};
+    json_t *json;
+    struct err err = {0};
+    if (shell_code_create(api, &request, &json, &err) < 0)
+        return fail_with(req, CREATE_PREFIX, &err);
+    return http_resp_json(req, 200, json);
+}
+
 enum http_result h_context_create(struct http_req *req, void *app)
 {
     struct api *api = app;
@@ -179,13 +210,15 @@ enum http_result h_context_create(struct http_req *req, void *app)
     struct err err = {0};
     if (decode(req, context_fields, ARRAY_LEN(context_fields), &body, &err) < 0)
         return http_resp_error(req, &err);
-    if (!api->code)
-        return http_resp_fail(req, ERR_NOT_SUPPORTED, CREATE_PREFIX "kernels are switched off");
     if (is_empty(body.language))
         return http_resp_fail(req, ERR_INVALID_REQUEST_BODY, CREATE_PREFIX "language: which one?");
     if (!has_contexts(body.language))
         return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
                               body.language);
+    if (shell_code_serves(api, body.language))
+        return create_session(req, api, &body);
+    if (!api->code)
+        return http_resp_fail(req, ERR_NOT_SUPPORTED, CREATE_PREFIX "kernels are switched off");
     struct create_wait *wait = arena_alloc(http_req_arena(req), sizeof(*wait));
     if (!wait)
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, CREATE_PREFIX "no memory");
@@ -211,12 +244,18 @@ enum http_result h_context_list(struct http_req *req, void *app)
         if (is_empty(language) || strcmp(code_context_language(ctx), language) == 0)
             (void)json_array_append_new(list,
                                         describe(ctx, false)); /* without memory it is missing */
+    shell_code_list(api, language, list);
     return http_resp_json(req, 200, list);
 }
 
 static struct code_context *find_context(struct http_req *req, struct api *api)
 {
     return api->code ? code_context_find(api->code, http_req_param(req, "contextId")) : NULL;
+}
+
+static struct session *find_shell(struct http_req *req, struct api *api)
+{
+    return shell_context_find(api->sessions, http_req_param(req, "contextId"));
 }
 
 static enum http_result not_found(struct http_req *req)
@@ -228,6 +267,9 @@ static enum http_result not_found(struct http_req *req)
 enum http_result h_context_get(struct http_req *req, void *app)
 {
     const struct code_context *ctx = find_context(req, app);
+    const struct session *shell = find_shell(req, app);
+    if (shell)
+        return http_resp_json(req, 200, shell_code_describe(shell));
     return ctx ? http_resp_json(req, 200, describe(ctx, false)) : not_found(req);
 }
 
@@ -275,6 +317,7 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
     if (!has_contexts(language))
         return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
                               language);
+    shell_context_delete_all(api->sessions, language);
     struct delete_wait *wait = xnew(struct delete_wait);
     struct code_context *ctx = api->code ? code_context_next(api->code, NULL) : NULL;
     while (ctx) {
@@ -291,6 +334,11 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
 enum http_result h_context_delete(struct http_req *req, void *app)
 {
     struct code_context *ctx = find_context(req, app);
+    struct session *shell = find_shell(req, app);
+    if (shell) {
+        session_delete(shell);
+        return http_resp_empty(req, 200);
+    }
     if (!ctx)
         return not_found(req);
     struct delete_wait *wait = xnew(struct delete_wait);

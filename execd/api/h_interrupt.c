@@ -62,6 +62,10 @@ enum http_result h_interrupt(struct http_req *req, void *app)
         return http_resp_empty(req, 200);
     }
     struct session *session = session_find(api->sessions, id);
+    if (session != NULL && session_language(session) != NULL) {
+        session_interrupt_all(session); /* as a kernel's context: idle or not */
+        return http_resp_empty(req, 200);
+    }
     if (session != NULL) {
         if (session_interrupt(session, NULL, &err) < 0)
             return http_resp_fail(req, err.code, INTERRUPT_PREFIX "%s", err.text);

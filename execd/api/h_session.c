@@ -85,6 +85,8 @@ static json_t *session_json(const struct session *s)
     session_get_status(s, &status);
     json_t *o = json_object();
     json_object_set_new(o, "session_id", json_string(session_id(s)));
+    if (session_language(s) != NULL)
+        json_object_set_new(o, "language", json_string(session_language(s)));
     json_object_set_new(o, "running", json_boolean(status.busy));
     json_object_set_new(o, "alive", json_boolean(status.alive));
     json_object_set_new(o, "queued", json_integer(status.queued));

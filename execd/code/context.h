@@ -74,6 +74,7 @@ int64_t code_context_active_us(const struct code_context *ctx);
 unsigned code_context_n_clients(const struct code_context *ctx);
 /* The kernelspecs that can be seen now; to be freed with kernelspecs_free. */
 struct kernelspecs *code_kernelspecs(const struct code_manager *m);
+bool code_has_language(const struct code_manager *m, const char *language); /* a kernel for it */
 
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);

@@ -169,6 +169,14 @@ struct kernelspecs *code_kernelspecs(const struct code_manager *m)
     return kernelspecs_scan(&m->spec_env);
 }
 
+bool code_has_language(const struct code_manager *m, const char *language)
+{
+    struct kernelspecs *specs = code_kernelspecs(m);
+    bool found = kernelspecs_find(specs, language) != NULL;
+    kernelspecs_free(specs);
+    return found;
+}
+
 const char *code_context_start(const struct code_context *ctx, const char **ret_note)
 {
     *ret_note = "";

@@ -408,6 +408,14 @@ int session_interrupt(struct session *s, struct session_run *run, struct err *er
     return 0;
 }
 
+void session_interrupt_all(struct session *s)
+{
+    while (s->queue != NULL)
+        close_queued(s, s->queue, RUN_END_INTERRUPTED);
+    if (s->current != NULL)
+        stop_run(s, RUN_END_INTERRUPTED);
+}
+
 void session_close_all(struct session *s, enum run_end reason)
 {
     s->on_idle_change = NULL;

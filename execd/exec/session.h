@@ -36,6 +36,8 @@ struct session_config {
 struct session_request { /* strings are copied */
     const char *cwd;     /* made when it is not there; NULL = execd's start directory */
     const struct jmap *envs;
+    const char *language; /* it is a code context of this language (shell_context.h); NULL = none */
+    bool is_default;      /* the one for runs that name no context */
     const struct shell_wrap *wrap; /* borrowed; NULL = none. Such a shell is not started again */
     const char
         *error_name; /* constant: ename of a timeout or a lost shell; NULL = CommandExecError */
@@ -50,6 +52,7 @@ struct session_run_request { /* strings are copied */
     int64_t timeout_ms; /* 0 = none; runs from its start, not from its queueing */
     bool separate;      /* stderr as stderr events; else it goes into stdout, in order */
     bool background;    /* its output is stored in a log */
+    bool verbatim; /* a stream that is seen again has the output as it was, whatever its lines */
 };
 
 int session_manager_new(struct event_base *base, const struct session_config *config,
@@ -64,6 +67,8 @@ struct session *session_find(struct session_manager *m, const char *id);
 /* Kills everything; runs end with their terminal event. The session is unknown from now on. */
 void session_delete(struct session *s);
 const char *session_id(const struct session *s);
+const char *session_language(const struct session *s); /* NULL: no code context */
+bool session_is_default(const struct session *s);
 
 /* *ret_channel: the caller's reference. */
 int session_start_run(struct session *s, const struct session_run_request *request,
@@ -73,6 +78,8 @@ struct session_run *session_find_run(struct session *s, const char *run_id);
 const char *session_run_id(const struct session_run *run);
 /* Ends the run; one that still waits is taken from the queue. NULL = the one that runs now. -ESRCH: there is none. */
 int session_interrupt(struct session *s, struct session_run *run, struct err *err) must_check;
+/* Ends the runs that wait, then the one that runs now. */
+void session_interrupt_all(struct session *s);
 
 struct session_status {
     bool alive;                      /* the shell is there, or will be with the next run */

@@ -37,6 +37,7 @@ static void session_free(struct session *s)
     arena_done(&s->arena);
     free(s->start_cwd);
     free(s->cwd);
+    free(s->language);
     free(s);
 }
 
@@ -49,6 +50,8 @@ static int copy_request(struct session *s, const struct session_request *r, stru
     s->error_name = r->error_name;
     s->on_idle_change = r->on_idle_change;
     s->arg = r->arg;
+    s->language = r->language != NULL ? xstrdup(r->language) : NULL;
+    s->is_default = r->is_default;
     for (size_t i = 0; r->envs != NULL && i < r->envs->n; i++) {
         if (s->envs.items == NULL)
             s->envs.items = arena_alloc(&s->arena, r->envs->n * sizeof(struct jpair));
@@ -110,6 +113,16 @@ struct session *session_find(struct session_manager *m, const char *id)
 const char *session_id(const struct session *s)
 {
     return s->id;
+}
+
+const char *session_language(const struct session *s)
+{
+    return s->language;
+}
+
+bool session_is_default(const struct session *s)
+{
+    return s->is_default;
 }
 
 void session_delete(struct session *s)

@@ -49,7 +49,9 @@ struct session {
     char id[ID_UUID_LEN + 1];
     struct session_manager *manager; /* borrowed */
     char *start_cwd, *cwd;           /* owned */
-    struct arena arena;              /* holds envs */
+    char *language;                  /* owned; NULL: no code context */
+    bool is_default;
+    struct arena arena; /* holds envs */
     struct jmap envs;
     const struct shell_wrap *wrap;
     const char *error_name;

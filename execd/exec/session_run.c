@@ -63,7 +63,7 @@ struct session_run *session_run_new(struct session *s, const struct session_run_
         return NULL;
     }
     if (config->archive != NULL)
-        archive_add(config->archive, run->id, run->channel, false);
+        archive_add(config->archive, run->id, run->channel, request->verbatim);
     channel_append_text(run->channel, EVENT_INIT, s->id);
     return run;
 }

@@ -1,0 +1,79 @@
+#include "execd/api/shell_code.h"
+
+#include <string.h>
+
+#include "execd/exec/shell_context.h"
+
+static bool is_empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}
+
+bool shell_code_serves(const struct api *api, const char *language)
+{
+    return shell_context_speaks(language) &&
+           (api->code == NULL || !code_has_language(api->code, language));
+}
+
+bool shell_code_takes(const struct api *api, const char *id, const char *language)
+{
+    if (!is_empty(id))
+        return shell_context_find(api->sessions, id) != NULL;
+    return shell_context_default(api->sessions, language) != NULL ||
+           shell_code_serves(api, language);
+}
+
+int shell_code_run(const struct api *api, const char *id, const char *language,
+                   const struct session_run_request *request, struct session_run **ret_run,
+                   struct channel **ret_channel, struct err *err)
+{
+    struct session *ctx = is_empty(id) ? NULL : shell_context_find(api->sessions, id);
+
+    return shell_context_run(api->sessions, ctx, language, request, ret_run, ret_channel, err);
+}
+
+json_t *shell_code_describe(const struct session *s)
+{
+    struct session_status status;
+
+    session_get_status(s, &status);
+    return json_pack("{s:s,s:s,s:s}", "id", session_id(s), "language", session_language(s), "state",
+                     status.busy ? "busy" : "idle");
+}
+
+int shell_code_create(const struct api *api, const struct session_request *request,
+                      json_t **ret_json, struct err *err)
+{
+    struct session *s;
+    int rc = shell_context_create(api->sessions, request, &s, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_json = shell_code_describe(s);
+    if (!is_empty(request->cwd))
+        json_object_set_new(*ret_json, "cwd", json_string(request->cwd));
+    return 0;
+}
+
+struct listing {
+    const char *language;
+    json_t *list;
+};
+
+static void add(struct session *s, void *arg)
+{
+    const struct listing *listing = arg;
+    const char *language = session_language(s);
+
+    if (language == NULL)
+        return;
+    if (is_empty(listing->language) || strcmp(listing->language, language) == 0)
+        json_array_append_new(listing->list, shell_code_describe(s));
+}
+
+void shell_code_list(const struct api *api, const char *language, json_t *list)
+{
+    struct listing listing = {language, list};
+
+    session_each(api->sessions, add, &listing);
+}

@@ -1,0 +1,102 @@
+#include "execd/exec/shell_context.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proto/api/errors.h"
+#include "proto/base/str.h"
+
+#define CONTEXTS_MAX 64
+
+bool shell_context_speaks(const char *language)
+{
+    static const char *const ours[] = {"bash", "sh", "shell"};
+
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+        if (str_eq_nocase(language, ours[i]))
+            return true;
+    return false;
+}
+
+struct session *shell_context_find(struct session_manager *m, const char *id)
+{
+    struct session *s = session_find(m, id);
+
+    return s != NULL && session_language(s) != NULL ? s : NULL;
+}
+
+/* ---- looking through all ---- */
+
+struct search {
+    const char *language;
+    struct session *found;
+    unsigned n;
+};
+
+static void look_for_default(struct session *s, void *arg)
+{
+    struct search *search = arg;
+    const char *language = session_language(s);
+
+    if (language != NULL && session_is_default(s) && str_eq_nocase(language, search->language))
+        search->found = s;
+}
+
+static void count(struct session *s, void *arg)
+{
+    struct search *search = arg;
+
+    search->n += session_language(s) != NULL;
+}
+
+static void delete_if_of_language(struct session *s, void *arg)
+{
+    const char *language = session_language(s);
+
+    if (language != NULL && strcmp(language, arg) == 0)
+        session_delete(s);
+}
+
+struct session *shell_context_default(struct session_manager *m, const char *language)
+{
+    struct search search = {.language = language};
+
+    session_each(m, look_for_default, &search);
+    return search.found;
+}
+
+void shell_context_delete_all(struct session_manager *m, const char *language)
+{
+    session_each(m, delete_if_of_language, (void *)language);
+}
+
+/* ---- making and running ---- */
+
+int shell_context_create(struct session_manager *m, const struct session_request *request,
+                         struct session **ret_session, struct err *err)
+{
+    struct search search = {0};
+
+    session_each(m, count, &search);
+    if (search.n >= CONTEXTS_MAX)
+        return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
+                       "%u code contexts of a shell at once is the limit: delete one first",
+                       search.n);
+    return session_create(m, request, ret_session, err);
+}
+
+int shell_context_run(struct session_manager *m, struct session *ctx, const char *language,
+                      const struct session_run_request *request, struct session_run **ret_run,
+                      struct channel **ret_channel, struct err *err)
+{
+    const struct session_request first = {.language = language, .is_default = true};
+
+    if (ctx == NULL)
+        ctx = shell_context_default(m, language);
+    if (ctx == NULL) {
+        int rc = shell_context_create(m, &first, &ctx, err);
+        if (rc < 0)
+            return rc;
+    }
+    return session_start_run(ctx, request, ret_run, ret_channel, err);
+}

@@ -1,0 +1,25 @@
+/*
+ * Code contexts that are shell sessions: the languages that a shell speaks by itself.
+ *
+ * A session with a language is a code context: it has its id, queue, state and end; nothing is kept beside it.
+ * Thread rule: loop thread only. Source: contracts/execd.md 1.6, kernels.md 0.
+ */
+#pragma once
+
+#include "execd/exec/session.h"
+
+/* "bash", "sh", "shell", in any case. */
+bool shell_context_speaks(const char *language);
+/* A session that is a context; NULL. */
+struct session *shell_context_find(struct session_manager *m, const char *id);
+/* The one for runs that name no context; NULL while there is none. */
+struct session *shell_context_default(struct session_manager *m, const char *language);
+/* The directory is made when it is not there. */
+int shell_context_create(struct session_manager *m, const struct session_request *request,
+                         struct session **ret_session, struct err *err) must_check;
+/* The default one where ctx is NULL, begun with the first run. *ret_run is borrowed, *ret_channel the caller's. */
+int shell_context_run(struct session_manager *m, struct session *ctx, const char *language,
+                      const struct session_run_request *request, struct session_run **ret_run,
+                      struct channel **ret_channel, struct err *err) must_check;
+/* Deletes all of a language. */
+void shell_context_delete_all(struct session_manager *m, const char *language);

@@ -1,0 +1,183 @@
+"""Code in the languages of shells: contexts that are sessions, without any kernel."""
+
+import json
+import sys
+import threading
+
+import pytest
+
+from harness.execd import eventually, sse_events
+
+TERMINAL = ("error", "execution_complete")
+
+
+@pytest.fixture
+def agent(start_execd, tmp_path):
+    """No kernelspec but those that a test writes."""
+    agent = start_execd("--kernel-dir", str(tmp_path / "run"), env={"JUPYTER_PATH": str(tmp_path / "share")})
+    agent.share = tmp_path / "share"
+    return agent
+
+
+def post(agent, text, language="bash", context=None):
+    body = {"code": text, "context": {"language": language, **({"id": context} if context else {})}}
+    return agent.client.post("/code", json=body, timeout=30)
+
+
+def run(agent, text, language="bash", context=None):
+    response = post(agent, text, language, context)
+    assert response.status_code == 200, response.text
+    events = [event for event in sse_events(response.text) if event["type"] != "ping"]
+    assert events[0]["type"] == "init"
+    assert [event["type"] for event in events if event["type"] in TERMINAL] == [events[-1]["type"]]
+    assert "reason" in events[-1]["receipt"]
+    return events
+
+
+def text_of(events, kind="stdout"):
+    return "".join(event["text"] for event in events if event["type"] == kind)
+
+
+def create(agent, language="bash", **more):
+    response = agent.client.post("/code/context", json={"language": language, **more})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def contexts(agent, language=None):
+    response = agent.client.get("/code/contexts", params={"language": language} if language else None)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def in_background(function, *arguments):
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_default_context_keeps_variables_functions_and_directory(agent, tmp_path):
+    first = run(agent, "x=41; f() { echo f$1; }; cd /tmp; export Y=ü")
+    second = run(agent, "f $((x + 1)); pwd; printenv Y")
+    assert text_of(second) == "f42\n/tmp\nü\n"
+    assert second[0]["text"] == first[0]["text"]
+    assert [known["id"] for known in contexts(agent)] == [first[0]["text"]]
+
+
+def test_output_is_told_apart_and_verbatim(agent):
+    events = run(agent, "printf 'a\\r\\n\\n b'; echo e >&2")
+    assert text_of(events) == "a\r\n\n b" and text_of(events, "stderr") == "e\n"
+
+
+@pytest.mark.parametrize("language", ["bash", "sh", "shell", "Bash"])
+def test_every_name_of_a_shell_is_a_language(agent, language):
+    assert text_of(run(agent, "echo $((6 * 7))", language)) == "42\n"
+    assert [known["language"] for known in contexts(agent)] == [language]
+
+
+def test_a_status_is_an_error_and_the_context_goes_on(agent):
+    error = run(agent, "x=1; ls /no/such/file; (exit 7)")[-1]["error"]
+    assert (error["ename"], error["evalue"]) == ("CommandExecError", "7") and error["traceback"]
+    assert text_of(run(agent, "echo $x")) == "1\n"
+
+
+def test_a_syntax_error_is_an_error(agent):
+    events = run(agent, "if then")
+    assert events[-1]["type"] == "error" and "syntax error" in text_of(events, "stderr")
+
+
+def test_exit_ends_the_shell_and_the_next_run_tells_of_a_new_one(agent):
+    context = create(agent)["id"]
+    ended = run(agent, "x=1; echo before; exit 5", context=context)
+    assert text_of(ended) == "before\n" and ended[-1]["error"]["evalue"] == "5"
+    assert [event["session"]["state"] for event in ended if event["type"] == "session"] == ["ended"]
+    again = run(agent, "echo \"[$x]\"", context=context)
+    assert [event["session"]["state"] for event in again if event["type"] == "session"] == ["restarted"]
+    assert text_of(again) == "[]\n" and again[0]["text"] == context
+
+
+def test_contexts_are_made_listed_found_and_deleted(agent, tmp_path):
+    made = create(agent, cwd=str(tmp_path / "new" / "folder"), envs={"GREETING": "hello $USER"})
+    assert made["language"] == "bash" and made["cwd"].endswith("new/folder")
+    other = create(agent, "sh")["id"]
+    assert text_of(run(agent, "pwd; echo \"$GREETING\"", context=made["id"])) == f"{made['cwd']}\nhello $USER\n"
+    assert {known["id"] for known in contexts(agent)} == {made["id"], other}
+    assert [known["id"] for known in contexts(agent, "sh")] == [other]
+    assert agent.client.get(f"/code/contexts/{other}").json()["state"] == "idle"
+    assert agent.client.delete(f"/code/contexts/{other}").status_code == 200
+    gone = agent.client.get(f"/code/contexts/{other}")
+    assert (gone.status_code, gone.json()["code"]) == (404, "CONTEXT_NOT_FOUND")
+    assert agent.client.delete("/code/contexts", params={"language": "bash"}).status_code == 200
+    assert contexts(agent) == []
+    assert post(agent, "true", context=made["id"]).json()["code"] == "RUNTIME_ERROR"
+
+
+def test_contexts_know_nothing_of_each_other(agent):
+    one, two = create(agent)["id"], create(agent)["id"]
+    run(agent, "x=1", context=one)
+    assert text_of(run(agent, "echo [$x]", context=two)) == "[]\n"
+
+
+def test_runs_of_one_context_queue(agent):
+    context = create(agent)["id"]
+    outputs = []
+    threads = [in_background(lambda n=n: outputs.append(text_of(run(agent, f"n=$((n + 1)); sleep 0.02; echo $n", context=context))))
+               for n in range(6)]
+    for thread in threads:
+        thread.join(20)
+    assert sorted(outputs) == [f"{n}\n" for n in range(1, 7)]
+
+
+def test_an_interrupt_ends_what_runs_and_what_waits(agent):
+    context = create(agent)["id"]
+    run(agent, "x=1", context=context)
+    outcome = []
+    threads = [in_background(lambda: outcome.append(run(agent, "while :; do :; done", context=context))) for _ in range(2)]
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
+    eventually(lambda: sum(s["queued"] for s in agent.client.get("/session").json()["sessions"]) == 1)
+    assert agent.client.delete("/code", params={"id": context}).status_code == 200
+    for thread in threads:
+        thread.join(20)
+    assert [events[-1]["type"] for events in outcome] == ["error", "error"]
+    assert {events[-1]["receipt"]["reason"] for events in outcome} == {"cancelled"}
+    assert text_of(run(agent, "echo $x", context=context)) == "1\n"
+    assert agent.client.delete("/code", params={"id": context}).status_code == 200
+
+
+def test_deleting_a_context_ends_its_run(agent):
+    context = create(agent)["id"]
+    outcome = []
+    thread = in_background(lambda: outcome.append(run(agent, "sleep 60", context=context)))
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
+    assert agent.client.delete(f"/code/contexts/{context}").status_code == 200
+    thread.join(20)
+    assert outcome[0][-1]["type"] == "error"
+
+
+def test_a_run_can_be_seen_again(agent):
+    first = post(agent, "printf 'one\\n\\ntwo'")
+    again = agent.client.get(f"/command/{first.headers['x-execd-run-id']}/stream")
+    assert again.status_code == 200
+    assert text_of(sse_events(again.text)) == text_of(sse_events(first.text)) == "one\n\ntwo"
+
+
+def test_a_kernelspec_wins(agent):
+    folder = agent.share / "kernels" / "bash"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps({"argv": [sys.executable, "-c", "raise SystemExit('a kernel of bash')"],
+                                                    "language": "bash"}))
+    assert "a kernel of bash" in json.dumps(run_kernel(agent, "echo hello")[-1])
+    assert text_of(run(agent, "echo hello", "sh")) == "hello\n"
+
+
+def run_kernel(agent, text):
+    return sse_events(post(agent, text).text)
+
+
+def test_there_are_not_more_contexts_than_allowed(agent):
+    for _ in range(64):
+        create(agent)
+    refused = agent.client.post("/code/context", json={"language": "bash"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert agent.client.delete("/code/contexts", params={"language": "bash"}).status_code == 200
+    create(agent)
