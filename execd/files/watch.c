@@ -94,14 +94,21 @@ static int begin_scan(struct watch *w, const char *path, bool report)
     return post_scan(w);
 }
 
+/* What began with a move may end with the next event: its time counts from when events are read again. Without memory
+ * the timer calls again; the kernel keeps the events, or tells of their overflow. */
+static void read_on(struct watch *w)
+{
+    if (event_add(w->readable, NULL) == 0 && w->moved_from != NULL)
+        watch_await(w);
+}
+
 /* The next directory, or reading goes on. A full pool is asked again later. */
 static void scan_next(struct watch *w)
 {
     if (w->scanning)
         return;
     if (w->todo.n == 0) {
-        if (event_add(w->readable, NULL) < 0)
-            watch_tell_gap(w, WATCH_GAP_OVERFLOW);
+        read_on(w);
         return;
     }
     bool report =
@@ -215,15 +222,19 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         scan_next(w);
 }
 
+/* A scan in the pool reads `dirs`, so nothing is settled before it is back; nor while events wait unread, of which one
+ * may be the other half. read_on() asks for another call. */
 static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
     struct watch *w = arg;
 
     (void)fd;
     (void)what;
-    watch_settle_move(w);
-    if (w->todo.n > 0)
-        scan_next(w);
+    if (w->scanning)
+        return;
+    if (w->todo.n == 0)
+        watch_settle_move(w);
+    scan_next(w);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -233,7 +244,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     if (w->ch == NULL)
         return;
-    on_settle(fd, what, arg);
+    if (!event_pending(w->settle, EV_TIMEOUT, NULL))
+        on_settle(fd, what, arg); /* where watch_await had no memory */
     channel_get_stats(w->ch, &stats);
     if (stats.readers > 0)
         w->read_ms = clock_monotonic_ms();

@@ -205,7 +205,7 @@ void term_get_info(const struct term *t, struct term_info *ret_info)
         .exit_code = t->exit_code,
         .output_offset = ring_total(&t->ring),
         .has_writer = t->writer != NULL,
-        .viewers = t->n_viewers - (t->writer != NULL),
+        .viewers = t->n_viewers,
         .cols = t->cols,
         .rows = t->rows,
         .recorded = t->recording != NULL,
@@ -228,11 +228,10 @@ struct recording *term_recording(const struct term *t)
 int term_check_room(const struct term *t, bool writer, struct err *err)
 {
     const struct term_manager *m = t->manager;
-    unsigned present = t->n_viewers - (t->writer != NULL);
 
-    if (!writer && present >= m->config.viewers_max)
+    if (!writer && t->n_viewers >= m->config.viewers_max)
         return err_set(err, ERR_TOO_MANY_TERMINALS, EAGAIN,
-                       "%u viewers look at this session, which is the limit", present);
+                       "%u viewers look at this session, which is the limit", t->n_viewers);
     if (m->n_attached >= m->config.attached_max)
         return err_set(err, ERR_TOO_MANY_TERMINALS, EAGAIN,
                        "%u clients are attached to sessions, which is the limit", m->n_attached);
@@ -249,10 +248,11 @@ void term_attach(struct term *t, struct term_viewer *v, bool writer)
     struct term_viewer *old = writer ? t->writer : NULL;
 
     v->term = t;
+    v->as_writer = writer;
     v->has_ended = false;
     v->moved_ms = clock_monotonic_ms();
     LIST_INSERT_HEAD(&t->viewers, v, link);
-    t->n_viewers++;
+    t->n_viewers += !writer;
     t->manager->n_attached++;
     if (old != NULL) {
         term_detach(old);
@@ -270,7 +270,7 @@ void term_detach(struct term_viewer *v)
         return;
     v->term = NULL;
     LIST_REMOVE(v, link);
-    t->n_viewers--;
+    t->n_viewers -= !v->as_writer;
     t->manager->n_attached--;
     if (t->writer == v) {
         t->writer = NULL;

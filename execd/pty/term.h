@@ -100,6 +100,7 @@ struct term_viewer {
     bool (*is_reading)(struct term_viewer *v);
     /* private to the room */
     struct term *term;
+    bool as_writer; /* attached as the writer, which it need not be any more */
     bool has_ended;
     uint64_t offset; /* the writer's, as it told */
     int64_t moved_ms;

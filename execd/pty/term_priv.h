@@ -51,7 +51,7 @@ struct term {
 
     LIST_HEAD(term_viewers, term_viewer) viewers;
     struct term_viewer *writer; /* borrowed; one of them */
-    unsigned n_viewers;
+    unsigned n_viewers; /* attached as such: the writer is none, also when its process has ended */
 
     struct event kill; /* deleted: again until the tree is empty */
     TAILQ_ENTRY(term) link;

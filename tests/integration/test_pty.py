@@ -430,6 +430,18 @@ def test_viewers_look_and_no_more(pty):
         assert client.texts == [{"type": "exit", "exit_code": 0}]
 
 
+def test_the_writer_of_an_ended_process_is_no_viewer(pty):
+    session = pty.create(command="read x")
+    viewer = pty.connect(session, "?viewer=1")
+    writer = pty.connect(session)
+    viewer.text("connected")
+    writer.text("connected")
+    writer.type("end\n")
+    writer.text("exit")  # the closing handshake is not answered, so it stays attached
+    assert pty.info(session)["viewers"] <= 1
+    assert viewer.rest() and pty.info(session)["viewers"] == 0
+
+
 def test_viewers_are_bounded(pty):
     session = pty.create()
     for _ in range(64):
