@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "execd/api/api.h"
+#include "execd/api/stream.h"
 #include "execd/events/bus.h"
 #include "proto/api/errors.h"
 #include "proto/base/mem.h"
@@ -74,10 +75,8 @@ static void on_ping(evutil_socket_t fd, short what, void *arg)
 /* Where to begin: the client's last event, the query, or with what comes. */
 static int choose_start(struct http_req *req, uint64_t *ret_since, struct err *err)
 {
-    const char *text = http_req_header(req, "Last-Event-ID");
+    const char *text = api_since(req);
 
-    if (text == NULL)
-        text = http_req_query(req, "since", 0);
     *ret_since = events_last();
     if (text == NULL || str_to_u64(text, ret_since) == 0)
         return 0;

@@ -202,7 +202,7 @@ enum http_result h_session_run(struct http_req *req, void *app)
     if (session_start_run(s, &request, &run, &channel, &err) < 0)
         return http_resp_fail(req, err.code, RUN_PREFIX "%s", err.text);
     const char *run_id = session_run_id(run);
-    if (sse_choose(req) == SSE_STANDARD)
+    if (sse_choose(req, SSE_RAW) == SSE_STANDARD)
         return api_stream(req, api, channel, run_id, STREAM_LINES);
     struct viewer *v = xnew(struct viewer);
     v->api = api;

@@ -4,14 +4,17 @@
 #include "proto/api/errors.h"
 #include "proto/http/resp.h"
 
+#define QUIET_PING_MS 15000
+
 static struct sink_options choose(struct http_req *req, const struct api *api,
                                   enum stream_text text)
 {
     return (struct sink_options){
-        .lines = text == STREAM_VERBATIM
-                     ? LINES_VERBATIM
-                     : line_endings_choose(api->line_endings, http_req_header(req, "User-Agent")),
-        .framing = sse_choose(req),
+        .lines = text == STREAM_LINES
+                     ? line_endings_choose(api->line_endings, http_req_header(req, "User-Agent"))
+                     : LINES_VERBATIM,
+        .framing = sse_choose(req, text == STREAM_CHANGES ? SSE_STANDARD : SSE_RAW),
+        .ping_ms = text == STREAM_CHANGES ? QUIET_PING_MS : 0,
     };
 }
 
@@ -40,13 +43,17 @@ enum http_result api_stream_watched(struct http_req *req, struct api *api, struc
     return result;
 }
 
-/* Where the client stands: by the header that EventSource sends, or by the query. */
-static int take_since(struct http_req *req, struct sink_position *since, struct err *err)
+const char *api_since(struct http_req *req)
 {
     const char *text = http_req_header(req, "Last-Event-ID");
 
-    if (text == NULL)
-        text = http_req_query(req, "since", 0);
+    return text != NULL ? text : http_req_query(req, "since", 0);
+}
+
+static int take_since(struct http_req *req, struct sink_position *since, struct err *err)
+{
+    const char *text = api_since(req);
+
     if (text == NULL || sink_position_parse(text, since) == 0)
         return 0;
     return err_set(err, ERR_INVALID_QUERY, EINVAL,

@@ -1,17 +1,15 @@
 /* GET /files/watch: changes of a tree as a stream. The watch outlives its first reader for a while, so that a client
  * whose connection broke goes on at /streams/{id}. */
 #include <errno.h>
-#include <string.h>
 
 #include "execd/api/api.h"
 #include "execd/api/paths.h"
+#include "execd/api/stream.h"
 #include "execd/files/watch.h"
 #include "proto/api/errors.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
-
-#define PING_MS 15000 /* a quiet folder is the ordinary case */
 
 /* An EventSource that comes back here follows a new watch: what happened meanwhile is not known. */
 static const char restarted[] = "{\"reason\":\"restarted\"}";
@@ -34,11 +32,6 @@ static void on_close(void *arg)
 static void on_started(void *arg, struct channel *ch, const char *id, const struct err *err)
 {
     struct starter *s = arg;
-    const char *framing = http_req_query(s->req, "sse", 0);
-    struct sink_options options = {
-        .lines = LINES_VERBATIM,
-        .framing = framing != NULL && strcmp(framing, "raw") == 0 ? SSE_RAW : SSE_STANDARD,
-        .ping_ms = PING_MS};
 
     s->watch = NULL;
     if (err != NULL) {
@@ -48,8 +41,7 @@ static void on_started(void *arg, struct channel *ch, const char *id, const stru
     archive_add(s->api->archive, id, ch, true);
     if (http_req_header(s->req, "Last-Event-ID") != NULL)
         channel_append(ch, EVENT_GAP, restarted, sizeof(restarted) - 1);
-    http_resp_header(s->req, "X-Execd-Run-Id", id);
-    (void)sink_sse_start(s->req, ch, &options);
+    (void)api_stream(s->req, s->api, channel_ref(ch), id, STREAM_CHANGES);
 }
 
 enum http_result h_file_watch(struct http_req *req, void *app)

@@ -21,10 +21,6 @@ static const struct command_config defaults = {
     .log_files_max = 512,
 };
 
-#define DEFAULT(field)                                                                             \
-    if (m->config.field == 0)                                                                      \
-    m->config.field = defaults.field
-
 int command_manager_new(struct event_base *base, const struct command_config *config,
                         struct command_manager **ret_manager)
 {
@@ -33,15 +29,15 @@ int command_manager_new(struct event_base *base, const struct command_config *co
     m->base = base;
     if (config != NULL)
         m->config = *config;
-    DEFAULT(running_max);
-    DEFAULT(history_max);
-    DEFAULT(history_text);
-    DEFAULT(history_ms);
-    DEFAULT(interrupt_grace_ms);
-    DEFAULT(linger_ms);
-    DEFAULT(log_max);
-    DEFAULT(logs_max);
-    DEFAULT(log_files_max);
+    DEFAULT_FIELD(m->config, defaults, running_max);
+    DEFAULT_FIELD(m->config, defaults, history_max);
+    DEFAULT_FIELD(m->config, defaults, history_text);
+    DEFAULT_FIELD(m->config, defaults, history_ms);
+    DEFAULT_FIELD(m->config, defaults, interrupt_grace_ms);
+    DEFAULT_FIELD(m->config, defaults, linger_ms);
+    DEFAULT_FIELD(m->config, defaults, log_max);
+    DEFAULT_FIELD(m->config, defaults, logs_max);
+    DEFAULT_FIELD(m->config, defaults, log_files_max);
     *ret_manager = m;
     return 0;
 }

@@ -151,10 +151,6 @@ unsigned session_count(const struct session_manager *m)
 
 /* ---- the manager ---- */
 
-#define DEFAULT(field)                                                                             \
-    if (m->config.field == 0)                                                                      \
-    m->config.field = defaults.field
-
 int session_manager_new(struct event_base *base, const struct session_config *config,
                         struct session_manager **ret)
 {
@@ -162,12 +158,12 @@ int session_manager_new(struct event_base *base, const struct session_config *co
 
     m->base = base;
     m->config = *config;
-    DEFAULT(sessions_max);
-    DEFAULT(queue_max);
-    DEFAULT(queue_text);
-    DEFAULT(history_max);
-    DEFAULT(grace_ms);
-    DEFAULT(log_max);
+    DEFAULT_FIELD(m->config, defaults, sessions_max);
+    DEFAULT_FIELD(m->config, defaults, queue_max);
+    DEFAULT_FIELD(m->config, defaults, queue_text);
+    DEFAULT_FIELD(m->config, defaults, history_max);
+    DEFAULT_FIELD(m->config, defaults, grace_ms);
+    DEFAULT_FIELD(m->config, defaults, log_max);
     m->reap = event_new(base, -1, 0, session_reap, m);
     if (m->reap == NULL) {
         free(m);

@@ -213,13 +213,16 @@ static int scan_proc(struct port_list *list)
 
 /* ---- both ------------------------------------------------------------------------------------------ */
 
+int port_entry_compare(const struct port_entry *a, const struct port_entry *b)
+{
+    if (a->port != b->port)
+        return a->port < b->port ? -1 : 1;
+    return strcmp(a->address, b->address);
+}
+
 static int by_port(const void *a, const void *b)
 {
-    const struct port_entry *x = a, *y = b;
-
-    if (x->port != y->port)
-        return x->port < y->port ? -1 : 1;
-    return strcmp(x->address, y->address);
+    return port_entry_compare(a, b);
 }
 
 /* Sockets that share a port (SO_REUSEPORT) are one listener; the one whose process is known stays. Sorted. */
@@ -229,7 +232,7 @@ static void drop_doubles(struct port_list *list)
 
     for (size_t i = 0; i < list->n; i++) {
         struct port_entry *last = kept > 0 ? &list->items[kept - 1] : NULL;
-        if (last == NULL || by_port(last, &list->items[i]) != 0)
+        if (last == NULL || port_entry_compare(last, &list->items[i]) != 0)
             list->items[kept++] = list->items[i];
         else if (last->pid == 0)
             *last = list->items[i];

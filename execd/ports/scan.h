@@ -32,6 +32,9 @@ struct port_list {
     bool from_netlink; /* else /proc/net */
 };
 
+int port_entry_compare(const struct port_entry *a,
+                       const struct port_entry *b); /* the lists' order */
+
 /* 0, or -errno when neither source could be read; then the list is empty. */
 int ports_scan(struct port_list *ret_list) must_check;
 

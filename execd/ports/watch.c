@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "execd/events/bus.h"
 #include "proto/api/errors.h"
@@ -36,13 +35,6 @@ struct port_watch {
 };
 
 /* ---- what changed ---------------------------------------------------------------------------------- */
-
-static int compare(const struct port_entry *a, const struct port_entry *b)
-{
-    if (a->port != b->port)
-        return a->port < b->port ? -1 : 1;
-    return strcmp(a->address, b->address);
-}
 
 /* The name of a process is any bytes: jfield repairs them. */
 static json_t *fields_of(const struct port_entry *e)
@@ -86,9 +78,9 @@ static void merge(struct port_watch *w)
     for (size_t i = 0; i < scan->n; i++) {
         const struct port_entry *e = &scan->items[i];
 
-        while (old < w->n_seen && compare(&w->seen[old].entry, e) < 0)
+        while (old < w->n_seen && port_entry_compare(&w->seen[old].entry, e) < 0)
             tell(w, EVENTS_PORT_CLOSED, &w->seen[old++].entry);
-        bool known = old < w->n_seen && compare(&w->seen[old].entry, e) == 0;
+        bool known = old < w->n_seen && port_entry_compare(&w->seen[old].entry, e) == 0;
         fresh[i] = (struct port_seen){*e, known ? w->seen[old].since_us : now_us};
         if (known)
             old++;

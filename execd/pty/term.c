@@ -290,10 +290,6 @@ void term_moved(struct term_viewer *v, uint64_t offset)
 
 /* ---- all of them --------------------------------------------------------------------------------- */
 
-#define DEFAULT(field)                                                                             \
-    if (m->config.field == 0)                                                                      \
-    m->config.field = defaults.field
-
 int term_manager_new(struct event_base *base, const struct term_config *config,
                      struct term_manager **ret_manager)
 {
@@ -303,13 +299,13 @@ int term_manager_new(struct event_base *base, const struct term_config *config,
     TAILQ_INIT(&m->dying);
     if (config != NULL)
         m->config = *config;
-    DEFAULT(sessions_max);
-    DEFAULT(viewers_max);
-    DEFAULT(attached_max);
-    DEFAULT(ring_size);
-    DEFAULT(ring_total);
-    DEFAULT(recording_size);
-    DEFAULT(recording_total);
+    DEFAULT_FIELD(m->config, defaults, sessions_max);
+    DEFAULT_FIELD(m->config, defaults, viewers_max);
+    DEFAULT_FIELD(m->config, defaults, attached_max);
+    DEFAULT_FIELD(m->config, defaults, ring_size);
+    DEFAULT_FIELD(m->config, defaults, ring_total);
+    DEFAULT_FIELD(m->config, defaults, recording_size);
+    DEFAULT_FIELD(m->config, defaults, recording_total);
     m->recordings.max = m->config.recording_total;
     *ret_manager = m;
     return 0;

@@ -4,6 +4,8 @@
 #include <nettle/base64.h>
 #include <string.h>
 
+#include "proto/base/str.h"
+
 void codec_sha256(const void *p, size_t n, uint8_t out[SHA256_LEN])
 {
     struct sha256_ctx ctx;
@@ -36,14 +38,6 @@ void codec_hex(const void *p, size_t n, char *out)
     out[2 * n] = '\0';
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int codec_unhex(const char *hex, void *out, size_t n)
 {
     uint8_t *bytes = out;
@@ -51,7 +45,7 @@ int codec_unhex(const char *hex, void *out, size_t n)
     if (strlen(hex) != 2 * n)
         return -EINVAL;
     for (size_t i = 0; i < n; i++) {
-        int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
+        int high = str_hex_digit(hex[2 * i]), low = str_hex_digit(hex[2 * i + 1]);
         if (high < 0 || low < 0)
             return -EINVAL;
         bytes[i] = (uint8_t)(high << 4 | low);

@@ -15,6 +15,9 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* A field that is 0 takes the value that it has in `from`. */
+#define DEFAULT_FIELD(to, from, field) ((to).field = (to).field == 0 ? (from).field : (to).field)
+
 /* The result carries an error: dropping it silently is a compile error (-Wunused-result). */
 #define must_check __attribute__((warn_unused_result))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))

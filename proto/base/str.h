@@ -11,6 +11,7 @@ bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 bool str_eq_nocase(const char *a, const char *b);
 
+int str_hex_digit(char c); /* its value, -1: it is none */
 /* Whole text must be one decimal integer ("+", blanks, hex, empty are refused). -EINVAL, -ERANGE. */
 int str_to_u64(const char *s, uint64_t *ret_value) must_check;
 int str_to_i64(const char *s, int64_t *ret_value) must_check;

@@ -95,6 +95,14 @@ static int scale_exact(struct decimal d, uint64_t unit, uint64_t *ret_value)
     return 0;
 }
 
+int str_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 int str_to_u64(const char *s, uint64_t *ret_value)
 {
     uint64_t value = 0;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proto/base/str.h"
 #include "proto/http/token.h"
 
 #define EXTENSION_MAX 256
@@ -33,17 +34,9 @@ void chunked_init(struct chunked *c)
     memset(c, 0, sizeof(*c));
 }
 
-static int hex_value(unsigned char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool take_size(struct chunked *c, unsigned char byte)
 {
-    int value = hex_value(byte);
+    int value = str_hex_digit((char)byte);
 
     if (value >= 0) {
         c->left = c->left << 4 | (unsigned)value;

@@ -212,6 +212,11 @@ static int check_framing(struct head *h, struct err *err)
     return 0;
 }
 
+bool head_is_websocket(const struct head *h)
+{
+    return h->upgrade && token_list_has(head_get(h, "Upgrade"), "websocket");
+}
+
 static void read_connection(struct head *h)
 {
     bool close = head_connection_has(h, "close");

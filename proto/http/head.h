@@ -46,5 +46,8 @@ int head_parse_response(struct head *h, char *text, size_t len, struct err *err)
 const char *head_get(const struct head *h, const char *name);
 size_t head_count(const struct head *h, const char *name);
 
+/* Asks for a WebSocket, or, in an answer, agrees to one; nothing else about it is checked. */
+bool head_is_websocket(const struct head *h);
+
 /* Any Connection field names this token. */
 bool head_connection_has(const struct head *h, const char *token);

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
@@ -184,10 +183,9 @@ static void begin_tunnel(struct relay *r)
 static void take_head(struct relay *r)
 {
     const struct head *h = &r->reply.head;
-    const char *protocol = head_get(h, "Upgrade");
 
     if (h->status == 101) {
-        if (r->upgrade && protocol && strcasecmp(protocol, "websocket") == 0)
+        if (r->upgrade && head_is_websocket(h))
             begin_tunnel(r);
         else
             fail_text(r, ERR_BACKEND_RESPONSE_FAILED, EBADMSG,
@@ -438,13 +436,6 @@ static void keep_head(struct relay *r, struct evbuffer *head)
 
 /* ---- start ---------------------------------------------------------------------------------------- */
 
-static bool wants_websocket(const struct http_req *req)
-{
-    const char *protocol = head_get(&req->head, "Upgrade");
-
-    return req->head.upgrade && protocol && strcasecmp(protocol, "websocket") == 0;
-}
-
 static struct relay *relay_new(struct http_req *req, const struct relay_target *t,
                                const struct relay_options *o)
 {
@@ -464,7 +455,7 @@ static struct relay *relay_new(struct http_req *req, const struct relay_target *
     r->first_byte_ms = o->first_byte_ms;
     r->idle_ms = o->idle_ms;
     r->since_ms = r->moved_ms = clock_monotonic_ms();
-    r->upgrade = wants_websocket(req);
+    r->upgrade = head_is_websocket(&req->head);
     r->has_body = req->head.chunked || req->head.content_length > 0;
     r->chunked_body = req->head.chunked;
     reply_init(&r->reply, http_req_is_head(req), REPLY_HEAD_MAX);

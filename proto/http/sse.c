@@ -7,13 +7,15 @@
 #include "proto/http/req.h"
 #include "proto/http/resp.h"
 
-enum sse_framing sse_choose(struct http_req *req)
+enum sse_framing sse_choose(struct http_req *req, enum sse_framing otherwise)
 {
     const char *query = http_req_query(req, "sse", 0);
     const char *field = http_req_header(req, "X-Execd-Sse");
     const char *choice = query ? query : field;
 
-    return choice && str_eq_nocase(choice, "standard") ? SSE_STANDARD : SSE_RAW;
+    if (choice && str_eq_nocase(choice, "standard"))
+        return SSE_STANDARD;
+    return choice && str_eq_nocase(choice, "raw") ? SSE_RAW : otherwise;
 }
 
 void sse_headers(struct http_req *req)

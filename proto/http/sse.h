@@ -15,7 +15,8 @@ struct http_req;
 
 enum sse_framing { SSE_RAW, SSE_STANDARD };
 
-enum sse_framing sse_choose(struct http_req *req);
+/* By the query `sse` or the header X-Execd-Sse: raw, standard, or else `otherwise`. */
+enum sse_framing sse_choose(struct http_req *req, enum sse_framing otherwise);
 /* Sets the four headers of contracts/execd.md 2.1 on the response to come. */
 void sse_headers(struct http_req *req);
 /* id may be NULL, event too: such a frame is a plain message (`data:` only). */

@@ -5,17 +5,6 @@
 
 #include "proto/base/str.h"
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 ssize_t uri_decode(const char *p, size_t n, bool plus, char *out)
 {
     size_t len = 0;
@@ -24,8 +13,8 @@ ssize_t uri_decode(const char *p, size_t n, bool plus, char *out)
         char c = p[i];
 
         if (c == '%') {
-            int high = i + 2 < n ? hex_value(p[i + 1]) : -1;
-            int low = high >= 0 ? hex_value(p[i + 2]) : -1;
+            int high = i + 2 < n ? str_hex_digit(p[i + 1]) : -1;
+            int low = high >= 0 ? str_hex_digit(p[i + 2]) : -1;
 
             if (low < 0 || (high | low) == 0)
                 return -EINVAL;
@@ -93,7 +82,7 @@ static bool is_reg_name(char c)
 /* Only the alphabet: whether the literal is a real address is nobody's business here. */
 static bool is_ip_literal(char c)
 {
-    return hex_value(c) >= 0 || c == ':' || c == '.' || c == '%' || is_reg_name(c);
+    return str_hex_digit(c) >= 0 || c == ':' || c == '.' || c == '%' || is_reg_name(c);
 }
 
 bool uri_host_is_valid(const char *p, size_t n)

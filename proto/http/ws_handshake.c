@@ -14,9 +14,7 @@
 
 bool ws_is_upgrade(const struct http_req *req)
 {
-    const char *protocol = http_req_header(req, "Upgrade");
-
-    return req->head.upgrade && protocol != NULL && token_list_has(protocol, "websocket");
+    return head_is_websocket(&req->head);
 }
 
 static bool key_is_valid(const char *key)

@@ -199,7 +199,7 @@ static enum http_result post_count(struct http_req *req, void *app)
 static enum http_result get_sse(struct http_req *req, void *app)
 {
     struct evbuffer *b = evbuffer_new();
-    enum sse_framing framing = sse_choose(req);
+    enum sse_framing framing = sse_choose(req, SSE_RAW);
 
     (void)app;
     sse_headers(req);

@@ -235,3 +235,11 @@ def test_bad_input(execd, params, status, code):
     response = execd.client.get("/files/watch", params=params)
     assert response.status_code == status and response.json()["code"] == code, response.text
     eventually(lambda: len(fds(execd.pid)) <= before + 1, 3, "descriptors are left")  # the client's connection
+
+
+def test_framing_by_query_or_header(agent, tmp_path):
+    for params, headers, first in (({}, {}, "id: "), ({"sse": "raw"}, {}, "{"), ({}, {"X-Execd-Sse": "RAW"}, "{"),
+                                   ({"sse": "standard"}, {"X-Execd-Sse": "raw"}, "id: ")):
+        with agent.client.stream("GET", "/files/watch", params={"path": str(tmp_path), **params}, headers=headers,
+                                 timeout=10) as response:
+            assert next(response.iter_lines()).startswith(first), (params, headers)

@@ -24,6 +24,21 @@ static void test_prefix_suffix_case(void **state)
     assert_false(str_eq_nocase("@", "`")); /* differ in the case bit only, and are no letters */
 }
 
+static void test_hex_digits(void **state)
+{
+    (void)state;
+    static const char digits[] = "0123456789abcdef", upper[] = "0123456789ABCDEF";
+    int n_digits = 0;
+
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(str_hex_digit(digits[i]), i);
+        assert_int_equal(str_hex_digit(upper[i]), i);
+    }
+    for (int c = CHAR_MIN; c <= CHAR_MAX; c++)
+        n_digits += str_hex_digit((char)c) >= 0;
+    assert_int_equal(n_digits, 22);
+}
+
 struct number_row {
     const char *text;
     int result;
@@ -275,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prefix_suffix_case),
+        cmocka_unit_test(test_hex_digits),
         cmocka_unit_test(test_u64),
         cmocka_unit_test(test_i64_and_u32_edges),
         cmocka_unit_test(test_bool_words),

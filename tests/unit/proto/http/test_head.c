@@ -240,10 +240,14 @@ static void test_connection_options(void **state)
     assert_int_equal(
         parse(HEAD "Connection: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket" END),
         0);
-    assert_true(head.upgrade);
+    assert_true(head.upgrade && head_is_websocket(&head));
     assert_true(head_connection_has(&head, "a"));
     assert_int_equal(parse(HEAD "Upgrade: websocket" END), 0);
-    assert_false(head.upgrade);
+    assert_false(head.upgrade || head_is_websocket(&head));
+    assert_int_equal(parse(HEAD "Connection: upgrade\r\nUpgrade: h2c, WebSocket" END), 0);
+    assert_true(head_is_websocket(&head));
+    assert_int_equal(parse(HEAD "Connection: upgrade\r\nUpgrade: websockets" END), 0);
+    assert_true(head.upgrade && !head_is_websocket(&head));
 }
 
 static int parse_reply(const char *bytes)
