@@ -21,7 +21,7 @@ struct code_client {
     void *arg;
     struct route routes[CLIENT_ROUTES_MAX]; /* a ring */
     size_t next_route, n_open, open_bytes;
-    bool holds, gone; /* gone: detached while the list was walked */
+    bool holds, away, gone; /* gone: detached while the list was walked */
     struct code_client *next;
 };
 
@@ -117,11 +117,23 @@ void code_client_hold(struct code_client *client, bool value)
     update_hold(client->ctx);
 }
 
+void code_client_set_away(struct code_client *client, bool value)
+{
+    client->away = value;
+}
+
+void code_client_nudge(struct code_client *client)
+{
+    struct code_context *ctx = client->ctx;
+    if (ctx && ctx->state == CONTEXT_READY && ctx->kernel && !ctx->kernel_ended)
+        kernel_nudge(ctx->kernel);
+}
+
 unsigned code_context_n_clients(const struct code_context *ctx)
 {
     unsigned n = 0;
     for (const struct code_client *c = ctx->clients; c; c = c->next)
-        n += !c->gone;
+        n += !c->gone && !c->away;
     return n;
 }
 

@@ -43,5 +43,9 @@ void code_client_detach(struct code_client *client); /* NULL is fine; no callbac
  * kernel (err says why). */
 int code_client_send(struct code_client *client, enum kernel_channel channel, const char *msg_id,
                      const struct jmsg_parts *parts, struct err *err) must_check;
+/* The kernel seems to have missed what this client sent: wakes it (kernel_nudge). */
+void code_client_nudge(struct code_client *client);
 /* The kernel waits while a client cannot take more. An interrupt and the client's end lift it. */
 void code_client_hold(struct code_client *client, bool value);
+/* Nobody is behind it for now: it hears everything, but is not counted (code_context_n_clients). */
+void code_client_set_away(struct code_client *client, bool value);

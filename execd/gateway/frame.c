@@ -63,7 +63,7 @@ static int copy_text(const json_t *header, const char *key, char *buf, size_t si
     return 0;
 }
 
-/* Its own date, or now: a kernel drops messages that are byte for byte like one it has seen. */
+/* A date in front: one of its own that comes behind it wins. */
 static int add_date(struct frame *frame)
 {
     struct slice old = frame->parts.header;
@@ -75,6 +75,11 @@ static int add_date(struct frame *frame)
     strbuf_add(&frame->header, old.ptr + 1, old.len - 1); /* it has members */
     frame->parts.header = (struct slice){frame->header.data, frame->header.len};
     return strbuf_check(&frame->header) < 0 ? -ENOMEM : 0;
+}
+
+int frame_renew(struct frame *frame)
+{
+    return frame->header.data == NULL ? add_date(frame) : 0; /* else it has the present date already */
 }
 
 static int take_header(struct frame *frame, struct err *err)

@@ -34,6 +34,8 @@ struct frame {
 int frame_decode(enum framing framing, bool is_binary, struct slice data, struct frame *ret_frame,
                  struct err *err) must_check;
 void frame_done(struct frame *frame);
+/* Makes the header differ from every earlier one, for a kernel drops what it has seen before. -ENOMEM. */
+int frame_renew(struct frame *frame) must_check;
 
 /* A message of a kernel, ready to be framed; id and type are of its header. */
 struct frame_source {

@@ -54,6 +54,10 @@ int ws_check_handshake(struct http_req *req, struct err *err) must_check;
 int ws_check_origin(const struct http_req *req, const char *const *allowed,
                     struct err *err) must_check;
 
+/* The first of our subprotocols that the request offers, as the answer will name it; NULL when there is none. ours:
+ * as in ws_options. */
+const char *ws_subprotocol(const struct http_req *req, const char *const *ours);
+
 /* Text behind `prefix` of the one offered subprotocol that starts with it; NULL when there is none or more than one.
  * In the request's arena. For credentials that a browser can give in no other way; such an entry is never chosen. */
 const char *ws_offered_secret(struct http_req *req, const char *prefix);

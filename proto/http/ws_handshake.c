@@ -114,7 +114,7 @@ static bool is_wanted(struct slice item, void *arg)
     return item.len == strlen(wanted) && memcmp(item.ptr, wanted, item.len) == 0;
 }
 
-static const char *choose(const struct http_req *req, const char *const *ours)
+const char *ws_subprotocol(const struct http_req *req, const char *const *ours)
 {
     for (; ours != NULL && *ours != NULL; ours++) {
         if (each_offer(req, is_wanted, (void *)(uintptr_t)*ours))
@@ -168,7 +168,7 @@ int ws_write_answer(const struct http_req *req, const char *const *subprotocols,
                     struct evbuffer *out)
 {
     char key[BASE64_ENCODE_RAW_LENGTH(SHA1_DIGEST_SIZE) + 1];
-    const char *chosen = choose(req, subprotocols);
+    const char *chosen = ws_subprotocol(req, subprotocols);
 
     accept_key(http_req_header(req, "Sec-WebSocket-Key"), key);
     int n = evbuffer_add_printf(out,

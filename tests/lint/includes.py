@@ -61,6 +61,8 @@ EXTRA = {
     "execd/stream/sink_ws": ["proto/http"],
     # The same for terminals: what a session shows, as WebSocket frames.
     "execd/pty/attach": ["proto/http"],
+    # And for kernels: their messages as frames.
+    "execd/gateway/channels_ws": ["proto/http"],
     # A runtime names the address at which the relay reaches a sandbox.
     "server/runtime/runtime.h": ["proto/http/relay.h"],
     # A start is over when execd answers its first /ping.

@@ -1,0 +1,64 @@
+/*
+ * Clients of the gateway on a kernel's channels: each has a session, which outlives its connection.
+ *
+ * A session belongs to a kernel (a code context) and to the id that the client gave (session_id). It hears what the
+ * kernel publishes and the replies to what it sent, in an order that clients bear (requests.h), through a bounded
+ * outbox (outbox.h). While a client reads too slowly the kernel is held back for a moment; after that its own stream
+ * outputs are left out, never another client's. While a client that gave an id is away its messages are kept, for
+ * CHANNELS_AWAY_MS; a second connection with the same id takes the first one's place.
+ * When the kernel dies or is restarted every request ends by an error, its reply and its idle, and a status tells.
+ * Knows no HTTP. Thread rule: loop thread only. Source: contracts/jupyter.md 2.7, 6, 7.
+ */
+#pragma once
+
+#include "execd/code/context.h"
+#include "execd/gateway/frame.h"
+#include "execd/gateway/message.h"
+
+struct event_base;
+struct channels;
+struct channels_session;
+
+#define CHANNELS_ID_MAX 128       /* bytes of a session_id */
+#define CHANNELS_AWAY_MAX 8       /* sessions without a connection, per kernel: the oldest goes */
+#define CHANNELS_AWAY_MS (5 * 60 * 1000)
+#define CHANNELS_HOLD_MS 1000     /* a slow client holds the kernel for so long without taking anything */
+
+enum channels_end {
+    CHANNELS_KERNEL_GONE, /* deleted; what is left is to be sent before closing */
+    CHANNELS_REPLACED,    /* by a connection with the same id */
+    CHANNELS_TOO_SLOW,
+    CHANNELS_NO_MEMORY,
+};
+
+/* The connection. Callbacks may come from inside of functions of this module. */
+struct channels_ops {
+    void (*on_more)(void *arg);             /* channels_peek has something */
+    void (*on_room)(void *arg);             /* after channels_send gave false: messages are taken again */
+    size_t (*unread)(void *arg);            /* bytes that were sent and have not reached the client */
+    /* Last call; channels_peek and channels_pop may still be used inside of it. */
+    void (*on_end)(void *arg, enum channels_end why);
+};
+
+struct channels_options {
+    const char *session_id; /* NULL or "": none, and nobody can come back to it */
+    const uint64_t *last_seq; /* the client has seen the messages up to this one; may be NULL */
+};
+
+struct channels *channels_new(struct event_base *base);
+void channels_free(struct channels *c); /* after the connections and before the contexts */
+
+/* A new session, or the one of that id. -EINVAL: the id is too long; -EAGAIN: too many clients. ops is borrowed. */
+int channels_attach(struct channels *c, struct code_context *ctx,
+                    const struct channels_options *options, const struct channels_ops *ops,
+                    void *arg, struct channels_session **ret_session, struct err *err) must_check;
+/* The connection is gone: no callback any more. */
+void channels_detach(struct channels_session *s);
+
+/* Sends a client's message to the kernel, or answers it by an error when there is none. False: this one is kept, and no
+ * other can be taken before on_room. */
+bool channels_send(struct channels_session *s, struct frame *frame);
+
+/* The next message for the client; borrowed; NULL: nothing now. */
+const struct message *channels_peek(const struct channels_session *s);
+void channels_pop(struct channels_session *s, size_t wire_size);

@@ -1,0 +1,338 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "execd/gateway/channels_priv.h"
+#include "proto/base/clock.h"
+#include "proto/base/str.h"
+#include "proto/json/jfield.h"
+
+#define HOLD_AT (1u << 20) /* unsent bytes above which the kernel waits */
+#define RETRY_MS 50
+/* Some clients take 1 MiB at most. A piece of text may grow sixfold by escapes. */
+#define SPLIT_AT (512u << 10)
+#define PIECE_MAX (128u << 10)
+/* What all outboxes may hold together; beyond it each may hold less. */
+#define TOTAL_MAX (128u << 20)
+#define TIGHT_SHIFT 4
+
+/* ---- the end, later ---------------------------------------------------------------------------------- */
+
+static void arm(struct channels_session *s, int64_t at_ms)
+{
+    if (at_ms == s->armed_ms)
+        return;
+    s->armed_ms = at_ms;
+    if (at_ms == INT64_MAX) {
+        (void)event_del(s->timer); /* cannot fail for an event of ours */
+        return;
+    }
+    int64_t ms = MAX(at_ms - clock_monotonic_ms(), (int64_t)0);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    (void)event_add(s->timer, &tv); /* fails only when memory is exhausted */
+}
+
+/* Not here and now: callers of ours still hold the session. */
+static void end_soon(struct channels_session *s, enum channels_end why)
+{
+    s->is_ending = true;
+    s->ending = why;
+    event_active(s->timer, EV_TIMEOUT, 0);
+}
+
+/* ---- bounds ------------------------------------------------------------------------------------------ */
+
+static void count_bytes(struct channels_session *s)
+{
+    size_t now = s->outbox.unsent_bytes + s->outbox.kept_bytes;
+
+    s->channels->bytes = s->channels->bytes - s->bytes + now;
+    s->bytes = now;
+}
+
+static void hold(struct channels_session *s, bool value)
+{
+    s->holds = value;
+    s->hold_end_ms = value ? clock_monotonic_ms() + CHANNELS_HOLD_MS : INT64_MAX;
+    if (s->client != NULL)
+        code_client_hold(s->client, value);
+}
+
+void session_release(struct channels_session *s)
+{
+    if (s->holds)
+        hold(s, false);
+}
+
+/* Holding was in vain once: not again before the client has caught up. */
+static void update_hold(struct channels_session *s)
+{
+    size_t unsent = s->outbox.unsent_bytes;
+
+    if (unsent < HOLD_AT / 2) {
+        s->has_held = false;
+        session_release(s);
+    } else if (unsent > HOLD_AT && s->ops != NULL && !s->holds && !s->has_held) {
+        hold(s, true);
+    }
+}
+
+static void check_bounds(struct channels_session *s)
+{
+    count_bytes(s);
+    update_hold(s);
+    if (s->ops == NULL || s->is_ending)
+        return;
+    bool tight = s->channels->bytes > TOTAL_MAX &&
+                 s->outbox.unsent_bytes > s->outbox.limits.hard_max >> TIGHT_SHIFT;
+    if (tight || outbox_is_too_full(&s->outbox))
+        end_soon(s, CHANNELS_TOO_SLOW);
+}
+
+void channels_pop(struct channels_session *s, size_t wire_size)
+{
+    outbox_sent(&s->outbox, wire_size);
+    count_bytes(s);
+    /* Whoever is alone with the kernel and goes on reading may take his time. */
+    if (s->holds && channels_n_connected(s->channels, s->ctx) == 1)
+        s->hold_end_ms = clock_monotonic_ms() + CHANNELS_HOLD_MS;
+    update_hold(s);
+}
+
+/* ---- to the client ----------------------------------------------------------------------------------- */
+
+void session_deliver(void *arg, struct message *m)
+{
+    struct channels_session *s = arg;
+
+    outbox_put(&s->outbox, m);
+}
+
+static void put(struct channels_session *s, struct message *m)
+{
+    if (m != NULL)
+        outbox_put(&s->outbox, m);
+    else
+        end_soon(s, CHANNELS_NO_MEMORY); /* better gone than silent */
+}
+
+static void put_status(struct channels_session *s, const char *state)
+{
+    put(s, message_status((struct slice){0}, state));
+}
+
+void session_greet(struct channels_session *s)
+{
+    enum code_state state = code_context_state(s->ctx);
+
+    s->was_restarted = state == CODE_RESTARTING;
+    if (state != CODE_IDLE && state != CODE_BUSY)
+        put_status(s, code_state_name(state));
+}
+
+/* Up to max bytes of text that end behind a character. */
+static size_t piece_of(const char *text, size_t n, size_t max)
+{
+    if (n <= max)
+        return n;
+    while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
+        max--;
+    return max;
+}
+
+/* A stream output that is too large for some clients goes in pieces. False: it has to go as it is. */
+static bool split_stream(struct channels_session *s, const struct message *m)
+{
+    struct slice content = m->parts.content;
+
+    if (m->channel != CHANNEL_IOPUB || content.len <= SPLIT_AT || strcmp(m->type, "stream") != 0)
+        return false;
+    cleanup_json json_t *stream = json_loadb(content.ptr, content.len, JSON_ALLOW_NUL, NULL);
+    const json_t *name = json_object_get(stream, "name"), *text = json_object_get(stream, "text");
+    if (!json_is_string(name) || !json_is_string(text))
+        return false;
+    const char *p = json_string_value(text);
+    for (size_t left = json_string_length(text), n; left > 0; left -= n, p += n) {
+        n = piece_of(p, left, PIECE_MAX);
+        put(s, message_make(CHANNEL_IOPUB, "stream", m->parts.parent,
+                            json_pack("{s:s, s:s%}", "name", json_string_value(name), "text", p, n)));
+    }
+    return true;
+}
+
+static void put_broken(struct channels_session *s, const struct jmsg *msg)
+{
+    char text[160];
+
+    (void)snprintf(text, sizeof(text), "\n[a message of type %.64s was no valid JSON and is left out]\n",
+                   msg->type); /* fits */
+    put(s, message_stderr((struct slice){0}, text));
+}
+
+/* ---- from the client --------------------------------------------------------------------------------- */
+
+/* A message that was seen before gets a header of its own, for the kernel would drop it in silence. */
+static int make_unique(struct channels_session *s, struct frame *frame)
+{
+    for (size_t i = 0; i < CHANNELS_RECENT; i++)
+        if (strcmp(s->recent[i], frame->id) == 0)
+            return frame_renew(frame);
+    memcpy(s->recent[s->next_recent], frame->id, sizeof(frame->id));
+    s->next_recent = (s->next_recent + 1) % CHANNELS_RECENT;
+    return 0;
+}
+
+/* False: not now. */
+static bool try_send(struct channels_session *s, const struct frame *frame)
+{
+    struct err err = {0};
+
+    if (!requests_has_room(&s->requests))
+        return false;
+    int r = code_client_send(s->client, frame->channel, frame->id, &frame->parts, &err);
+    if (r == -EAGAIN || (r == -ESRCH && code_context_state(s->ctx) != CODE_DEAD))
+        return false;
+    if (r < 0)
+        requests_refuse(&s->requests, frame, "KernelUnavailable", err.text);
+    else if (requests_add(&s->requests, frame, clock_monotonic_ms()) < 0)
+        end_soon(s, CHANNELS_NO_MEMORY); /* nobody would see to its end */
+    return true;
+}
+
+static void retry(struct channels_session *s)
+{
+    struct frame frame;
+
+    if (s->kept == NULL)
+        return;
+    message_frame(s->kept, &frame);
+    if (!try_send(s, &frame)) {
+        s->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        return;
+    }
+    message_free(s->kept);
+    s->kept = NULL;
+    s->retry_ms = INT64_MAX;
+    if (s->ops != NULL)
+        s->ops->on_room(s->arg);
+}
+
+bool channels_send(struct channels_session *s, struct frame *frame)
+{
+    if (make_unique(s, frame) < 0) {
+        end_soon(s, CHANNELS_NO_MEMORY);
+        return false;
+    }
+    if (!try_send(s, frame)) {
+        s->kept = message_keep(frame);
+        s->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        if (s->kept == NULL)
+            end_soon(s, CHANNELS_NO_MEMORY);
+        return false;
+    }
+    session_settle(s);
+    return true;
+}
+
+/* ---- from the kernel ---------------------------------------------------------------------------------- */
+
+static void on_message(void *arg, enum kernel_channel channel, const struct jmsg *msg)
+{
+    struct channels_session *s = arg;
+    struct message *m;
+    int r = message_copy(channel, msg, &m);
+
+    if (r == -EBADMSG) {
+        put_broken(s, msg);
+    } else if (r < 0) {
+        end_soon(s, CHANNELS_NO_MEMORY);
+    } else if (msg->parent_id[0] == '\0' && message_has_state(m, "starting")) {
+        message_free(m); /* told by on_state */
+    } else if (split_stream(s, m)) {
+        message_free(m);
+    } else {
+        requests_take(&s->requests, m, msg->parent_id, clock_monotonic_ms());
+    }
+    retry(s);
+    session_settle(s);
+}
+
+static void on_ready(struct channels_session *s)
+{
+    if (s->was_restarted) {
+        put_status(s, "starting");
+        put_status(s, "idle");
+    }
+    s->was_restarted = false;
+}
+
+static void on_state(void *arg, enum code_state state, const char *reason)
+{
+    struct channels_session *s = arg;
+
+    if (state == CODE_RESTARTING) {
+        s->was_restarted = true;
+        requests_fail_all(&s->requests, "KernelRestarted", "the kernel was restarted");
+        put_status(s, "restarting");
+    } else if (state == CODE_DEAD) {
+        requests_fail_all(&s->requests, "KernelDied", reason);
+        put_status(s, "dead");
+    } else if (state == CODE_IDLE || state == CODE_BUSY) {
+        on_ready(s);
+    }
+    retry(s);
+    session_settle(s);
+}
+
+static void on_end(void *arg, const char *reason)
+{
+    struct channels_session *s = arg;
+
+    s->client = NULL; /* it is detached */
+    requests_fail_all(&s->requests, "KernelDeleted", reason);
+    put_status(s, "dead");
+    session_end(s, CHANNELS_KERNEL_GONE);
+}
+
+const struct code_client_ops session_client_ops = {on_message, on_state, on_end};
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
+
+void session_settle(struct channels_session *s)
+{
+    bool wake = false;
+    int64_t next = requests_tick(&s->requests, clock_monotonic_ms(), &wake);
+
+    if (wake)
+        code_client_nudge(s->client);
+    if (s->ops != NULL && outbox_peek(&s->outbox) != NULL)
+        s->ops->on_more(s->arg);
+    check_bounds(s);
+    if (!s->is_ending)
+        arm(s, MIN(MIN(next, s->retry_ms), MIN(s->hold_end_ms, s->away_end_ms)));
+}
+
+void session_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct channels_session *s = arg;
+    int64_t now = clock_monotonic_ms();
+
+    (void)fd;
+    (void)what;
+    s->armed_ms = INT64_MAX;
+    if (s->is_ending) {
+        session_end(s, s->ending);
+        return;
+    }
+    if (now >= s->away_end_ms) {
+        session_free(s);
+        return;
+    }
+    if (now >= s->hold_end_ms) {
+        session_release(s);
+        s->has_held = true;
+    }
+    if (now >= s->retry_ms)
+        retry(s);
+    session_settle(s);
+}

@@ -1,0 +1,198 @@
+#include "execd/gateway/message.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/ids.h"
+#include "proto/base/str.h"
+#include "proto/json/jfield.h"
+#include "proto/json/json_scan.h"
+
+#define PROTOCOL_VERSION "5.3" /* what the field speaks */
+
+/* ---- one block ------------------------------------------------------------------------------------- */
+
+static size_t bytes_of(const struct jmsg_parts *p)
+{
+    size_t n = p->header.len + p->parent.len + p->metadata.len + p->content.len;
+
+    for (size_t i = 0; i < p->n_buffers; i++)
+        n += p->buffers[i].len;
+    return n;
+}
+
+static struct slice put(char **at, struct slice part)
+{
+    struct slice copy = {*at, part.len};
+
+    if (part.len > 0)
+        memcpy(*at, part.ptr, part.len);
+    *at += part.len;
+    return copy;
+}
+
+/* Parts were received, or made by us: their sum is far from overflowing. */
+static struct message *pack(const struct jmsg_parts *p)
+{
+    size_t table = p->n_buffers * sizeof(struct slice), size = sizeof(struct message) + table + bytes_of(p);
+    struct message *m = malloc(size);
+
+    if (m == NULL)
+        return NULL;
+    memset(m, 0, sizeof(*m));
+    struct slice *buffers = (struct slice *)(m + 1);
+    char *at = (char *)(buffers + p->n_buffers);
+    m->size = size;
+    m->parts.header = put(&at, p->header);
+    m->parts.parent = put(&at, p->parent);
+    m->parts.metadata = put(&at, p->metadata);
+    m->parts.content = put(&at, p->content);
+    for (size_t i = 0; i < p->n_buffers; i++)
+        buffers[i] = put(&at, p->buffers[i]);
+    m->parts.buffers = buffers;
+    m->parts.n_buffers = p->n_buffers;
+    return m;
+}
+
+void message_free(struct message *m)
+{
+    free(m);
+}
+
+/* ---- a kernel's ------------------------------------------------------------------------------------ */
+
+int message_copy(enum kernel_channel channel, const struct jmsg *msg, struct message **ret_message)
+{
+    struct strbuf fixed[4] = {0};
+    struct jmsg_parts parts = msg->parts;
+    struct slice *const rows[] = {&parts.header, &parts.parent, &parts.metadata, &parts.content};
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows) && r >= 0; i++)
+        r = frame_clean(rows[i], &fixed[i]);
+    struct message *m = r >= 0 ? pack(&parts) : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+        strbuf_done(&fixed[i]);
+    if (m == NULL)
+        return r < 0 ? r : -ENOMEM;
+    m->channel = channel;
+    memcpy(m->id, msg->id, sizeof(m->id));
+    memcpy(m->type, msg->type, sizeof(m->type));
+    *ret_message = m;
+    return 0;
+}
+
+struct message *message_keep(const struct frame *frame)
+{
+    struct message *m = pack(&frame->parts);
+
+    if (m == NULL)
+        return NULL;
+    m->channel = frame->channel;
+    memcpy(m->id, frame->id, sizeof(m->id));
+    memcpy(m->type, frame->type, sizeof(m->type));
+    return m;
+}
+
+void message_frame(const struct message *m, struct frame *ret_frame)
+{
+    memset(ret_frame, 0, sizeof(*ret_frame));
+    ret_frame->channel = m->channel;
+    memcpy(ret_frame->id, m->id, sizeof(m->id));
+    memcpy(ret_frame->type, m->type, sizeof(m->type));
+    ret_frame->parts = m->parts;
+}
+
+bool message_has_state(const struct message *m, const char *state)
+{
+    struct slice value = {0};
+
+    if (m->channel != CHANNEL_IOPUB || strcmp(m->type, "status") != 0)
+        return false;
+    value = json_find_member(m->parts.content, "execution_state");
+    return value.len == strlen(state) + 2 && memcmp(value.ptr + 1, state, value.len - 2) == 0;
+}
+
+/* ---- ours ------------------------------------------------------------------------------------------ */
+
+static char *make_header(const char *id, const char *type, size_t *ret_len)
+{
+    char date[CLOCK_RFC3339_MAX];
+
+    clock_format_us(clock_wall_us(), date);
+    cleanup_json json_t *header =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "msg_type", type, "username",
+                  "execd", "session", "execd", "date", date, "version", PROTOCOL_VERSION);
+    return header != NULL ? json_compact(header, ret_len) : NULL;
+}
+
+struct message *message_make(enum kernel_channel channel, const char *type, struct slice parent,
+                             json_t *content)
+{
+    static const struct slice empty_object = SLICE_LIT("{}");
+    char id[ID_UUID_LEN + 1];
+    size_t header_len = 0, content_len = 0;
+    struct message *m = NULL;
+
+    ids_uuid(id);
+    cleanup_free char *header = make_header(id, type, &header_len);
+    cleanup_free char *text = content != NULL ? json_compact(content, &content_len) : NULL;
+    json_decref(content);
+    if (header == NULL || text == NULL)
+        return NULL;
+    struct jmsg_parts parts = {.header = {header, header_len},
+                               .parent = parent.len > 0 ? parent : empty_object,
+                               .metadata = empty_object,
+                               .content = {text, content_len}};
+    m = pack(&parts);
+    if (m == NULL)
+        return NULL;
+    m->channel = channel;
+    memcpy(m->id, id, sizeof(id));
+    (void)snprintf(m->type, sizeof(m->type), "%s", type); /* a request's type with "reply" is shorter */
+    return m;
+}
+
+struct message *message_status(struct slice parent, const char *state)
+{
+    return message_make(CHANNEL_IOPUB, "status", parent,
+                        json_pack("{s:s}", "execution_state", state));
+}
+
+struct message *message_stderr(struct slice parent, const char *text)
+{
+    return message_make(CHANNEL_IOPUB, "stream", parent,
+                        json_pack("{s:s, s:s}", "name", "stderr", "text", text));
+}
+
+static json_t *error_content(const char *ename, const char *evalue)
+{
+    json_t *line = json_sprintf("%s: %s", ename, evalue);
+
+    return json_pack("{s:s, s:s, s:[o]}", "ename", ename, "evalue", evalue, "traceback",
+                     line != NULL ? line : json_string(ename));
+}
+
+struct message *message_error(struct slice parent, const char *ename, const char *evalue)
+{
+    return message_make(CHANNEL_IOPUB, "error", parent, error_content(ename, evalue));
+}
+
+struct message *message_error_reply(enum kernel_channel channel, const char *request_type,
+                                    struct slice parent, const char *ename, const char *evalue)
+{
+    char type[JMSG_TYPE_MAX];
+    int stem = (int)(strlen(request_type) - (sizeof("request") - 1));
+    json_t *content = error_content(ename, evalue);
+
+    (void)snprintf(type, sizeof(type), "%.*sreply", stem, request_type); /* shorter than it was */
+    if (content != NULL) {
+        json_object_set_new(content, "status", json_string("error"));
+        if (strcmp(request_type, "execute_request") == 0)
+            json_object_set_new(content, "execution_count", json_integer(0));
+    }
+    return message_make(channel, type, parent, content);
+}

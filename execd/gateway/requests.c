@@ -1,0 +1,248 @@
+#include "execd/gateway/requests.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/mem.h"
+#include "proto/base/str.h"
+
+struct request {
+    TAILQ_ENTRY(request) link;
+    enum kernel_channel channel;
+    char id[JMSG_ID_MAX], type[JMSG_TYPE_MAX];
+    struct message *reply, *idle; /* owned; held back */
+    bool busy, replied;
+    unsigned n_wakes;
+    int64_t sent_ms, due_ms; /* due: of what it waits for; INT64_MAX = nothing that can be late */
+    size_t header_len;
+    char header[]; /* parent of what we say for the kernel */
+};
+
+static struct slice header_of(const struct request *q)
+{
+    return (struct slice){q->header, q->header_len};
+}
+
+static bool is_execute(const struct request *q)
+{
+    return strcmp(q->type, "execute_request") == 0;
+}
+
+/* NULL: no memory for a message of ours, and nothing better to do about it. */
+static void deliver(struct requests *r, struct message *m)
+{
+    if (m != NULL)
+        r->deliver(r->arg, m);
+}
+
+/* ---- coming and going ----------------------------------------------------------------------------- */
+
+void requests_init(struct requests *r, void (*on_message)(void *arg, struct message *m), void *arg)
+{
+    TAILQ_INIT(&r->list);
+    r->n = 0;
+    r->deliver = on_message;
+    r->arg = arg;
+}
+
+static void remove_request(struct requests *r, struct request *q)
+{
+    TAILQ_REMOVE(&r->list, q, link);
+    r->n--;
+    message_free(q->reply);
+    message_free(q->idle);
+    free(q);
+}
+
+void requests_done(struct requests *r)
+{
+    while (!TAILQ_EMPTY(&r->list))
+        remove_request(r, TAILQ_FIRST(&r->list));
+}
+
+bool requests_has_room(const struct requests *r)
+{
+    return r->n < REQUESTS_MAX;
+}
+
+int requests_add(struct requests *r, const struct frame *frame, int64_t now_ms)
+{
+    struct slice header = frame->parts.header;
+
+    if (!str_ends(frame->type, "_request"))
+        return 0;
+    struct request *q = malloc(sizeof(*q) + header.len);
+    if (q == NULL)
+        return -ENOMEM;
+    memset(q, 0, sizeof(*q));
+    q->channel = frame->channel;
+    memcpy(q->id, frame->id, sizeof(q->id));
+    memcpy(q->type, frame->type, sizeof(q->type));
+    q->sent_ms = now_ms;
+    q->due_ms = INT64_MAX;
+    q->header_len = header.len;
+    memcpy(q->header, header.ptr, header.len);
+    TAILQ_INSERT_TAIL(&r->list, q, link);
+    r->n++;
+    return 0;
+}
+
+/* ---- how one ends ---------------------------------------------------------------------------------- */
+
+static void give_reply(struct requests *r, struct request *q)
+{
+    deliver(r, take_ptr(&q->reply));
+    q->replied = true;
+}
+
+/* With whatever has come; what is missing is said by us. */
+static void end(struct requests *r, struct request *q, const char *ename, const char *evalue)
+{
+    struct slice header = header_of(q);
+
+    if (!q->replied && q->reply == NULL) {
+        if (is_execute(q))
+            deliver(r, message_error(header, ename, evalue));
+        q->reply = message_error_reply(q->channel, q->type, header, ename, evalue);
+    }
+    if (!q->replied)
+        give_reply(r, q);
+    if (q->idle == NULL && (q->busy || is_execute(q)))
+        q->idle = message_status(header, "idle");
+    deliver(r, take_ptr(&q->idle));
+    remove_request(r, q);
+}
+
+static void end_without_reply(struct requests *r, struct request *q)
+{
+    end(r, q, "NoReply", "the kernel has ended this request without a reply");
+}
+
+void requests_fail_all(struct requests *r, const char *ename, const char *evalue)
+{
+    while (!TAILQ_EMPTY(&r->list))
+        end(r, TAILQ_FIRST(&r->list), ename, evalue);
+}
+
+void requests_refuse(struct requests *r, const struct frame *frame, const char *ename,
+                     const char *evalue)
+{
+    struct slice header = frame->parts.header;
+
+    if (!str_ends(frame->type, "_request")) {
+        deliver(r, message_error(header, ename, evalue));
+        return;
+    }
+    deliver(r, message_status(header, "busy"));
+    if (strcmp(frame->type, "execute_request") == 0)
+        deliver(r, message_error(header, ename, evalue));
+    deliver(r, message_error_reply(frame->channel, frame->type, header, ename, evalue));
+    deliver(r, message_status(header, "idle"));
+}
+
+/* ---- what comes ------------------------------------------------------------------------------------ */
+
+/* Ids may come twice, and kernels answer in order: the oldest that still waits for such a message. */
+static struct request *find(const struct requests *r, const char *id, bool for_reply)
+{
+    struct request *q;
+
+    TAILQ_FOREACH (q, &r->list, link)
+        if (strcmp(q->id, id) == 0 && !(for_reply ? q->replied || q->reply : q->idle != NULL))
+            return q;
+    return NULL;
+}
+
+static void take_reply(struct requests *r, struct message *m, const char *parent_id, int64_t now_ms)
+{
+    struct request *q = find(r, parent_id, true);
+
+    if (q == NULL) {
+        message_free(m); /* nobody asked, or it was answered already */
+        return;
+    }
+    q->reply = m;
+    if (q->idle != NULL) {
+        end(r, q, NULL, NULL); /* both are there */
+    } else if (is_execute(q)) {
+        q->due_ms = now_ms + REQUESTS_OUTPUT_MS;
+    } else {
+        give_reply(r, q);
+        q->due_ms = now_ms + REQUESTS_IDLE_MS;
+    }
+}
+
+static void take_idle(struct requests *r, struct request *q, struct message *m, int64_t now_ms)
+{
+    q->idle = m;
+    if (q->replied || q->reply != NULL)
+        end(r, q, NULL, NULL); /* both are there */
+    else
+        q->due_ms = now_ms + REQUESTS_REPLY_MS;
+}
+
+void requests_take(struct requests *r, struct message *m, const char *parent_id, int64_t now_ms)
+{
+    bool is_reply = m->channel == CHANNEL_SHELL || m->channel == CHANNEL_CONTROL;
+
+    if (is_reply) {
+        take_reply(r, m, parent_id, now_ms);
+        return;
+    }
+    struct request *q = find(r, parent_id, false);
+    if (q != NULL && message_has_state(m, "idle")) {
+        take_idle(r, q, m, now_ms);
+        return;
+    }
+    if (q != NULL && m->channel == CHANNEL_IOPUB)
+        q->busy = true; /* whatever it puts out: the kernel is at work on it */
+    deliver(r, m);
+}
+
+/* ---- what does not come ------------------------------------------------------------------------------ */
+
+static void late(struct requests *r, struct request *q, int64_t now_ms)
+{
+    if (q->reply != NULL) { /* its outputs have had their time; the idle may still come */
+        give_reply(r, q);
+        q->due_ms = now_ms + REQUESTS_IDLE_MS;
+    } else {
+        end_without_reply(r, q); /* or without idle */
+    }
+}
+
+/* The oldest request that the kernel has not begun: it alone shows whether the kernel sleeps. */
+static int64_t check_wake(struct requests *r, int64_t now_ms, bool *ret_wake)
+{
+    static const int64_t after_ms[] = {250, 1000, 4000};
+    struct request *q = TAILQ_FIRST(&r->list);
+
+    *ret_wake = false;
+    if (q == NULL || q->busy || q->replied || q->reply || q->channel != CHANNEL_SHELL ||
+        q->n_wakes == ARRAY_LEN(after_ms))
+        return INT64_MAX;
+    if (now_ms >= q->sent_ms + after_ms[q->n_wakes]) {
+        *ret_wake = true;
+        q->n_wakes++;
+    }
+    return q->n_wakes < ARRAY_LEN(after_ms) ? q->sent_ms + after_ms[q->n_wakes] : INT64_MAX;
+}
+
+int64_t requests_tick(struct requests *r, int64_t now_ms, bool *ret_wake)
+{
+    struct request *q = TAILQ_FIRST(&r->list);
+    int64_t next = INT64_MAX;
+
+    while (q != NULL) {
+        struct request *following = TAILQ_NEXT(q, link);
+
+        if (now_ms >= q->due_ms)
+            late(r, q, now_ms);
+        q = following;
+    }
+    TAILQ_FOREACH (q, &r->list, link)
+        next = MIN(next, q->due_ms);
+    int64_t wake = check_wake(r, now_ms, ret_wake);
+    return MIN(next, wake);
+}
