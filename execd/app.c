@@ -8,6 +8,7 @@
 
 #include "execd/api/api.h"
 #include "execd/events/bus.h"
+#include "execd/gateway/channels.h"
 #include "execd/gateway/jsessions.h"
 #include "execd/metrics/alarms.h"
 #include "execd/harden/confine.h"
@@ -233,6 +234,7 @@ static int start_managers(struct app *app, struct err *err)
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
         api->code = NULL;
     }
+    api->channels = channels_new(app->base);
     api->jsessions = api->code != NULL ? jsessions_new(api->code) : NULL;
     struct http_server_config http = {
         .routes = api_routes,
@@ -355,6 +357,7 @@ static void teardown(struct app *app)
     http_server_free(api->server);
     watch_close_all();
     jsessions_free(api->jsessions);
+    channels_free(api->channels); /* behind their connections, before the contexts */
     code_manager_free(api->code);
     runcode_manager_free(api->runcode);
     command_manager_free(api->commands);

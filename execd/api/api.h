@@ -18,6 +18,7 @@
 #include "proto/base/codec.h"
 #include "proto/http/server.h"
 
+struct channels;
 struct runcode_manager;
 struct jsessions;
 struct term_manager;
@@ -44,6 +45,7 @@ struct api {
     bool has_gateway_token;
     uint8_t gateway_token_sha256[SHA256_LEN];
     struct kernels_config kernels; /* of the gateway */
+    struct channels *channels;     /* of the gateway's clients */
     struct jsessions *jsessions;   /* NULL when kernels are off */
     struct attempts attempts;      /* at wrong tokens */
     bool (*is_ready)(void *arg);   /* GET /ready */
@@ -138,6 +140,7 @@ enum http_result h_kernel_list(struct http_req *req, void *app);
 enum http_result h_kernel_get(struct http_req *req, void *app);
 enum http_result h_kernel_interrupt(struct http_req *req, void *app);
 enum http_result h_kernel_restart(struct http_req *req, void *app);
+enum http_result h_kernel_channels(struct http_req *req, void *app);
 enum http_result h_kernel_delete(struct http_req *req, void *app);
 enum http_result h_jsession_create(struct http_req *req, void *app);
 enum http_result h_jsession_list(struct http_req *req, void *app);

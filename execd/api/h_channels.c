@@ -31,10 +31,11 @@ enum http_result h_kernel_channels(struct http_req *req, void *app)
     uint64_t last_seq = 0;
     struct err err = {0};
 
+    if (api->code == NULL)
+        return gateway_no_kernels(req);
     if (ctx == NULL)
-        return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "kernel %.64s not found", id);
-    if (ws_check_origin(req, api->allowed_origins, &err) < 0 || ws_check_handshake(req, &err) < 0 ||
-        read_last_seq(req, &last_seq, &options, &err) < 0 ||
+        return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "Kernel does not exist: %.64s", id);
+    if (ws_check_handshake(req, &err) < 0 || read_last_seq(req, &last_seq, &options, &err) < 0 ||
         channels_ws_start(req, api->channels, ctx, &options, &err) < 0)
         return http_resp_error(req, &err);
     return H_DONE;

@@ -124,6 +124,8 @@ const struct route api_routes[] = {
      "Interrupt a kernel"},
     {"POST", "/api/kernels/:kernelId/restart", AUTH_REQUIRED, BODY_NONE, 0, h_kernel_restart,
      "Restart a kernel"},
+    {"GET", "/api/kernels/:kernelId/channels", AUTH_REQUIRED, BODY_NONE, 0, h_kernel_channels,
+     "Connect to a kernel"},
     {"POST", "/api/sessions", AUTH_REQUIRED, BODY_COLLECTED, 0, h_jsession_create,
      "Create a Jupyter session"},
     {"GET", "/api/sessions", AUTH_REQUIRED, BODY_NONE, 0, h_jsession_list, "List Jupyter sessions"},

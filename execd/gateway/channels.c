@@ -33,19 +33,19 @@ unsigned channels_n_connected(const struct channels *c, const struct code_contex
     const struct channels_session *s;
     unsigned n = 0;
 
-    TAILQ_FOREACH (s, &c->sessions, link)
-        n += s->ctx == ctx && s->ops != NULL;
+    TAILQ_FOREACH(s, &c->sessions, link)
+    n += s->ctx == ctx && s->ops != NULL;
     return n;
 }
 
-static struct channels_session *find_session(const struct channels *c, const struct code_context *ctx,
-                                             const char *id)
+static struct channels_session *find_session(const struct channels *c,
+                                             const struct code_context *ctx, const char *id)
 {
     struct channels_session *s;
 
-    TAILQ_FOREACH (s, &c->sessions, link)
-        if (s->ctx == ctx && id[0] != '\0' && strcmp(s->id, id) == 0)
-            return s;
+    TAILQ_FOREACH(s, &c->sessions, link)
+    if (s->ctx == ctx && id[0] != '\0' && strcmp(s->id, id) == 0)
+        return s;
     return NULL;
 }
 
@@ -55,7 +55,8 @@ static void trim_away(struct channels *c, const struct code_context *ctx)
     struct channels_session *s, *oldest = NULL;
     unsigned n = 0;
 
-    TAILQ_FOREACH (s, &c->sessions, link) {
+    TAILQ_FOREACH(s, &c->sessions, link)
+    {
         if (s->ctx != ctx || s->ops != NULL)
             continue;
         oldest = oldest != NULL ? oldest : s;
@@ -123,9 +124,10 @@ static int make_session(struct channels *c, struct code_context *ctx, const char
         *ret_session = s;
         return 0;
     }
-    int r = s->client == NULL ? err_set(err, ERR_OVERLOADED, EAGAIN,
-                                        "%d clients of a kernel at once is the limit", CODE_CLIENTS_MAX)
-                              : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a client");
+    int r = s->client == NULL
+                ? err_set(err, ERR_OVERLOADED, EAGAIN,
+                          "%d clients of a kernel at once is the limit", CODE_CLIENTS_MAX)
+                : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a client");
     session_free(s);
     return r;
 }
@@ -141,8 +143,8 @@ static void leave(struct channels_session *s)
 }
 
 int channels_attach(struct channels *c, struct code_context *ctx,
-                    const struct channels_options *options, const struct channels_ops *ops, void *arg,
-                    struct channels_session **ret_session, struct err *err)
+                    const struct channels_options *options, const struct channels_ops *ops,
+                    void *arg, struct channels_session **ret_session, struct err *err)
 {
     const char *id = options->session_id != NULL ? options->session_id : "";
 

@@ -19,10 +19,11 @@ struct event_base;
 struct channels;
 struct channels_session;
 
-#define CHANNELS_ID_MAX 128       /* bytes of a session_id */
-#define CHANNELS_AWAY_MAX 8       /* sessions without a connection, per kernel: the oldest goes */
+#define CHANNELS_ID_MAX 128 /* bytes of a session_id */
+#define CHANNELS_AWAY_MAX 8 /* sessions without a connection, per kernel: the oldest goes */
 #define CHANNELS_AWAY_MS (5 * 60 * 1000)
-#define CHANNELS_HOLD_MS 1000     /* a slow client holds the kernel for so long without taking anything */
+#define CHANNELS_HOLD_MS                                                                           \
+    1000 /* a slow client holds the kernel for so long without taking anything */
 
 enum channels_end {
     CHANNELS_KERNEL_GONE, /* deleted; what is left is to be sent before closing */
@@ -33,15 +34,15 @@ enum channels_end {
 
 /* The connection. Callbacks may come from inside of functions of this module. */
 struct channels_ops {
-    void (*on_more)(void *arg);             /* channels_peek has something */
-    void (*on_room)(void *arg);             /* after channels_send gave false: messages are taken again */
-    size_t (*unread)(void *arg);            /* bytes that were sent and have not reached the client */
+    void (*on_more)(void *arg);  /* channels_peek has something */
+    void (*on_room)(void *arg);  /* after channels_send gave false: messages are taken again */
+    size_t (*unread)(void *arg); /* bytes that were sent and have not reached the client */
     /* Last call; channels_peek and channels_pop may still be used inside of it. */
     void (*on_end)(void *arg, enum channels_end why);
 };
 
 struct channels_options {
-    const char *session_id; /* NULL or "": none, and nobody can come back to it */
+    const char *session_id;   /* NULL or "": none, and nobody can come back to it */
     const uint64_t *last_seq; /* the client has seen the messages up to this one; may be NULL */
 };
 

@@ -12,15 +12,14 @@
 #include "execd/gateway/outbox.h"
 #include "execd/gateway/requests.h"
 
-
 #define CHANNELS_RECENT 32 /* ids of messages that are remembered */
 
 struct channels_session {
     TAILQ_ENTRY(channels_session) link;
-    struct channels *channels; /* borrowed */
-    struct code_context *ctx;  /* borrowed: it ends the session before it goes */
-    struct code_client *client; /* owned */
-    char id[CHANNELS_ID_MAX + 1]; /* "": nobody can come back */
+    struct channels *channels;      /* borrowed */
+    struct code_context *ctx;       /* borrowed: it ends the session before it goes */
+    struct code_client *client;     /* owned */
+    char id[CHANNELS_ID_MAX + 1];   /* "": nobody can come back */
     const struct channels_ops *ops; /* NULL: nobody is connected */
     void *arg;
     struct outbox outbox;
@@ -32,8 +31,8 @@ struct channels_session {
     enum channels_end ending;
     size_t bytes; /* of the outbox, as counted in channels */
     int64_t hold_end_ms, away_end_ms, retry_ms, armed_ms; /* INT64_MAX: not set */
-    struct event *timer; /* owned */
-    char recent[CHANNELS_RECENT][JMSG_ID_MAX]; /* a ring */
+    struct event *timer;                                  /* owned */
+    char recent[CHANNELS_RECENT][JMSG_ID_MAX];            /* a ring */
     size_t next_recent;
 };
 TAILQ_HEAD(session_list, channels_session);

@@ -154,8 +154,9 @@ static bool split_stream(struct channels_session *s, const struct message *m)
     const char *p = json_string_value(text);
     for (size_t left = json_string_length(text), n; left > 0; left -= n, p += n) {
         n = piece_of(p, left, PIECE_MAX);
-        put(s, message_make(CHANNEL_IOPUB, "stream", m->parts.parent,
-                            json_pack("{s:s, s:s%}", "name", json_string_value(name), "text", p, n)));
+        put(s,
+            message_make(CHANNEL_IOPUB, "stream", m->parts.parent,
+                         json_pack("{s:s, s:s%}", "name", json_string_value(name), "text", p, n)));
     }
     return true;
 }
@@ -164,7 +165,8 @@ static void put_broken(struct channels_session *s, const struct jmsg *msg)
 {
     char text[160];
 
-    (void)snprintf(text, sizeof(text), "\n[a message of type %.64s was no valid JSON and is left out]\n",
+    (void)snprintf(text, sizeof(text),
+                   "\n[a message of type %.64s was no valid JSON and is left out]\n",
                    msg->type); /* fits */
     put(s, message_stderr((struct slice){0}, text));
 }

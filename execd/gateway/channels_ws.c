@@ -75,7 +75,8 @@ static void on_end(void *arg, enum channels_end why)
         const char *reason;
     } rows[] = {
         [CHANNELS_KERNEL_GONE] = {WS_CLOSE_NORMAL, "the kernel was deleted"},
-        [CHANNELS_REPLACED] = {WS_CLOSE_NORMAL, "replaced by a connection with the same session_id"},
+        [CHANNELS_REPLACED] = {WS_CLOSE_NORMAL,
+                               "replaced by a connection with the same session_id"},
         [CHANNELS_TOO_SLOW] = {WS_CLOSE_POLICY, "the client reads too slowly"},
         [CHANNELS_NO_MEMORY] = {WS_CLOSE_INTERNAL, "no memory"},
     };
@@ -91,7 +92,7 @@ static void on_end(void *arg, enum channels_end why)
 
 static void refuse(struct socket *k, int errnum, const char *reason)
 {
-    uint16_t code = errnum == EBADMSG ? WS_CLOSE_BAD_DATA
+    uint16_t code = errnum == EBADMSG  ? WS_CLOSE_BAD_DATA
                     : errnum == EPROTO ? WS_CLOSE_POLICY
                                        : WS_CLOSE_INTERNAL;
 
@@ -106,8 +107,8 @@ static void on_message(void *arg, const struct ws_message *m)
 
     if (k->session == NULL)
         return;
-    int r = frame_decode(k->framing, m->opcode == WS_BINARY, (struct slice){m->data, m->len}, &frame,
-                         &err);
+    int r = frame_decode(k->framing, m->opcode == WS_BINARY, (struct slice){m->data, m->len},
+                         &frame, &err);
     if (r < 0)
         refuse(k, -r, err.text);
     else if (!channels_send(k->session, &frame))

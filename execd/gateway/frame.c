@@ -79,7 +79,8 @@ static int add_date(struct frame *frame)
 
 int frame_renew(struct frame *frame)
 {
-    return frame->header.data == NULL ? add_date(frame) : 0; /* else it has the present date already */
+    return frame->header.data == NULL ? add_date(frame)
+                                      : 0; /* else it has the present date already */
 }
 
 static int take_header(struct frame *frame, struct err *err)

@@ -37,7 +37,8 @@ static struct slice put(char **at, struct slice part)
 /* Parts were received, or made by us: their sum is far from overflowing. */
 static struct message *pack(const struct jmsg_parts *p)
 {
-    size_t table = p->n_buffers * sizeof(struct slice), size = sizeof(struct message) + table + bytes_of(p);
+    size_t table = p->n_buffers * sizeof(struct slice),
+           size = sizeof(struct message) + table + bytes_of(p);
     struct message *m = malloc(size);
 
     if (m == NULL)
@@ -152,7 +153,8 @@ struct message *message_make(enum kernel_channel channel, const char *type, stru
         return NULL;
     m->channel = channel;
     memcpy(m->id, id, sizeof(id));
-    (void)snprintf(m->type, sizeof(m->type), "%s", type); /* a request's type with "reply" is shorter */
+    (void)snprintf(m->type, sizeof(m->type), "%s",
+                   type); /* a request's type with "reply" is shorter */
     return m;
 }
 

@@ -116,8 +116,7 @@ void outbox_put(struct outbox *o, struct message *m)
 
 bool outbox_is_too_full(const struct outbox *o)
 {
-    return !o->away && o->unsent_bytes > o->limits.hard_max &&
-           TAILQ_NEXT(o->unsent, link) != NULL;
+    return !o->away && o->unsent_bytes > o->limits.hard_max && TAILQ_NEXT(o->unsent, link) != NULL;
 }
 
 /* ---- out ------------------------------------------------------------------------------------------- */
@@ -153,8 +152,8 @@ void outbox_sent(struct outbox *o, size_t wire_size)
 /* The last one that was sent is unsent again; false when there is none. */
 static bool step_back(struct outbox *o)
 {
-    struct message *m =
-        o->unsent != NULL ? TAILQ_PREV(o->unsent, message_list, link) : TAILQ_LAST(&o->list, message_list);
+    struct message *m = o->unsent != NULL ? TAILQ_PREV(o->unsent, message_list, link)
+                                          : TAILQ_LAST(&o->list, message_list);
 
     if (m == NULL)
         return false;

@@ -148,9 +148,9 @@ static struct request *find(const struct requests *r, const char *id, bool for_r
 {
     struct request *q;
 
-    TAILQ_FOREACH (q, &r->list, link)
-        if (strcmp(q->id, id) == 0 && !(for_reply ? q->replied || q->reply : q->idle != NULL))
-            return q;
+    TAILQ_FOREACH(q, &r->list, link)
+    if (strcmp(q->id, id) == 0 && !(for_reply ? q->replied || q->reply : q->idle != NULL))
+        return q;
     return NULL;
 }
 
@@ -241,8 +241,8 @@ int64_t requests_tick(struct requests *r, int64_t now_ms, bool *ret_wake)
             late(r, q, now_ms);
         q = following;
     }
-    TAILQ_FOREACH (q, &r->list, link)
-        next = MIN(next, q->due_ms);
+    TAILQ_FOREACH(q, &r->list, link)
+    next = MIN(next, q->due_ms);
     int64_t wake = check_wake(r, now_ms, ret_wake);
     return MIN(next, wake);
 }
