@@ -20,7 +20,6 @@
 #define TERM_GRACE_MS 300
 #define REKILL_MS 10
 #define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
-#define TAIL_READ 4096
 /* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
 #define LINK_GRACE_MS 2000
 
@@ -35,6 +34,11 @@ bool kernel_is_ready(const struct kernel *k)
     return k->state == KERNEL_READY;
 }
 
+unsigned kernel_quirks(const struct kernel *k)
+{
+    return k->quirks;
+}
+
 const char *kernel_cwd(const struct kernel *k)
 {
     return k->process.cwd;
@@ -44,11 +48,6 @@ const char *kernel_how(const struct kernel *k, const char **ret_note)
 {
     *ret_note = k->process.note;
     return k->process.pooled ? "pool" : k->process.forked ? "forked" : "cold";
-}
-
-const char *kernel_tail(const struct kernel *k)
-{
-    return k->tail;
 }
 
 /* ---- state ------------------------------------------------------------------------------------- */
@@ -93,13 +92,10 @@ static void stop_tick(struct kernel *k)
     }
 }
 
-static bool read_tail(struct kernel *k);
-
 static void die(struct kernel *k)
 {
     k->state = KERNEL_DEAD;
-    for (int i = 0; i < KERNEL_TAIL_MAX / TAIL_READ * 16 && read_tail(k); i++)
-        ; /* a pipe's worth: what it wrote last explains its end */
+    kernel_drain_output(k); /* what it wrote last explains its end */
     for (int i = 0; i < CHANNEL_MAX; i++) {
         zsock_close(k->channels[i]);
         k->channels[i] = NULL;
@@ -195,50 +191,12 @@ static void let_go(struct kernel *k)
     kernel_hold(k, KERNEL_HOLD_RUN | KERNEL_HOLD_CLIENT, false);
 }
 
-/* ---- what it writes outside the protocol -------------------------------------------------------- */
-
-static void keep_tail(struct kernel *k, const char *p, size_t n)
-{
-    if (n > KERNEL_TAIL_MAX) {
-        p += n - KERNEL_TAIL_MAX;
-        n = KERNEL_TAIL_MAX;
-    }
-    size_t drop = k->tail_len + n > KERNEL_TAIL_MAX ? k->tail_len + n - KERNEL_TAIL_MAX : 0;
-    memmove(k->tail, k->tail + drop, k->tail_len - drop);
-    memcpy(k->tail + k->tail_len - drop, p, n);
-    k->tail_len += n - drop;
-    for (size_t i = k->tail_len - n; i < k->tail_len; i++)
-        if (k->tail[i] == '\0')
-            k->tail[i] = ' '; /* it is kept as a C string */
-    k->tail[k->tail_len] = '\0';
-}
-
-/* False at the end of the pipe or when there is nothing just now. */
-static bool read_tail(struct kernel *k)
-{
-    char buf[TAIL_READ];
-    ssize_t n = read(k->process.tail_fd, buf, sizeof(buf));
-    if (n > 0)
-        keep_tail(k, buf, (size_t)n);
-    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-        (void)event_del(k->tail_event); /* cannot fail for an event of ours */
-    return n > 0;
-}
-
-static void on_tail(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    (void)read_tail(arg); /* the loop calls again while there is more */
-}
-
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 static int make_events(struct kernel *k)
 {
     k->timer = evtimer_new(k->host->base, on_timer, k);
-    k->tail_event = event_new(k->host->base, k->process.tail_fd, EV_READ | EV_PERSIST, on_tail, k);
-    return k->timer && k->tail_event && event_add(k->tail_event, NULL) == 0 ? 0 : -ENOMEM;
+    return k->timer ? kernel_watch_output(k) : -ENOMEM;
 }
 
 /* From the warm interpreter, or cold after all. */
@@ -271,6 +229,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     k->arg = arg;
     k->process = KERNEL_PROCESS_UNSET;
     k->interrupt_by_message = plan->spec->interrupt_by_message;
+    k->quirks = plan->spec->traits.quirks;
     jmsg_session_init(&k->session);
     int r = connection_make(host->runtime_dir, plan->spec, &k->session, &k->connection, err);
     int started = -1;
@@ -301,8 +260,7 @@ void kernel_free(struct kernel *k)
         reaper_forget(k->process.ref.pid);
     if (k->timer)
         event_free(k->timer);
-    if (k->tail_event)
-        event_free(k->tail_event);
+    kernel_unwatch_output(k);
     for (int i = 0; i < CHANNEL_MAX; i++)
         zsock_close(k->channels[i]);
     kernel_process_done(&k->process);

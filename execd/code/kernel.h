@@ -10,7 +10,7 @@
  *
  * Ready needs both halves: the reply proves the request path, the iopub message the subscription (outputs of a
  * first cell would be lost otherwise). Descriptors 1 and 2 of the process end in a pipe that is always drained;
- * its last 8 KiB explain a death.
+ * its last 8 KiB explain a death. Some kernels let the user's own output go there: then it is delivered by on_iopub.
  *
  * iopub has no back-pressure of its own: a slow subscriber loses messages silently. So everything is taken at
  * once, and the process is stopped (SIGSTOP) while a reader lags behind (kernel_hold) or execd itself does.
@@ -98,6 +98,10 @@ const char *kernel_cwd(const struct kernel *k);
 const char *kernel_how(const struct kernel *k, const char **ret_note);
 /* What it wrote to descriptors 1 and 2 lately: text, repaired UTF-8 is up to the reader. */
 const char *kernel_tail(const struct kernel *k);
+unsigned kernel_quirks(const struct kernel *k); /* of enum kernel_quirk */
+/* What it wrote to them and has not been delivered yet, a piece at a time; NULL when there is no more, and for a
+ * kernel whose output does not bypass the protocol. The caller's. */
+struct kernel_msg *kernel_next_output(struct kernel *k);
 
 /* Sends an execute_request; ret_id is its msg_id. */
 int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX]) must_check;

@@ -1,5 +1,6 @@
 /*
- * What the files of a kernel share: its life (kernel.c) and its messages (kernel_wire.c).
+ * What the files of a kernel share: its life (kernel.c), its messages (kernel_wire.c) and its
+ * output outside of them (kernel_output.c).
  *
  * Private to execd/code. Thread rule: loop thread only.
  */
@@ -25,16 +26,18 @@ struct kernel {
     struct zsock
         *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
     struct event *timer;        /* owned; meaning by state */
-    struct event *tail_event;   /* owned */
+    struct event *output_events[KERNEL_PIPES]; /* owned */
     char tail[KERNEL_TAIL_MAX + 1];
     size_t tail_len;
     char reason[512], refusal[120];
     int64_t deadline_ms; /* of the state */
     bool interrupt_by_message;
-    bool entering;              /* from the pool: folder and environment are being taken over */
-    bool info_seen, iopub_seen; /* the halves of readiness */
-    bool iopub_linked;          /* there was a connection once */
-    unsigned links_down;        /* bit per channel whose connection broke */
+    bool entering;               /* from the pool: folder and environment are being taken over */
+    unsigned quirks;             /* of enum kernel_quirk */
+    char executing[JMSG_ID_MAX]; /* the execute_request that was sent last */
+    bool info_seen, iopub_seen;  /* the halves of readiness */
+    bool iopub_linked;           /* there was a connection once */
+    unsigned links_down;         /* bit per channel whose connection broke */
     bool term_sent, exited;
     unsigned held; /* set of enum kernel_hold: any one stops the process */
 };
@@ -51,6 +54,11 @@ void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up);
 /* kernel_reuse.c */
 /* One that could not enter and is gone: another one starts, cold. */
 void kernel_replace(struct kernel *k);
+
+/* kernel_output.c */
+int kernel_watch_output(struct kernel *k) must_check;
+void kernel_unwatch_output(struct kernel *k);
+void kernel_drain_output(struct kernel *k); /* what is in the pipes now */
 
 /* kernel_wire.c */
 int kernel_connect(struct kernel *k, struct err *err) must_check;

@@ -113,7 +113,7 @@ static int start_cold(struct kernel_process *p, struct err *err)
     spawn.cwd = p->start_cwd;
     spawn.fds[spawn.n_fds++] = (struct plan_fd){-1, 0};
     spawn.fds[spawn.n_fds++] = (struct plan_fd){p->out_fd, 1};
-    spawn.fds[spawn.n_fds++] = (struct plan_fd){p->out_fd, 2};
+    spawn.fds[spawn.n_fds++] = (struct plan_fd){p->err_fd >= 0 ? p->err_fd : p->out_fd, 2};
     spawn.death_signal = SIGKILL; /* nobody else would end it where execd is not PID 1 */
     leaf_add_to_plan(p->leaf, &spawn);
     return spawn_process(&spawn, &p->ref, err);
@@ -125,6 +125,8 @@ static void forget_preparations(struct kernel_process *p)
     arena_done(&p->arena);
     if (p->out_fd >= 0)
         close(take_fd(&p->out_fd));
+    if (p->err_fd >= 0)
+        close(take_fd(&p->err_fd));
 }
 
 static int adopt(struct kernel_process *p, pid_t pid)
@@ -194,16 +196,25 @@ static bool start_warm(struct kernel_process *p, const struct kernel_plan *plan,
     return begun;
 }
 
-static int open_tail(struct kernel_process *p, struct err *err)
+static int open_pipe(int *ret_reader, int *ret_writer, struct err *err)
 {
     int fds[2];
     int r = fd_pipe(fds);
-    if (r < 0)
-        return err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "make a pipe");
-    p->tail_fd = fds[0];
-    p->out_fd = fds[1];
-    r = fd_set_nonblock(p->tail_fd, true);
+    if (r >= 0) {
+        *ret_reader = fds[0];
+        *ret_writer = fds[1];
+        r = fd_set_nonblock(fds[0], true);
+    }
     return r < 0 ? err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "make a pipe") : 0;
+}
+
+/* Which descriptor it was matters only where it is shown to the user. */
+static int open_output(struct kernel_process *p, const struct kernelspec *spec, struct err *err)
+{
+    int r = open_pipe(&p->output[KERNEL_STDOUT], &p->out_fd, err);
+    if (r >= 0 && (spec->traits.quirks & QUIRK_RAW_OUTPUT))
+        r = open_pipe(&p->output[KERNEL_STDERR], &p->err_fd, err);
+    return r;
 }
 
 int kernel_process_start(struct kernel_process *p, const struct kernel_host *host,
@@ -219,7 +230,7 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_host *hos
     p->arg = arg;
     arena_init(&p->arena);
     (void)snprintf(name, sizeof(name), "kernel-%lu", ++n_started); /* fits */
-    int r = open_tail(p, err);
+    int r = open_output(p, plan->spec, err);
     if (r >= 0)
         r = leaf_new(name, &p->leaf, err);
     if (r >= 0)
@@ -325,8 +336,9 @@ void kernel_process_done(struct kernel_process *process)
     leaf_free(process->leaf);
     process->leaf = NULL;
     pidref_done(&process->ref);
-    if (process->tail_fd >= 0)
-        close(take_fd(&process->tail_fd));
+    for (int i = 0; i < KERNEL_PIPES; i++)
+        if (process->output[i] >= 0)
+            close(take_fd(&process->output[i]));
 }
 
 void kernel_process_death_text(const struct kernel_process *process,

@@ -16,10 +16,13 @@
 /* 0 or -errno with err. */
 typedef void (*kernel_started_fn)(void *arg, int result, const struct err *err);
 
+/* Where what it writes arrives: together, or descriptor 2 apart. */
+enum kernel_pipe { KERNEL_STDOUT, KERNEL_STDERR, KERNEL_PIPES };
+
 struct kernel_process {
-    struct pidref ref; /* owned; unset until it is there */
-    struct leaf *leaf; /* owned */
-    int tail_fd;       /* owned; reads what it writes to descriptors 1 and 2 */
+    struct pidref ref;        /* owned; unset until it is there */
+    struct leaf *leaf;        /* owned */
+    int output[KERNEL_PIPES]; /* owned; the second is -1 where both write to the first */
     char cwd[PATH_MAX];
     bool forked;             /* from a warm interpreter */
     bool pooled;             /* before anybody asked for it */
@@ -29,7 +32,7 @@ struct kernel_process {
     bool in_advance;
     struct event_base *base;  /* borrowed */
     struct zygote_fork *fork; /* owned */
-    int out_fd;               /* owned */
+    int out_fd, err_fd;       /* owned; err_fd is -1 where both are one */
     struct arena arena;
     const char *const *envp, *const *argv, *const *candidates;
     const char *start_cwd;
@@ -37,7 +40,7 @@ struct kernel_process {
     void *arg;
 };
 #define KERNEL_PROCESS_UNSET                                                                       \
-    ((struct kernel_process){.ref = PIDREF_UNSET, .tail_fd = -1, .out_fd = -1})
+    ((struct kernel_process){.ref = PIDREF_UNSET, .output = {-1, -1}, .out_fd = -1, .err_fd = -1})
 
 /* 0: it is there. 1: it is being forked from a warm interpreter (or, where that fails, started cold), and on_started is
  * called later, once; it must watch the process before it returns. After a failure too,

@@ -65,7 +65,10 @@ int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
     json_t *content =
         json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
                   "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
-    return kernel_send(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
+    int r = kernel_send(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
+    if (r >= 0)
+        memcpy(k->executing, ret_id, sizeof(k->executing));
+    return r;
 }
 
 /* ---- receiving --------------------------------------------------------------------------------- */
