@@ -27,7 +27,7 @@ def specs(tmp_path):
 
 @pytest.fixture
 def code(start_execd, specs, tmp_path):
-    agent = start_execd("--kernel-dir", str(tmp_path / "run"), "--kernel-start-timeout", "20s",
+    agent = start_execd("--kernel-dir", str(tmp_path / "run"), "--kernel-start-timeout", "20s", "--kernel-pool", "0",
                         env={"JUPYTER_PATH": str(specs)})
     agent.runtime = tmp_path / "run"
     yield agent
