@@ -10,6 +10,7 @@
 #include "execd/events/bus.h"
 #include "execd/gateway/channels.h"
 #include "execd/gateway/jsessions.h"
+#include "execd/gateway/terminals.h"
 #include "execd/metrics/alarms.h"
 #include "execd/harden/confine.h"
 #include "execd/files/watch.h"
@@ -229,6 +230,7 @@ static int start_managers(struct app *app, struct err *err)
         return err_sys(err, 0, -result, "start the manager of programs");
     if ((result = term_manager_new(app->base, NULL, &api->terms)) < 0)
         return err_sys(err, 0, -result, "start the terminal manager");
+    api->terminals = terminals_new(api->terms);
     if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
         /* Commands and files work without kernels: say why there are none, and go on. */
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
@@ -361,6 +363,7 @@ static void teardown(struct app *app)
     code_manager_free(api->code);
     runcode_manager_free(api->runcode);
     command_manager_free(api->commands);
+    terminals_free(api->terminals);
     term_manager_free(api->terms);
     session_manager_free(api->sessions);
     isolate_manager_free(api->isolated);

@@ -22,6 +22,7 @@ struct channels;
 struct runcode_manager;
 struct jsessions;
 struct term_manager;
+struct terminals;
 struct work_pool;
 
 struct api {
@@ -33,6 +34,7 @@ struct api {
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
     struct term_manager *terms;
+    struct terminals *terminals; /* of the gateway, in terms */
     struct sampler *sampler;
     struct work_pool *pool;
     struct port_watch *ports;
@@ -147,6 +149,11 @@ enum http_result h_jsession_list(struct http_req *req, void *app);
 enum http_result h_jsession_get(struct http_req *req, void *app);
 enum http_result h_jsession_change(struct http_req *req, void *app);
 enum http_result h_jsession_delete(struct http_req *req, void *app);
+enum http_result h_jterminal_start(struct http_req *req, void *app);
+enum http_result h_jterminal_list(struct http_req *req, void *app);
+enum http_result h_jterminal_get(struct http_req *req, void *app);
+enum http_result h_jterminal_delete(struct http_req *req, void *app);
+enum http_result h_jterminal_ws(struct http_req *req, void *app);
 enum http_result h_kernelspecs(struct http_req *req, void *app);
 enum http_result h_kernelspec(struct http_req *req, void *app);
 enum http_result h_kernelspec_file(struct http_req *req, void *app);

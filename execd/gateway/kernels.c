@@ -75,15 +75,28 @@ static int nearest_folder(const char *root, const char *path, char out[PATH_MAX]
     return 0;
 }
 
+static bool take_absolute(const char *path, char out[PATH_MAX])
+{
+    bool good = path != NULL && path[0] == '/' && strlen(path) < PATH_MAX && is_folder(path);
+    if (good)
+        (void)snprintf(out, PATH_MAX, "%s", path); /* fits */
+    return good;
+}
+
+int kernels_folder(const struct kernels_config *config, const char *path, char out[PATH_MAX],
+                   struct err *err)
+{
+    return take_absolute(path, out)
+               ? 0
+               : nearest_folder(config->root, path != NULL ? path : "", out, err);
+}
+
 /* KERNEL_WORKING_DIR is a folder of the client's machine, which may or may not be here too. */
 static int choose_cwd(const struct kernels_config *config, const struct kernels_request *request,
                       char out[PATH_MAX], struct err *err)
 {
-    const char *wanted = env_value(&request->env, "KERNEL_WORKING_DIR");
-    if (wanted != NULL && wanted[0] == '/' && strlen(wanted) < PATH_MAX && is_folder(wanted)) {
-        (void)snprintf(out, PATH_MAX, "%s", wanted); /* fits */
+    if (take_absolute(env_value(&request->env, "KERNEL_WORKING_DIR"), out))
         return 0;
-    }
     return nearest_folder(config->root, request->path != NULL ? request->path : "", out, err);
 }
 

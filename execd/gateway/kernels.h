@@ -7,6 +7,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <limits.h>
 
 #include "execd/code/context.h"
 
@@ -28,6 +29,10 @@ struct kernels_request {
 int kernels_start(struct code_manager *m, const struct kernels_config *config,
                   const struct kernels_request *request, struct arena *arena,
                   struct code_context **ret_ctx, struct err *err) must_check;
+
+/* A folder to start in: `path` itself when it is an absolute one that exists, else the nearest that does above root/path. */
+int kernels_folder(const struct kernels_config *config, const char *path, char out[PATH_MAX],
+                   struct err *err) must_check;
 
 /* {"id", "name", "last_activity", "execution_state", "connections"}. New references. */
 json_t *kernels_model(const struct code_context *ctx);

@@ -95,7 +95,7 @@ struct term_viewer {
      * on_gone) until it detaches, but is no writer any more. */
     void (*on_exit)(struct term_viewer *v, int exit_code, uint64_t until);
     void (*on_gone)(struct term_viewer *v, enum term_gone why); /* it is detached already */
-    void (*on_input_room)(struct term_viewer *v);               /* writer: term_write may go on */
+    void (*on_input_room)(struct term_viewer *v); /* whoever waits for it may term_write again */
     /* Has the client taken anything since term_moved or the last question? */
     bool (*is_reading)(struct term_viewer *v);
     /* private to the room */

@@ -181,9 +181,10 @@ static void tell_room(struct term *t)
 {
     if (!t->input_was_full || (t->input != NULL && evbuffer_get_length(t->input) > INPUT_LOW))
         return;
+    struct term_viewer *v;
     t->input_was_full = false;
-    if (t->writer != NULL)
-        t->writer->on_input_room(t->writer);
+    LIST_FOREACH(v, &t->viewers, link)
+    v->on_input_room(v);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)

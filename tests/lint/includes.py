@@ -28,7 +28,7 @@ ARROWS = {
     "execd/ports": ["execd/events"],
     "execd/isolate": ["execd/exec", "execd/files", "execd/harden"],
     "execd/pty": ["execd/stream", "execd/proc", "execd/events"],
-    "execd/gateway": ["execd/code"],
+    "execd/gateway": ["execd/code", "execd/pty", "execd/files"],
     # A program is files in a folder, then one or two commands.
     "execd/runcode": ["execd/exec", "execd/files"],
     "execd/worker": ["execd/proc"],
@@ -61,6 +61,7 @@ EXTRA = {
     "execd/stream/sink_ws": ["proto/http"],
     # The same for terminals: what a session shows, as WebSocket frames.
     "execd/pty/attach": ["proto/http"],
+    "execd/gateway/terminal_ws": ["proto/http"],
     # And for kernels: their messages as frames.
     "execd/gateway/channels_ws": ["proto/http"],
     # A runtime names the address at which the relay reaches a sandbox.
