@@ -55,12 +55,12 @@ static const struct jfield call_fields[] = {
 
 #define OBJECT(key, member, fields)                                                                \
     {                                                                                              \
-        .name = key, .kind = JFIELD_OBJECT, .offset = offsetof(struct view, member),               \
-        .sub = fields, .n_sub = ARRAY_LEN(fields)                                                  \
+        .name = (key), .kind = JFIELD_OBJECT, .offset = offsetof(struct view, member),             \
+        .sub = (fields), .n_sub = ARRAY_LEN(fields)                                                \
     }
 #define FLAG(key, member)                                                                          \
     {                                                                                              \
-        .name = key, .kind = JFIELD_BOOL, .offset = offsetof(struct view, member)                  \
+        .name = (key), .kind = JFIELD_BOOL, .offset = offsetof(struct view, member)                \
     }
 static const struct jfield view_fields[] = {
     JFIELD(struct view, version, JFIELD_STRING),

@@ -22,7 +22,7 @@ static void set_disposition(struct http_req *req, const char *path)
     size_t p = 0, e = 0;
     bool ascii = true;
 
-    for (size_t i = 0; name[i] != '\0' && i < NAME_MAX_BYTES; i++) {
+    for (size_t i = 0; i < NAME_MAX_BYTES && name[i] != '\0'; i++) {
         unsigned char c = (unsigned char)name[i];
         bool text = c >= 0x20 && c < 0x7f;
         ascii = ascii && text;

@@ -250,6 +250,7 @@ static uint16_t next_monitor_event(struct zsock *s)
 static void unlink_peer(struct zsock *s)
 {
     struct timeval tv = {.tv_usec = RELINK_MS * 1000};
+    /* -fanalyzer: the callback that frees it is not called from here */
     (void)zmq_disconnect(s->zmq, s->address); /* unknown after a break that it does not mend */
     (void)event_add(s->relink, &tv);          /* fails only when memory is exhausted */
 }

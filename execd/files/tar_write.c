@@ -59,10 +59,8 @@ static void put_block(struct strbuf *out, const struct tar_member *m, char type,
     put_octal(b->size, sizeof(b->size), MIN(m->size, OCTAL_11));
     put_octal(b->mtime, sizeof(b->mtime), m->mtime > 0 ? MIN((uint64_t)m->mtime, OCTAL_11) : 0);
     b->type = type;
-    memcpy(b->magic,
-           "ustar\0"
-           "00",
-           sizeof(b->magic) + sizeof(b->version));
+    memcpy(b->magic, "ustar", sizeof(b->magic));
+    memcpy(b->version, "00", sizeof(b->version));
     put_octal(b->checksum, sizeof(b->checksum) - 1, tar_checksum(any.bytes));
     b->checksum[sizeof(b->checksum) - 1] = ' ';
     strbuf_add(out, any.bytes, sizeof(any.bytes));

@@ -1,6 +1,7 @@
 #include "execd/files/watch_dirs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,7 @@ int watch_dirs_put(struct watch_dirs *d, int wd, const char *path)
         memmove(d->items + i + 1, d->items + i, (d->n - i) * sizeof(*d->items));
         d->n++;
     }
+    /* -fanalyzer: the copy is the list's now */
     d->items[i] = (struct watch_dir){.wd = wd, .path = copy};
     return 0;
 }
@@ -96,18 +98,13 @@ static const char *rest_below(const char *path, const char *top)
 
 int watch_dirs_move(struct watch_dirs *d, const char *from, const char *to)
 {
-    size_t to_len = strlen(to);
-
     for (size_t i = 0; i < d->n; i++) {
         const char *rest = rest_below(d->items[i].path, from);
         if (rest == NULL)
             continue;
-        size_t rest_len = strlen(rest);
-        char *moved = malloc(to_len + rest_len + 1);
-        if (moved == NULL)
+        char *moved;
+        if (asprintf(&moved, "%s%s", to, rest) < 0)
             return -ENOMEM;
-        memcpy(moved, to, to_len);
-        memcpy(moved + to_len, rest, rest_len + 1);
         free(d->items[i].path);
         d->items[i].path = moved;
     }

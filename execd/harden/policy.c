@@ -30,7 +30,7 @@ struct body {
     {                                                                                              \
         .name = #key, .kind = JFIELD_STRINGS, .offset = offsetof(struct landlock_body, l.key),     \
         .has_offset = offsetof(struct landlock_body, l.has_##key), .max = POLICY_PATHS_MAX,        \
-        .doc = text                                                                                \
+        .doc = (text)                                                                              \
     }
 static const struct jfield landlock_fields[] = {
     {.name = "tcp_bind",

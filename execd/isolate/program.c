@@ -15,8 +15,6 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 
-extern char **environ;
-
 static bool is_named(const struct jstrings *keys, const char *entry, size_t len)
 {
     for (size_t i = 0; i < keys->n; i++)

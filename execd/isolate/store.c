@@ -82,7 +82,7 @@ static int find_dir(int top, char name[256])
 
     if (dir == NULL)
         return -errno;
-    copy = -1; /* the stream owns it */
+    (void)take_fd(&copy); /* the stream owns it */
     while (rc == -ENOENT && (entry = readdir(dir)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
@@ -161,7 +161,7 @@ static void reclaim(struct store *s)
 
     if (dir == NULL)
         return;
-    copy = -1; /* the stream owns it */
+    (void)take_fd(&copy); /* the stream owns it */
     while ((entry = readdir(dir)) != NULL) {
         if (!str_starts(entry->d_name, PREFIX) || strlen(entry->d_name) >= NAME_BYTES)
             continue;

@@ -252,11 +252,8 @@ static int expand_cwd(const char *cwd, const char *const *envp, char *out, struc
     int result = cwd[1] == '\0' ? 0 : path_expand(cwd + 1, lookup_in, lookup_arg(envp), rest, err);
     if (result < 0)
         return result;
-    size_t home_len = strlen(home), rest_len = strlen(rest);
-    if (home_len + rest_len >= PATH_MAX)
+    if (snprintf(out, PATH_MAX, "%s%s", home, rest) >= PATH_MAX)
         return err_set(err, 0, ENAMETOOLONG, "path too long");
-    memcpy(out, home, home_len);
-    memcpy(out + home_len, rest, rest_len + 1);
     return 0;
 }
 

@@ -213,7 +213,8 @@ int tree_signal_all(int signum)
             (void)kill(-1, signum); /* everything but us; ESRCH when there is nothing */
         result = result < 0 ? result : n;
     } else if (result == 0) {
-        qsort(scan.list, scan.n, sizeof(*scan.list), by_pid);
+        if (scan.n > 0)
+            qsort(scan.list, scan.n, sizeof(*scan.list), by_pid);
         result = signal_below(&scan, signum);
     }
     free(scan.list);

@@ -75,6 +75,7 @@ static bool add_raw(struct line *l, const char *p, size_t n)
         l->cut = true;
         return false;
     }
+    /* cppcheck-suppress uninitvar ; it takes a compound literal for one that nobody filled */
     memcpy(l->text + l->len, p, n);
     l->len += n;
     return true;

@@ -58,7 +58,7 @@ void lifecycle_freeze(struct lifecycle *lc, const char *id, bool pause, lifecycl
         (void)err_set(&err, pause ? ERR_SANDBOX_NOT_RUNNING : ERR_SANDBOX_NOT_PAUSED, EINVAL,
                       "Sandbox %s is %s, not %s.", id, sandbox_state_name(sb->state),
                       pause ? "Running" : "Paused");
-    if (err.errnum != 0) {
+    if (sb == NULL || err.errnum != 0) {
         done(arg, NULL, &err);
         return;
     }

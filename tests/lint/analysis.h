@@ -15,5 +15,6 @@ static inline int analysis_failure(int rc)
 }
 
 #define err_set(...) analysis_failure(err_set(__VA_ARGS__))
+/* -fanalyzer: it does not see the scope guards that free after this */
 #define err_sys(...) analysis_failure(err_sys(__VA_ARGS__))
 #define err_wrap(...) analysis_failure(err_wrap(__VA_ARGS__))

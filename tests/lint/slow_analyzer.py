@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""gcc -fanalyzer over every C file, for the paths that the compiler's own warnings do not follow."""
+"""gcc -fanalyzer over every C file, for the paths that the compiler's own warnings do not follow.
+
+What it gets wrong is answered where it is said: a comment "-fanalyzer: why not" on that line or the one above."""
 
 import os
 import re
@@ -15,12 +17,22 @@ FLAGS = [
 FINDING = re.compile(r"^(\S+?:\d+):\d+: warning: (.*\[-Wanalyzer[^\]]*\].*)$")
 
 
+ANSWER = "-fanalyzer: "
+
+
+def is_answered(where):
+    path, _, number = where.rpartition(":")
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines()[:int(number)]
+    return any(ANSWER in line for line in lines[-2:])
+
+
 def analyze(path):
     command = [os.environ.get("CC", "gcc"), *FLAGS, *analysis_flags(path), str(path)]
     result = subprocess.run(command, capture_output=True, text=True)
     found = (FINDING.match(line) for line in result.stderr.splitlines())
-    lines = [f"{m.group(1)}: {m.group(2)}" for m in found if m]
-    if result.returncode != 0 and not lines:
+    lines = [f"{m.group(1)}: {m.group(2)}" for m in found if m and not is_answered(m.group(1))]
+    if result.returncode != 0:
         lines = [f"{path}:1: does not compile: {result.stderr.strip()[-500:]}"]
     return lines
 

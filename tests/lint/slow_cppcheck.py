@@ -22,7 +22,7 @@ SUPPRESSED = {
 
 
 # System headers are not read, except those whose macros are declarations and loops.
-MACROS = [*glob("/usr/include/uthash.h"), *glob("/usr/include/*/sys/queue.h")]
+MACROS = [*glob("/usr/include/ut*.h"), *glob("/usr/include/*/sys/queue.h")]
 
 
 def main():

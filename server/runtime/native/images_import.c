@@ -22,6 +22,7 @@ static int hash_file(const char *path, char digest[IMAGES_DIGEST_MAX], uint64_t 
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     cleanup_free uint8_t *chunk = malloc(CHUNK);
     uint8_t sum[SHA256_LEN];
+    char hex[SHA256_HEX_LEN + 1];
     struct sha256_ctx ctx;
     uint64_t size = 0;
     ssize_t n;
@@ -36,8 +37,8 @@ static int hash_file(const char *path, char digest[IMAGES_DIGEST_MAX], uint64_t 
     if (n < 0)
         return err_sys(err, 0, (int)-n, "read '%.150s'", path);
     sha256_digest(&ctx, sizeof(sum), sum);
-    memcpy(digest, "sha256:", 7);
-    codec_hex(sum, sizeof(sum), digest + 7);
+    codec_hex(sum, sizeof(sum), hex);
+    snprintf(digest, IMAGES_DIGEST_MAX, "sha256:%s", hex);
     *ret_size = size;
     return 0;
 }

@@ -11,19 +11,19 @@
 
 #define DEVICE(name, tree_)                                                                        \
     {                                                                                              \
-        .kind = MOUNT_TREE, .base = BASE_DEV, .target = name, .tree = (tree_)                      \
+        .kind = MOUNT_TREE, .base = BASE_DEV, .target = (name), .tree = (tree_)                    \
     }
 #define LINK(name, text)                                                                           \
     {                                                                                              \
-        .kind = MOUNT_LINK, .base = BASE_DEV, .target = name, .source = text                       \
+        .kind = MOUNT_LINK, .base = BASE_DEV, .target = (name), .source = (text)                   \
     }
 #define MASK(base_, name)                                                                          \
     {                                                                                              \
-        .kind = MOUNT_MASK, .base = (base_), .target = name                                        \
+        .kind = MOUNT_MASK, .base = (base_), .target = (name)                                      \
     }
 #define RDONLY(name)                                                                               \
     {                                                                                              \
-        .kind = MOUNT_RDONLY, .base = BASE_PROC, .target = name                                    \
+        .kind = MOUNT_RDONLY, .base = BASE_PROC, .target = (name)                                  \
     }
 
 // clang-format off

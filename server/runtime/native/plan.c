@@ -156,8 +156,9 @@ static int build_argv(struct plan *plan, const struct plan_input *in, struct are
 {
     const struct image_config *config = &in->image->config;
     bool asked = in->spec->entrypoint.n > 0;
+    const struct jstrings none = {0};
     const struct jstrings parts[2] = {asked ? in->spec->entrypoint : config->entrypoint,
-                                      asked ? (struct jstrings){0} : config->cmd};
+                                      asked ? none : config->cmd};
     const char **argv = arena_alloc(arena, (parts[0].n + parts[1].n + 8) * sizeof(char *));
     char *listen = arena_printf(arena, "fd:%d", in->listen_fd);
     size_t n = 0;

@@ -146,8 +146,9 @@ int trees_open(const char *execd_path, uint32_t uid_base, uint32_t uid_count,
 
     for (int i = 0; i < TREE_MAX; i++)
         t.device[i] = -1;
-    cleanup_fd int execd = -1;
-    int rc = execd = open_execd(execd_path, err); /* tells now what every start would run into */
+    cleanup_fd int execd = open_execd(execd_path, err); /* what every start would run into */
+    int rc = execd;
+
     if (rc >= 0)
         rc = open_devices(&t, err);
     if (rc == 0) {
