@@ -92,6 +92,7 @@ enum http_result h_code_run(struct http_req *req, void *app);
 enum http_result h_context_create(struct http_req *req, void *app);
 enum http_result h_context_list(struct http_req *req, void *app);
 enum http_result h_context_delete_all(struct http_req *req, void *app);
+enum http_result h_context_restart(struct http_req *req, void *app);
 enum http_result h_context_get(struct http_req *req, void *app);
 enum http_result h_context_delete(struct http_req *req, void *app);
 enum http_result h_isolated_create(struct http_req *req, void *app);

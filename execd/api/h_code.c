@@ -11,12 +11,14 @@
 
 #define CODE_MAX (16 << 20) /* bytes of one run; the route bounds the body */
 #define LANGUAGE_MAX 64
+#define TIMEOUT_MAX (INT64_MAX / 1000000) /* milliseconds, as for commands */
 
 /* Message prefixes of contracts/execd.md 1.4. */
 #define PARSE_PREFIX "error parsing request, MAYBE invalid body format. "
 #define VALIDATE_PREFIX "invalid request, validation error "
 #define RUN_PREFIX "error running codes "
 #define CREATE_PREFIX "error creating code context. "
+#define RESTART_PREFIX "error restarting code context. "
 
 struct context_body {
     const char *id, *language, *cwd;
@@ -35,11 +37,14 @@ static const struct jfield context_fields[] = {
 struct code_body {
     const char *code;
     struct context_body context;
+    int64_t timeout;
 };
 static const struct jfield code_fields[] = {
     JFIELD(struct code_body, code, JFIELD_STRING, .max = CODE_MAX, .doc = "text to run"),
     JFIELD(struct code_body, context, JFIELD_OBJECT, .sub = context_fields,
            .n_sub = ARRAY_LEN(context_fields), .doc = "where to run it"),
+    JFIELD(struct code_body, timeout, JFIELD_I64, .min = 0, .max = TIMEOUT_MAX,
+           .doc = "milliseconds until it is interrupted; 0 = none"),
 };
 
 static bool is_empty(const char *text)
@@ -72,8 +77,10 @@ static enum http_result fail_with(struct http_req *req, const char *prefix, cons
 static enum http_result run_in_shell(struct http_req *req, struct api *api,
                                      const struct code_body *body, bool background)
 {
-    struct command_request request = {
-        .command = body->code, .cwd = body->context.cwd, .background = background};
+    struct command_request request = {.command = body->code,
+                                      .cwd = body->context.cwd,
+                                      .background = background,
+                                      .timeout_ms = body->timeout};
     struct command *command;
     struct channel *channel;
     struct err err = {0};
@@ -100,20 +107,24 @@ static enum http_result run_in_session(struct http_req *req, struct api *api,
 static enum http_result run_in_kernel(struct http_req *req, struct api *api,
                                       const struct code_body *body)
 {
-    struct code_context *ctx = NULL;
+    struct code_run_request request = {
+        .language = body->context.language, .code = body->code, .timeout_ms = body->timeout};
     struct channel *channel;
-    char run_id[ID_HEX_LEN + 1];
+    unsigned ahead;
+    char run_id[ID_HEX_LEN + 1], number[16];
     struct err err = {0};
     if (!api->code)
         return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "kernels are switched off");
     if (!is_empty(body->context.id)) {
-        ctx = code_context_find(api->code, body->context.id);
-        if (!ctx)
+        request.context = code_context_find(api->code, body->context.id);
+        if (!request.context)
             return http_resp_fail(req, ERR_RUNTIME_ERROR, RUN_PREFIX "context not found");
     }
-    if (code_run(api->code, ctx, body->context.language, body->code, &channel, &err) < 0)
+    if (code_run(api->code, &request, &channel, &ahead, &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
     ids_hex(run_id);
+    (void)snprintf(number, sizeof(number), "%u", ahead); /* fits */
+    http_resp_header(req, "X-Execd-Queue-Position", number);
     archive_add(api->archive, run_id, channel, true);
     return api_stream(req, api, channel, run_id, STREAM_VERBATIM);
 }
@@ -169,26 +180,46 @@ static bool has_contexts(const char *language)
     return true;
 }
 
-/* A request that waits for a new context; its address is the key for code_cancel_ready. */
-struct create_wait {
+static struct code_context *find_context(struct http_req *req, struct api *api)
+{
+    return api->code ? code_context_find(api->code, http_req_param(req, "contextId")) : NULL;
+}
+
+static enum http_result not_found(struct http_req *req)
+{
+    return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "context %s not found",
+                          http_req_param(req, "contextId"));
+}
+
+/* A request that waits for a kernel; its address is the key for code_cancel_ready. */
+struct ready_wait {
     struct http_req *req;
     struct code_manager *code;
+    const char *prefix; /* of an error */
 };
 
-static void on_create_closed(void *arg)
+static void on_wait_closed(void *arg)
 {
-    struct create_wait *wait = arg;
+    struct ready_wait *wait = arg;
     code_cancel_ready(wait->code, wait);
 }
 
 static void on_context_ready(void *arg, struct code_context *ctx, const struct err *err)
 {
-    struct create_wait *wait = arg;
+    struct ready_wait *wait = arg;
     http_req_on_close(wait->req, NULL, NULL);
     if (ctx)
         (void)http_resp_json(wait->req, 200, describe(ctx, true));
     else
-        (void)fail_with(wait->req, CREATE_PREFIX, err);
+        (void)fail_with(wait->req, wait->prefix, err);
+}
+
+static struct ready_wait *new_wait(struct http_req *req, struct api *api, const char *prefix)
+{
+    struct ready_wait *wait = arena_alloc(http_req_arena(req), sizeof(*wait));
+    if (wait)
+        *wait = (struct ready_wait){req, api->code, prefix};
+    return wait;
 }
 
 static enum http_result create_session(struct http_req *req, struct api *api,
@@ -219,15 +250,31 @@ enum http_result h_context_create(struct http_req *req, void *app)
         return create_session(req, api, &body);
     if (!api->code)
         return http_resp_fail(req, ERR_NOT_SUPPORTED, CREATE_PREFIX "kernels are switched off");
-    struct create_wait *wait = arena_alloc(http_req_arena(req), sizeof(*wait));
+    struct ready_wait *wait = new_wait(req, api, CREATE_PREFIX);
     if (!wait)
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, CREATE_PREFIX "no memory");
-    *wait = (struct create_wait){req, api->code};
     struct code_context_options options = {
         .language = body.language, .cwd = body.cwd, .envs = &body.envs};
     if (code_context_create(api->code, &options, on_context_ready, wait, NULL, &err) < 0)
         return fail_with(req, CREATE_PREFIX, &err);
-    http_req_on_close(req, on_create_closed, wait);
+    http_req_on_close(req, on_wait_closed, wait);
+    return H_WAIT;
+}
+
+/* Answers when the new kernel is ready. */
+enum http_result h_context_restart(struct http_req *req, void *app)
+{
+    struct api *api = app;
+    struct code_context *ctx = find_context(req, api);
+    struct err err = {0};
+    if (!ctx)
+        return not_found(req);
+    struct ready_wait *wait = new_wait(req, api, RESTART_PREFIX);
+    if (!wait)
+        return http_resp_fail(req, ERR_OUT_OF_MEMORY, RESTART_PREFIX "no memory");
+    if (code_context_restart(ctx, on_context_ready, wait, &err) < 0)
+        return fail_with(req, RESTART_PREFIX, &err);
+    http_req_on_close(req, on_wait_closed, wait);
     return H_WAIT;
 }
 
@@ -248,20 +295,9 @@ enum http_result h_context_list(struct http_req *req, void *app)
     return http_resp_json(req, 200, list);
 }
 
-static struct code_context *find_context(struct http_req *req, struct api *api)
-{
-    return api->code ? code_context_find(api->code, http_req_param(req, "contextId")) : NULL;
-}
-
 static struct session *find_shell(struct http_req *req, struct api *api)
 {
     return shell_context_find(api->sessions, http_req_param(req, "contextId"));
-}
-
-static enum http_result not_found(struct http_req *req)
-{
-    return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "context %s not found",
-                          http_req_param(req, "contextId"));
 }
 
 enum http_result h_context_get(struct http_req *req, void *app)

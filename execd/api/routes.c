@@ -45,6 +45,8 @@ const struct route api_routes[] = {
      "Get a code context"},
     {"DELETE", "/code/contexts/:contextId", AUTH_REQUIRED, BODY_NONE, 0, h_context_delete,
      "Delete a code context"},
+    {"POST", "/code/contexts/:contextId/restart", AUTH_REQUIRED, BODY_COLLECTED, 0,
+     h_context_restart, "Restart the kernel of a code context"},
     {"POST", "/v1/isolated/session", AUTH_REQUIRED, BODY_COLLECTED, 0, h_isolated_create,
      "Create an isolated session"},
     {"GET", "/v1/isolated/session/:sessionId", AUTH_REQUIRED, BODY_NONE, 0, h_isolated_get,

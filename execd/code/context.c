@@ -37,7 +37,9 @@ static void drop_waits(struct code_context *ctx, const void *arg)
 
 void context_free(struct code_context *ctx)
 {
-    context_fail_runs(ctx, "KernelDied", "EXECD_001: execd is shutting down", NULL);
+    static const struct run_failure shutting_down = {RUN_END_SHUTDOWN, "KernelDied",
+                                                     "EXECD_001: execd is shutting down", NULL};
+    context_fail_runs(ctx, &shutting_down);
     clients_end(ctx);
     kernel_free(ctx->kernel);
     event_free(ctx->interrupt_timer);
@@ -132,7 +134,14 @@ static void on_kernel_dead(void *arg, const char *reason)
                    starting ? "EXECD_001: the kernel did not start: %s"
                             : "EXECD_001: the kernel died: %s",
                    reason); /* cutting is fine */
-    context_fail_runs(ctx, starting ? "KernelStartError" : "KernelDied", ctx->death, tail);
+    struct run_failure failure = {RUN_END_KERNEL_DIED, "KernelDied", ctx->death, tail};
+    if (starting) {
+        failure.end = RUN_END_NOT_STARTED;
+        failure.ename = "KernelStartError";
+    } else if (kernel_was_oom(ctx->kernel)) {
+        failure.end = RUN_END_OOM;
+    }
+    context_fail_runs(ctx, &failure);
     ctx->manager->counts.kernels_died++;
     if (starting)
         keep_start_error(ctx, reason, tail);
@@ -370,12 +379,14 @@ int code_context_create(struct code_manager *m, const struct code_context_option
 int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void *arg,
                          struct err *err)
 {
+    static const struct run_failure restarted = {RUN_END_CANCELLED, "KernelRestarted",
+                                                 "the kernel was restarted", NULL};
     if (ctx->state == CONTEXT_GONE)
         return err_set(err, ERR_CONTEXT_NOT_FOUND, ENOENT, "context %s is being deleted", ctx->id);
     add_wait(ctx, on_ready, arg);
     if (ctx->state == CONTEXT_STARTING || ctx->state == CONTEXT_RESTARTING)
         return 0;
-    context_fail_runs(ctx, "KernelRestarted", "the kernel was restarted", NULL);
+    context_fail_runs(ctx, &restarted);
     ctx->state = CONTEXT_RESTARTING;
     ctx->restart_wanted = true;
     context_tell(ctx);
@@ -393,11 +404,13 @@ void code_cancel_ready(struct code_manager *m, void *arg)
 
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg)
 {
+    static const struct run_failure deleted = {RUN_END_CANCELLED, "ContextDeleted",
+                                               "the context was deleted", NULL};
     ctx->state = CONTEXT_GONE;
     context_tell(ctx);
     ctx->on_gone = on_gone;
     ctx->gone_arg = arg;
-    context_fail_runs(ctx, "ContextDeleted", "the context was deleted", NULL);
+    context_fail_runs(ctx, &deleted);
     if (ctx->kernel && !ctx->kernel_ended)
         kernel_stop(ctx->kernel);
     post(ctx);

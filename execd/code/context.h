@@ -79,10 +79,18 @@ bool code_has_language(const struct code_manager *m, const char *language); /* a
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);
 
-/* Queues code. ctx NULL: the default context of `language`, started if needed (the channel exists at once and
- * tells of a failed start by an ERROR event). *ret_channel is the caller's reference; INIT text = context id. */
-int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
-             const char *code, struct channel **ret_channel, struct err *err) must_check;
+/* Code to run. Fields that are NULL or 0 are left to us. */
+struct code_run_request {
+    struct code_context *context; /* NULL: the default context of the language, made on first use */
+    const char *language;
+    const char *code;
+    int64_t timeout_ms; /* of work in the kernel; then it is interrupted. 0 = no limit */
+};
+/* Queues it. The channel exists at once, also while the kernel starts: a failure to start is an ERROR event there.
+ * *ret_channel is the caller's reference; INIT text = context id. *ret_ahead (may be NULL): how many runs are before
+ * it. */
+int code_run(struct code_manager *m, const struct code_run_request *request,
+             struct channel **ret_channel, unsigned *ret_ahead, struct err *err) must_check;
 /* Interrupts the current run (and drops queued ones: they end with an error event), or what the kernel does for a
  * client. */
 int code_interrupt(struct code_context *ctx, struct err *err) must_check;

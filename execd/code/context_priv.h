@@ -53,6 +53,7 @@ struct code_context {
     bool restart_wanted;              /* once the old kernel is gone */
     struct code_run *current, *queue; /* owned */
     unsigned n_queued;
+    size_t queued_bytes;                  /* of what waits */
     bool interrupt_wanted;                /* as soon as the current run is busy */
     struct event *interrupt_timer, *post; /* owned */
     struct ready_wait *waits;             /* owned */
@@ -85,8 +86,7 @@ void context_tell(const struct code_context *ctx); /* its state, as an event */
 /* context_runs.c */
 /* After anything that may have moved the current run. */
 void context_tick(struct code_context *ctx);
-void context_fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
-                       const char *detail);
+void context_fail_runs(struct code_context *ctx, const struct run_failure *failure);
 /* The kernel did not react to an interrupt in time. */
 void context_interrupt_overdue(struct code_context *ctx);
 

@@ -8,6 +8,9 @@
 #include "proto/base/clock.h"
 #include "proto/base/str.h"
 
+/* Bytes of code that wait in one context. */
+#define QUEUE_BYTES_MAX (32u << 20)
+
 /* ---- runs --------------------------------------------------------------------------------------- */
 
 static void forget_run(struct code_context *ctx, struct code_run *run)
@@ -19,16 +22,16 @@ static void forget_run(struct code_context *ctx, struct code_run *run)
     run_free(run);
 }
 
-static void fail_queue(struct code_context *ctx, const char *ename, const char *evalue,
-                       const char *detail)
+static void fail_queue(struct code_context *ctx, const struct run_failure *failure)
 {
     while (ctx->queue) {
         struct code_run *run = ctx->queue;
         ctx->queue = run_next(run);
-        run_fail(run, ename, evalue, detail);
+        run_fail(run, failure);
         forget_run(ctx, run);
     }
     ctx->n_queued = 0;
+    ctx->queued_bytes = 0;
 }
 
 static void end_current(struct code_context *ctx)
@@ -42,20 +45,32 @@ static void end_current(struct code_context *ctx)
         context_tell(ctx);
 }
 
-void context_fail_runs(struct code_context *ctx, const char *ename, const char *evalue,
-                       const char *detail)
+void context_fail_runs(struct code_context *ctx, const struct run_failure *failure)
 {
     if (ctx->current) {
-        run_fail(ctx->current, ename, evalue, detail);
+        run_fail(ctx->current, failure);
         end_current(ctx);
     }
-    fail_queue(ctx, ename, evalue, detail);
+    fail_queue(ctx, failure);
+}
+
+/* The kernel is killed when the run has not ended by the end of the grace. */
+static void begin_interrupt(struct code_context *ctx, enum run_end why)
+{
+    int grace_ms = ctx->manager->config.interrupt_grace_ms;
+    struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
+    run_set_interrupted(ctx->current, why);
+    ctx->interrupt_wanted = true;
+    if (!evtimer_pending(ctx->interrupt_timer, NULL))
+        (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
 }
 
 /* After anything that may have moved the current run: interrupts it once it is busy, starts the next when it is
  * over. A run that cannot even be sent ends at once, hence the loop. */
 void context_tick(struct code_context *ctx)
 {
+    if (ctx->current && run_is_overdue(ctx->current))
+        begin_interrupt(ctx, RUN_END_TIMEOUT);
     if (ctx->current && ctx->interrupt_wanted && run_is_busy(ctx->current)) {
         ctx->interrupt_wanted = false;
         (void)!kernel_interrupt(ctx->kernel,
@@ -67,6 +82,7 @@ void context_tick(struct code_context *ctx)
         ctx->current = ctx->queue;
         ctx->queue = run_next(ctx->current);
         ctx->n_queued--;
+        ctx->queued_bytes -= run_size(ctx->current);
         ctx->active_us = clock_wall_us();
         context_tell(ctx);
         run_begin(ctx->current, ctx->kernel);
@@ -90,6 +106,7 @@ static void enqueue(struct code_context *ctx, struct code_run *run)
     else
         ctx->queue = run;
     ctx->n_queued++;
+    ctx->queued_bytes += run_size(run);
     context_tick(ctx);
 }
 
@@ -118,13 +135,15 @@ static struct code_context *find_default(struct code_manager *m, const char *lan
     return ctx;
 }
 
-int code_run(struct code_manager *m, struct code_context *ctx, const char *language,
-             const char *code, struct channel **ret_channel, struct err *err)
+/* The context of a request, with room in its queue. */
+static int find_context(struct code_manager *m, const struct code_run_request *request,
+                        struct code_context **ret_ctx, struct err *err)
 {
+    struct code_context *ctx = request->context;
     if (!ctx)
-        ctx = find_default(m, language);
+        ctx = find_default(m, request->language);
     if (!ctx) {
-        struct code_context_options options = {.language = language};
+        struct code_context_options options = {.language = request->language};
         int r = code_context_create(m, &options, NULL, NULL, &ctx, err);
         if (r < 0)
             return r;
@@ -137,29 +156,44 @@ int code_run(struct code_manager *m, struct code_context *ctx, const char *langu
     if (ctx->n_queued >= m->config.queue_max)
         return err_set(err, ERR_OVERLOADED, EAGAIN, "%u runs are waiting in context %s already",
                        ctx->n_queued, ctx->id);
-    struct code_run *run = run_new(m->base, &m->config.channel, ctx->id, code, on_run_change, ctx);
+    if (ctx->queued_bytes > QUEUE_BYTES_MAX - MIN(strlen(request->code), (size_t)QUEUE_BYTES_MAX))
+        return err_set(err, ERR_OVERLOADED, EAGAIN,
+                       "%zu bytes of code are waiting in context %s already: %u is the limit",
+                       ctx->queued_bytes, ctx->id, QUEUE_BYTES_MAX);
+    *ret_ctx = ctx;
+    return 0;
+}
+
+int code_run(struct code_manager *m, const struct code_run_request *request,
+             struct channel **ret_channel, unsigned *ret_ahead, struct err *err)
+{
+    struct code_context *ctx;
+    int r = find_context(m, request, &ctx, err);
+    if (r < 0)
+        return r;
+    struct code_run *run =
+        run_new(m->base, &m->config.channel, ctx->id, request, on_run_change, ctx);
     if (!run)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %zu bytes of code",
-                       strlen(code));
+                       strlen(request->code));
     *ret_channel = channel_ref(run_channel(run));
+    if (ret_ahead)
+        *ret_ahead = ctx->n_queued + (ctx->current != NULL);
     enqueue(ctx, run);
     return 0;
 }
 
 int code_interrupt(struct code_context *ctx, struct err *err)
 {
-    int grace_ms = ctx->manager->config.interrupt_grace_ms;
-    struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
+    static const struct run_failure dropped = {RUN_END_CANCELLED, "ExecutionAborted",
+                                               "dropped from the queue by an interrupt", NULL};
     if (ctx->state == CONTEXT_DEAD || ctx->state == CONTEXT_GONE)
         return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "the kernel of context %s is dead",
                        ctx->id);
-    fail_queue(ctx, "ExecutionAborted", "dropped from the queue by an interrupt", NULL);
+    fail_queue(ctx, &dropped);
     if (!ctx->current)
         return clients_interrupt(ctx, err);
-    run_set_interrupted(ctx->current);
-    ctx->interrupt_wanted = true;
-    if (!evtimer_pending(ctx->interrupt_timer, NULL))
-        (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
+    begin_interrupt(ctx, RUN_END_CANCELLED);
     context_tick(ctx);
     return 0;
 }

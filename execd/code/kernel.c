@@ -8,8 +8,9 @@
 
 #include "execd/code/kernel_priv.h"
 #include "execd/code/pool.h"
-#include "execd/proc/leaf.h"
+#include "execd/proc/proc_usage.h"
 #include "execd/proc/reaper.h"
+#include "execd/proc/receipt.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
@@ -48,6 +49,24 @@ const char *kernel_how(const struct kernel *k, const char **ret_note)
 {
     *ret_note = k->process.note;
     return k->process.pooled ? "pool" : k->process.forked ? "forked" : "cold";
+}
+
+void kernel_usage(const struct kernel *k, struct leaf_usage *ret_usage)
+{
+    *ret_usage = (struct leaf_usage){0};
+    if (k->process.leaf)
+        leaf_read_usage(k->process.leaf, ret_usage);
+    if (ret_usage->from_cgroup)
+        return;
+    if (k->exited)
+        *ret_usage = k->end_usage;
+    else if (pidref_is_set(&k->process.ref))
+        proc_usage_read(k->process.ref.pid, ret_usage);
+}
+
+bool kernel_was_oom(const struct kernel *k)
+{
+    return k->oom;
 }
 
 /* ---- state ------------------------------------------------------------------------------------- */
@@ -149,12 +168,15 @@ void kernel_settle(struct kernel *k)
 void kernel_on_exit(void *arg, const struct exit_status *status)
 {
     struct kernel *k = arg;
+    char text[KERNEL_DEATH_TEXT_MAX];
     if (k->entering && !k->reason[0]) { /* nobody has run anything in it yet */
         kernel_replace(k);
         return;
     }
-    if (!k->reason[0])
-        kernel_process_death_text(&k->process, status, k->reason, sizeof(k->reason));
+    k->oom = kernel_process_death_text(&k->process, status, text, sizeof(text));
+    k->end_usage = receipt_of_rusage(&status->rusage);
+    if (!k->reason[0] || k->oom)
+        (void)snprintf(k->reason, sizeof(k->reason), "%s", text); /* fits */
     kernel_settle(k);
 }
 

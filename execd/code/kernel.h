@@ -23,6 +23,7 @@
 #include "execd/code/connection.h"
 #include "execd/code/jmsg.h"
 #include "execd/code/kernelspec.h"
+#include "execd/proc/leaf.h"
 
 struct event_base;
 struct zcontext;
@@ -102,6 +103,11 @@ unsigned kernel_quirks(const struct kernel *k); /* of enum kernel_quirk */
 /* What it wrote to them and has not been delivered yet, a piece at a time; NULL when there is no more, and for a
  * kernel whose output does not bypass the protocol. The caller's. */
 struct kernel_msg *kernel_next_output(struct kernel *k);
+
+/* What its processes have used since its start; after its end, until then. */
+void kernel_usage(const struct kernel *k, struct leaf_usage *ret_usage);
+/* It was killed for lack of memory. */
+bool kernel_was_oom(const struct kernel *k);
 
 /* Sends an execute_request; ret_id is its msg_id. */
 int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX]) must_check;

@@ -38,7 +38,8 @@ struct kernel {
     bool info_seen, iopub_seen;  /* the halves of readiness */
     bool iopub_linked;           /* there was a connection once */
     unsigned links_down;         /* bit per channel whose connection broke */
-    bool term_sent, exited;
+    bool term_sent, exited, oom;
+    struct leaf_usage end_usage; /* once exited, where there is no group that still tells */
     unsigned held; /* set of enum kernel_hold: any one stops the process */
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -341,15 +342,34 @@ void kernel_process_done(struct kernel_process *process)
             close(take_fd(&process->output[i]));
 }
 
-void kernel_process_death_text(const struct kernel_process *process,
+/* Its own limit, or that of the sandbox; 0 = none, or unknown. */
+static uint64_t memory_limit(const struct leaf_usage *usage)
+{
+    const struct cgroup_dirs *root = leaf_root();
+    uint64_t limit = 0;
+    if (usage->memory_limit > 0 || !root || root->fd[CGROUP_MEMORY] < 0)
+        return usage->memory_limit;
+    const char *file = root->v2[CGROUP_MEMORY] ? "memory.max" : "memory.limit_in_bytes";
+    if (cgroup_read_u64(root->fd[CGROUP_MEMORY], file, &limit) < 0 || limit >= UINT64_C(1) << 60)
+        return 0;
+    return limit;
+}
+
+bool kernel_process_death_text(const struct kernel_process *process,
                                const struct exit_status *status, char *buf, size_t size)
 {
-    char text[64];
+    char text[EXIT_TEXT_MAX], limit[32] = "none";
     struct leaf_usage usage;
     exit_status_text(status, text, sizeof(text));
     leaf_read_usage(process->leaf, &usage);
-    if (status->signalled && status->code == SIGKILL && usage.oom_kills > 0)
-        (void)snprintf(buf, size, "%s (out of memory)", text); /* fits the callers' buffers */
+    bool oom = status->signalled && status->code == SIGKILL && usage.oom_kills > 0;
+    uint64_t bytes = memory_limit(&usage);
+    if (bytes > 0)
+        (void)snprintf(limit, sizeof(limit), "%" PRIu64 " MiB", bytes >> 20); /* fits */
+    if (oom)
+        (void)snprintf(buf, size, "%s (out of memory: limit %s, peak %" PRIu64 " MiB)", text, limit,
+                       usage.memory_peak >> 20); /* fits KERNEL_DEATH_TEXT_MAX */
     else
         (void)snprintf(buf, size, "%s", text); /* as above */
+    return oom;
 }

@@ -61,6 +61,7 @@ void kernel_process_entered(struct kernel_process *process);
 int kernel_process_replace(struct kernel_process *process, const char *why,
                            struct err *err) must_check;
 
-/* "exit status 1", "signal: killed (out of memory, limit 64 MiB)". */
-void kernel_process_death_text(const struct kernel_process *process,
+/* "exit status 1", "signal: killed (out of memory: limit 64 MiB, peak 63 MiB)"; true when it was that. */
+#define KERNEL_DEATH_TEXT_MAX 160
+bool kernel_process_death_text(const struct kernel_process *process,
                                const struct exit_status *status, char *buf, size_t size);

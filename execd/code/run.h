@@ -16,6 +16,12 @@
  * kernel is stopped until the reader catches up, above STORE_MAX (a kernel that cannot be stopped) they are
  * dropped and the loss is said. So a flood costs a bounded amount of memory and loses nothing in a healthy kernel.
  *
+ * A time limit counts from the moment when the kernel gets the code. Then the run is overdue, and the context
+ * interrupts it as it does when it is asked to; a run that still ends well has ended well.
+ *
+ * Before its terminal event stands a receipt. Its peak of memory is that of the kernel since its start: kernels keep
+ * what their runs leave behind.
+ *
  * A context drives its runs and looks at run_is_done after every call; on_change tells it of what timers and
  * readers caused. Thread rule: loop thread only. Source: contracts/jupyter.md 1.8, 1.9; kernels.md 5.
  */
@@ -25,11 +31,33 @@
 #include "execd/stream/channel.h"
 
 struct code_run;
+struct code_run_request;
 
-/* Channel with INIT = context_id; code is copied. NULL when code is too large for the memory at hand. */
+/* Why a run ended, as its receipt tells it. */
+enum run_end {
+    RUN_NOT_ENDED,
+    RUN_END_EXIT,
+    RUN_END_ERROR, /* of the code, or of the protocol */
+    RUN_END_TIMEOUT,
+    RUN_END_CANCELLED, /* interrupt, restart or deletion */
+    RUN_END_OOM,
+    RUN_END_KERNEL_DIED,
+    RUN_END_NOT_STARTED, /* the kernel, that is */
+    RUN_END_SHUTDOWN,
+    RUN_END_MAX
+};
+
+/* An end that the code did not choose; texts are copied. */
+struct run_failure {
+    enum run_end end;
+    const char *ename, *evalue;
+    const char *detail; /* becomes a line of the traceback; may be NULL */
+};
+
+/* Channel with INIT = context_id; the request is copied. NULL when it is too large for the memory at hand. */
 struct code_run *run_new(struct event_base *base, const struct channel_limits *limits,
-                         const char *context_id, const char *code, void (*on_change)(void *arg),
-                         void *arg);
+                         const char *context_id, const struct code_run_request *request,
+                         void (*on_change)(void *arg), void *arg);
 void run_free(struct code_run *run); /* NULL is fine; a run that is not DONE fails */
 
 struct channel *run_channel(struct code_run *run); /* borrowed */
@@ -37,15 +65,19 @@ bool run_is_done(const struct code_run *run);
 /* The kernel is at work on it: an interrupt will hit. */
 bool run_is_busy(const struct code_run *run);
 bool run_failed(const struct code_run *run); /* DONE by an error */
+/* Its time is over and nobody has interrupted it yet. */
+bool run_is_overdue(const struct code_run *run);
+size_t run_size(const struct code_run *run); /* bytes of the request */
 
 void run_begin(struct code_run *run, struct kernel *kernel);
 void run_take(struct code_run *run, struct kernel_msg *m); /* iopub; takes m, whatever its parent */
 void run_take_reply(struct code_run *run, const struct jmsg *msg);
 void run_output_lost(struct code_run *run);
-/* An interrupt is on its way: the kernel is not held back any more, outputs beyond the store are dropped. */
-void run_set_interrupted(struct code_run *run);
-/* Ends it now: outputs that were taken are shown first. detail (may be NULL) becomes a traceback line. */
-void run_fail(struct code_run *run, const char *ename, const char *evalue, const char *detail);
+/* An interrupt is on its way, because of CANCELLED or TIMEOUT: the kernel is not held back any more, outputs beyond
+ * the store are dropped. */
+void run_set_interrupted(struct code_run *run, enum run_end why);
+/* Ends it now: outputs that were taken are shown first. */
+void run_fail(struct code_run *run, const struct run_failure *failure);
 
 /* Runs form the queue of their context. */
 struct code_run *run_next(const struct code_run *run);

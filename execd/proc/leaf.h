@@ -47,9 +47,10 @@ bool leaf_is_empty(struct leaf *leaf);
 
 struct leaf_usage {
     bool from_cgroup; /* false: the leaf has no group of its own, and nothing is known */
+    bool from_proc;   /* of one process and the children that it waited for: proc_usage_read */
     uint64_t cpu_user_us, cpu_system_us, memory_peak, io_read, io_written, pids_peak, throttled_us,
         oom_kills;
-    uint64_t memory_limit;
+    uint64_t memory_limit, memory_now; /* now: 0 = unknown */
 };
 void leaf_read_usage(struct leaf *leaf, struct leaf_usage *ret_usage);
 /* Kills for lack of memory in all leaves since the start, as far as their usage was read. Version 1 counts a kill in the

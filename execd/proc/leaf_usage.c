@@ -45,6 +45,7 @@ static void memory(const struct cgroup_dirs *d, struct leaf_usage *u)
     int fd = d->fd[CGROUP_MEMORY];
     bool v2 = d->v2[CGROUP_MEMORY];
     single(fd, v2 ? "memory.peak" : "memory.max_usage_in_bytes", &u->memory_peak, 1);
+    single(fd, v2 ? "memory.current" : "memory.usage_in_bytes", &u->memory_now, 1);
     single(fd, v2 ? "memory.max" : "memory.limit_in_bytes", &u->memory_limit, 1);
     keyed(fd, v2 ? "memory.events" : "memory.oom_control", "oom_kill", &u->oom_kills, 1);
 }

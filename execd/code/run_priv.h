@@ -1,0 +1,53 @@
+/*
+ * What the files of a run share: its course (run.c), its outputs (run_store.c) and its end (run_end.c).
+ *
+ * Private to execd/code. Thread rule: loop thread only.
+ */
+#pragma once
+
+#include "execd/code/run.h"
+#include "execd/proc/leaf.h"
+
+enum run_state { RUN_QUEUED, RUN_SENT, RUN_BUSY, RUN_DONE };
+
+struct code_run {
+    enum run_state state;
+    struct channel *channel; /* ref */
+    char *code;              /* owned; NULL once sent */
+    size_t size;             /* bytes that it keeps while it waits */
+    struct kernel *kernel;   /* borrowed from the context, while it runs */
+    char msg_id[JMSG_ID_MAX];
+    int64_t timeout_ms; /* 0 = none */
+    int64_t started_ns; /* 0 = not begun */
+    struct leaf_usage before;
+    struct event *timer;    /* owned: what the protocol still owes */
+    struct event *deadline; /* owned: of timeout_ms; NULL without */
+    void (*on_change)(void *arg);
+    void *arg;
+    struct kernel_msg *head, **tail; /* outputs not shown yet, owned */
+    size_t stored, offset;           /* bytes in the list; bytes shown of its head */
+    uint64_t n_dropped;
+    json_t *error; /* owned; last error message, its place in the stream still open */
+    json_t *reply; /* owned; content of the reply */
+    bool idle, lost, failed;
+    bool overdue; /* its time is over; the context has not looked yet */
+    enum run_end
+        told; /* why it was interrupted; no longer held back then: a stopped kernel cannot react */
+    unsigned n_nudges;
+    struct code_run *next; /* for the context */
+};
+
+/* run_store.c */
+/* Shows what the channel has room for; `all` regardless of room, before a forced end. */
+void run_pump(struct code_run *run, bool all);
+void run_drop_store(struct code_run *run);
+/* Keeps and shows a message of the kernel if it is for this run; takes m in any case. */
+bool run_store(struct code_run *run, struct kernel_msg *m);
+
+/* run.c */
+/* Outputs were shown: the run may be over, or its reader made room. */
+void run_moved(struct code_run *run);
+
+/* run_end.c */
+/* Both reply and idle (or their watchdog) are in: exactly one terminal event. */
+void run_conclude(struct code_run *run);

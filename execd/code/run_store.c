@@ -1,0 +1,102 @@
+#include <event2/event.h>
+#include <string.h>
+
+#include "execd/code/output.h"
+#include "execd/code/run_priv.h"
+
+#define STORE_HOLD (4u << 20)    /* bytes kept here before the kernel is stopped */
+#define STORE_RELEASE (1u << 20) /* and below which it goes on */
+#define STORE_MAX (64u << 20)    /* nothing but status is kept above */
+
+static void pop(struct code_run *run)
+{
+    struct kernel_msg *m = run->head;
+    run->head = m->next;
+    if (!run->head)
+        run->tail = &run->head;
+    run->stored -= m->size;
+    run->offset = 0;
+    kernel_msg_free(m);
+}
+
+void run_drop_store(struct code_run *run)
+{
+    while (run->head)
+        pop(run);
+}
+
+static void take_status(struct code_run *run, const json_t *content)
+{
+    const char *state = json_string_value(json_object_get(content, "execution_state"));
+    if (state && strcmp(state, "busy") == 0 && run->state == RUN_SENT) {
+        run->state = RUN_BUSY;
+        (void)event_del(run->timer); /* cannot fail for an event of ours */
+    } else if (state && strcmp(state, "idle") == 0) {
+        run->idle = true;
+    }
+}
+
+static void take_error(struct code_run *run, const json_t *content)
+{
+    if (run->error)
+        output_error_as_text(run->channel, run->error);
+    json_decref(run->error);
+    run->error = output_error_object(content);
+}
+
+/* True when the message is through. clear_output is dropped: a stream has nothing to clear. Comms too. */
+static bool show(struct code_run *run, struct kernel_msg *m)
+{
+    const char *type = m->msg.type;
+    const json_t *content = m->msg.content;
+    if (strcmp(type, "stream") == 0)
+        return output_stream(run->channel, content, &run->offset);
+    if (strcmp(type, "execute_result") == 0)
+        output_result(run->channel, content, true);
+    else if (strcmp(type, "display_data") == 0 || strcmp(type, "update_display_data") == 0)
+        output_result(run->channel, content, false);
+    else if (strcmp(type, "error") == 0)
+        take_error(run, content);
+    else if (strcmp(type, "status") == 0)
+        take_status(run, content);
+    return true;
+}
+
+static void on_room(void *arg)
+{
+    struct code_run *run = arg;
+    run_pump(run, false);
+    run_moved(run);
+}
+
+void run_pump(struct code_run *run, bool all)
+{
+    while (run->head && (all || channel_has_room(run->channel))) {
+        if (kernel_msg_load(run->head) < 0 || show(run, run->head))
+            pop(run);
+    }
+    if (run->head)
+        channel_on_room(run->channel, on_room, run);
+    if (run->kernel && run->stored > STORE_HOLD && run->told == RUN_NOT_ENDED)
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, true);
+    else if (run->kernel && run->stored < STORE_RELEASE)
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
+}
+
+bool run_store(struct code_run *run, struct kernel_msg *m)
+{
+    bool full = run->stored > STORE_MAX && strcmp(m->msg.type, "status") != 0 &&
+                strcmp(m->msg.type, "error") != 0;
+    if (run->state == RUN_QUEUED || run->state == RUN_DONE || full ||
+        strcmp(m->msg.parent_id, run->msg_id) != 0) {
+        run->n_dropped += full;
+        kernel_msg_free(m);
+        return false;
+    }
+    m->next = NULL;
+    *run->tail = m;
+    run->tail = &m->next;
+    run->stored += m->size;
+    run_pump(run, false);
+    return true;
+}
