@@ -18,8 +18,9 @@ void context_tell(const struct code_context *ctx)
 {
     const char *state =
         ctx->state == CONTEXT_GONE ? "deleted" : code_state_name(code_context_state(ctx));
-    events_publish(EVENTS_KERNEL_STATE, json_pack("{s:s,s:s,s:s}", "id", ctx->id, "language",
-                                                  ctx->language, "state", state));
+    const char *reason = ctx->state == CONTEXT_DEAD ? ctx->death : NULL;
+    events_publish(EVENTS_KERNEL_STATE, json_pack("{s:s,s:s,s:s,s:s*}", "id", ctx->id, "language",
+                                                  ctx->language, "state", state, "reason", reason));
 }
 
 static void drop_waits(struct code_context *ctx, const void *arg)

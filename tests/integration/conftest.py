@@ -3,6 +3,7 @@
 import pytest
 
 from harness.execd import Execd, Leaks
+from harness.kernels import make_specs
 from harness.raw import RawConnection
 
 
@@ -47,3 +48,28 @@ def raw_http(execd):
     yield connect
     for connection in opened:
         connection.socket.close()
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    return make_specs(tmp_path_factory.mktemp("share"))
+
+
+@pytest.fixture
+def start_code(start_execd, specs, tmp_path):
+    def start(*options, env=None):
+        runtime = tmp_path / "run"
+        agent = start_execd("--kernel-dir", str(runtime), *options, env={"JUPYTER_PATH": str(specs), **(env or {})})
+        agent.runtime = runtime
+        running.append(agent)
+        return agent
+
+    running = []
+    yield start
+    for agent in running:
+        agent.stop()
+
+
+@pytest.fixture
+def code(start_code):
+    return start_code("--kernel-start-timeout", "20s", "--kernel-interrupt-grace", "1s")

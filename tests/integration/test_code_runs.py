@@ -1,0 +1,197 @@
+"""What a run of code may cost and how it ends: receipts, time limits, queues, restarts."""
+
+import json
+import time
+
+import pytest
+
+from harness.execd import Execd, children, eventually, output_of, sse_events
+from harness.kernels import assert_error, body_of, create, error_of, in_background, kernels, post, results, run
+
+
+@pytest.fixture(scope="module")
+def agent(specs, tmp_path_factory):
+    """One for all: each test has a context of its own."""
+    folder = tmp_path_factory.mktemp("runs")
+    with Execd(folder, "--kernel-interrupt-grace", "1s", env={"JUPYTER_PATH": str(specs)}) as execd:
+        yield execd
+
+
+@pytest.fixture
+def context(agent):
+    made = create(agent)["id"]
+    yield made
+    agent.client.delete(f"/code/contexts/{made}")
+
+
+def receipt_of(events):
+    return events[-1]["receipt"]
+
+
+def spin(seconds):
+    return f"import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
+
+
+# ---- receipts ---------------------------------------------------------------------------------------
+
+
+def test_a_receipt_tells_what_the_run_cost_and_not_what_came_before(agent, context):
+    busy = receipt_of(run(agent, spin(0.4), context=context))
+    idle = receipt_of(run(agent, "1", context=context))
+    assert busy["reason"] == idle["reason"] == "exit"
+    assert busy["source"] in ("cgroup", "procfs")
+    assert 350_000 <= busy["cpu_user_us"] + busy["cpu_system_us"] < 5_000_000
+    assert busy["wall_us"] >= 350_000
+    assert idle["cpu_user_us"] + idle["cpu_system_us"] < 200_000
+    assert idle["memory_peak_of"] == "kernel" and idle["memory_peak_bytes"] > 1 << 20
+
+
+def test_the_peak_of_memory_is_the_kernel_s(agent, context):
+    large = receipt_of(run(agent, "x = b'x' * (64 << 20); del x", context=context))["memory_peak_bytes"]
+    after = receipt_of(run(agent, "1", context=context))["memory_peak_bytes"]
+    assert large > 64 << 20 and after >= large
+
+
+def test_a_receipt_tells_why_the_run_ended(agent, context):
+    assert receipt_of(run(agent, "1/0", context=context))["reason"] == "error"
+    assert receipt_of(run(agent, "import os; os._exit(3)", context=context))["reason"] == "kernel_died"
+    events = run(agent, "1", "crash")
+    assert receipt_of(events)["reason"] == "spawn_failed"
+    assert "source" not in receipt_of(events)
+
+
+# ---- time limits ------------------------------------------------------------------------------------
+
+
+def test_a_timeout_interrupts_the_run_and_the_context_lives_on(agent, context):
+    run(agent, "x = 5; import time", context=context)
+    started = time.monotonic()
+    events = run(agent, "print('begun', flush=True)\ntime.sleep(60)", context=context, timeout=300)
+    error = error_of(events)
+    assert time.monotonic() - started < 20
+    assert (error["ename"], error["evalue"]) == ("ExecutionTimeout", "timeout after 300 ms")
+    assert any("KeyboardInterrupt" in line for line in error["traceback"])
+    assert output_of(events) == "begun\n"
+    assert receipt_of(events)["reason"] == "timeout"
+    assert results(run(agent, "x", context=context))[0]["text"] == "5"
+
+
+def test_a_run_that_ends_well_although_its_time_was_over_has_ended_well(agent, context):
+    events = run(agent, "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')",
+                 context=context, timeout=300)
+    assert (output_of(events), events[-1]["type"]) == ("saved\n", "execution_complete")
+    assert receipt_of(events)["reason"] == "exit"
+
+
+def test_H02_a_timeout_kills_a_kernel_that_is_deaf(agent):
+    deaf = create(agent, "fake")["id"]
+    with agent.new_client(timeout=30) as client, client.stream("GET", "/events") as watch:
+        events = run(agent, "dead_silence", "fake", deaf, timeout=200)
+        error = error_of(events)
+        assert (error["ename"], error["evalue"]) == ("ExecutionTimeout", "timeout after 200 ms")
+        assert any("did not react to an interrupt within 1000 ms" in line for line in error["traceback"])
+        assert receipt_of(events)["reason"] == "timeout"
+        assert_error(post(agent, "ok", "fake", deaf), 500, "RUNTIME_ERROR", "EXECD_001", "restart")
+        for line in watch.iter_lines():
+            if deaf in line and '"dead"' in line:
+                assert "did not react" in line
+                break
+    again = agent.client.post(f"/code/contexts/{deaf}/restart", timeout=30)
+    assert again.status_code == 200 and again.json()["id"] == deaf
+    assert output_of(run(agent, "ok", "fake", deaf)) == "before\nafter\n"
+    agent.client.delete(f"/code/contexts/{deaf}")
+
+
+def test_the_time_of_a_run_begins_with_its_work(agent, context):
+    first = in_background(run, agent, "import time; time.sleep(1)", context=context)
+    eventually(lambda: state_of(agent, context) == "busy")
+    assert run(agent, "1", context=context, timeout=600)[-1]["type"] == "execution_complete"
+    assert first.result(10)[-1]["type"] == "execution_complete"
+
+
+@pytest.mark.parametrize("limit", ["-1", "1.5", '"1"', "1e3", "9999999999999999", "[]"])
+def test_bad_limits(agent, limit):
+    response = agent.client.post("/code", content=f'{{"code": "1", "context": {{"language": "python"}}, "timeout": {limit}}}')
+    assert_error(response, 400, "INVALID_REQUEST_BODY", "timeout")
+
+
+def state_of(agent, context):
+    return agent.client.get(f"/code/contexts/{context}").json()["state"]
+
+
+# ---- queue ------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_waits_knows_how_many_are_before_it(agent, context):
+    meet = agent.folder / f"meet-{context}"
+    wait = f"import os, time\nwhile not os.path.exists({str(meet)!r}): time.sleep(.01)"
+    sockets = []
+    for position in range(3):
+        with agent.new_client(timeout=30) as client:
+            request = client.build_request("POST", "/code", json=body_of(wait, context=context))
+            response = client.send(request, stream=True)
+            assert response.headers["X-Execd-Queue-Position"] == str(position)
+            sockets.append(response)
+            response.close()
+    meet.touch()
+    assert post(agent, "1", context=context).headers["X-Execd-Queue-Position"] in "0123"
+
+
+def test_the_bytes_that_wait_are_bounded(agent, context):
+    large = "#" * (15 << 20)
+    sleeper = in_background(run, agent, "import time; time.sleep(60)", context=context)
+    eventually(lambda: state_of(agent, context) == "busy")
+    for _ in range(2):
+        with agent.new_client(timeout=30) as client:
+            response = client.send(client.build_request("POST", "/code", json=body_of(large, context=context)), stream=True)
+            assert response.status_code == 200
+            response.close()
+    assert_error(post(agent, large, context=context), 503, "SERVICE_UNAVAILABLE", "bytes of code are waiting", context)
+    assert agent.client.delete("/code", params={"id": context}).status_code == 200
+    error_of(sleeper.result(10))
+    assert run(agent, "1", context=context)[-1]["type"] == "execution_complete"
+
+
+# ---- restart ----------------------------------------------------------------------------------------
+
+
+def restart(agent, context):
+    return agent.client.post(f"/code/contexts/{context}/restart", timeout=30)
+
+
+def test_a_restart_keeps_id_directory_and_variables_and_nothing_else(agent, tmp_path):
+    made = create(agent, cwd=str(tmp_path / "work"), envs={"MINE": "1"})
+    context = made["id"]
+    run(agent, "x = 1", context=context)
+    first = in_background(run, agent, "import time; time.sleep(60)", context=context)
+    eventually(lambda: state_of(agent, context) == "busy")
+    second = in_background(run, agent, "2", context=context)
+    time.sleep(0.1)
+    answer = restart(agent, context)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["id"], answer.json()["state"]) == (context, "idle")
+    for future in (first, second):
+        events = future.result(10)
+        assert error_of(events)["ename"] == "KernelRestarted"
+        assert receipt_of(events)["reason"] == "cancelled"
+    text = run(agent, "import os; print(os.getcwd(), os.environ['MINE'])", context=context)
+    assert output_of(text) == f"{tmp_path / 'work'} 1\n"
+    assert error_of(run(agent, "x", context=context))["ename"] == "NameError"
+    agent.client.delete(f"/code/contexts/{context}")
+
+
+def test_H01_a_dead_context_can_be_restarted(agent, context):
+    run(agent, "import os; os._exit(1)", context=context)
+    assert state_of(agent, context) == "dead"
+    assert restart(agent, context).status_code == 200
+    assert results(run(agent, "40 + 2", context=context))[0]["text"] == "42"
+
+
+def test_restarts_at_the_same_time_are_one(agent, context):
+    answers = [in_background(restart, agent, context) for _ in range(3)]
+    assert [future.result(30).status_code for future in answers] == [200] * 3
+    assert results(run(agent, "1", context=context))[0]["text"] == "1"
+
+
+def test_a_restart_of_nothing(agent):
+    assert_error(restart(agent, "no-such"), 404, "CONTEXT_NOT_FOUND", "context no-such not found")
