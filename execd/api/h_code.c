@@ -94,7 +94,7 @@ static enum http_result run_in_session(struct http_req *req, struct api *api,
                                        const struct code_body *body)
 {
     const struct session_run_request request = {
-        .command = body->code, .separate = true, .verbatim = true};
+        .command = body->code, .timeout_ms = body->timeout, .separate = true, .verbatim = true};
     struct session_run *run;
     struct channel *channel;
     struct err err = {0};
@@ -185,6 +185,11 @@ static struct code_context *find_context(struct http_req *req, struct api *api)
     return api->code ? code_context_find(api->code, http_req_param(req, "contextId")) : NULL;
 }
 
+static struct session *find_shell(struct http_req *req, struct api *api)
+{
+    return shell_context_find(api->sessions, http_req_param(req, "contextId"));
+}
+
 static enum http_result not_found(struct http_req *req)
 {
     return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "context %s not found",
@@ -267,6 +272,10 @@ enum http_result h_context_restart(struct http_req *req, void *app)
     struct api *api = app;
     struct code_context *ctx = find_context(req, api);
     struct err err = {0};
+    if (find_shell(req, api))
+        return http_resp_fail(req, ERR_NOT_SUPPORTED,
+                              RESTART_PREFIX
+                              "it is a shell session: the code `exit` makes it begin anew");
     if (!ctx)
         return not_found(req);
     struct ready_wait *wait = new_wait(req, api, RESTART_PREFIX);
@@ -293,11 +302,6 @@ enum http_result h_context_list(struct http_req *req, void *app)
                                         describe(ctx, false)); /* without memory it is missing */
     shell_code_list(api, language, list);
     return http_resp_json(req, 200, list);
-}
-
-static struct session *find_shell(struct http_req *req, struct api *api)
-{
-    return shell_context_find(api->sessions, http_req_param(req, "contextId"));
 }
 
 enum http_result h_context_get(struct http_req *req, void *app)

@@ -1,12 +1,11 @@
 """What a run of code may cost and how it ends: receipts, time limits, queues, restarts."""
 
-import json
 import time
 
 import pytest
 
-from harness.execd import Execd, children, eventually, output_of, sse_events
-from harness.kernels import assert_error, body_of, create, error_of, in_background, kernels, post, results, run
+from harness.execd import Execd, eventually, output_of
+from harness.kernels import assert_error, body_of, create, error_of, in_background, post, results, run
 
 
 @pytest.fixture(scope="module")
@@ -193,5 +192,9 @@ def test_restarts_at_the_same_time_are_one(agent, context):
     assert results(run(agent, "1", context=context))[0]["text"] == "1"
 
 
-def test_a_restart_of_nothing(agent):
+def test_a_restart_of_what_has_no_kernel(agent):
+    shell = create(agent, "bash")["id"]
+    assert_error(restart(agent, shell), 501, "NOT_SUPPORTED", "shell session")
+    assert receipt_of(run(agent, "sleep 60", "bash", shell, timeout=200))["reason"] == "timeout"
+    agent.client.delete(f"/code/contexts/{shell}")
     assert_error(restart(agent, "no-such"), 404, "CONTEXT_NOT_FOUND", "context no-such not found")
