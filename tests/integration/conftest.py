@@ -57,9 +57,12 @@ def specs(tmp_path_factory):
 
 @pytest.fixture
 def start_code(start_execd, specs, tmp_path):
+    """Starts an execd with those kernels, and without any that wait ready: tests count processes."""
+
     def start(*options, env=None):
         runtime = tmp_path / "run"
-        agent = start_execd("--kernel-dir", str(runtime), *options, env={"JUPYTER_PATH": str(specs), **(env or {})})
+        pool = () if "--kernel-pool" in options else ("--kernel-pool", "0")
+        agent = start_execd("--kernel-dir", str(runtime), *pool, *options, env={"JUPYTER_PATH": str(specs), **(env or {})})
         agent.runtime = runtime
         running.append(agent)
         return agent
