@@ -40,7 +40,7 @@ struct kernel {
     unsigned links_down;         /* bit per channel whose connection broke */
     bool term_sent, exited, oom;
     struct leaf_usage end_usage; /* once exited, where there is no group that still tells */
-    unsigned held; /* set of enum kernel_hold: any one stops the process */
+    unsigned held;               /* set of enum kernel_hold: any one stops the process */
 };
 
 /* kernel.c */
