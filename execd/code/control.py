@@ -6,6 +6,7 @@ Nothing here is visible in the user's names, history or numbers of cells.
 """
 
 import array
+import inspect
 import json
 import os
 import socket
@@ -48,12 +49,29 @@ class Packages:
 class Control:
     def __init__(self, talk, app, env, packages):
         self.talk, self.app, self.env, self.packages = talk, app, env, packages
+        self.n_busy = 0
+        self.copied = None
 
     def attach(self, loop):
+        self.baseline = Baseline(self.app, self.talk)
+        self.loop = loop
+        handlers = self.app.kernel.shell_handlers
+        handlers["execute_request"] = self.counted(handlers["execute_request"])
         self.talk.setblocking(False)
-        loop.add_reader(self.talk.fileno(), self.on_request, loop)
+        loop.add_reader(self.talk.fileno(), self.on_request)
 
-    def on_request(self, loop):
+    def counted(self, handler):
+        """A cell that awaits lets the main loop go on: it is not at rest for that."""
+        async def execute_request(*arguments):
+            self.n_busy += 1
+            try:
+                result = handler(*arguments)
+                return await result if inspect.isawaitable(result) else result
+            finally:
+                self.n_busy -= 1
+        return execute_request
+
+    def on_request(self):
         request = None
         try:
             request, fds = receive(self.talk)
@@ -62,17 +80,27 @@ class Control:
         except OSError:
             pass
         if request is None:
-            loop.remove_reader(self.talk.fileno())
+            self.loop.remove_reader(self.talk.fileno())
             self.talk.close()
             return
         try:
-            {"enter": self.enter}[request["do"]](request, fds)
+            {"enter": self.enter, "checkpoint": self.checkpoint}[request["do"]](request, fds)
             self.talk.send(b"ok")
         except Exception as error:
             self.talk.send(("error: %s" % error).encode(errors="replace")[:500])
         finally:
-            for fd in fds:
-                os.close(fd)
+            if not self.copied:
+                for fd in fds:
+                    os.close(fd)
+
+    def checkpoint(self, request, fds):
+        reason = "a cell is running" if self.n_busy else self.baseline.obstacle(self.loop, fds)
+        if reason:
+            raise RuntimeError(reason)
+        middle = fork_twice(fork_alike)
+        if middle:
+            self.copied = Copied(request, socket.socket(fileno=fds[0]), fds[1:], middle)
+            raise self.copied
 
     def enter(self, request, fds):
         """A kernel that waited for somebody gets the folder and the environment of the one who came."""

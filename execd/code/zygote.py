@@ -1,12 +1,10 @@
 """A warm Python: imports what every kernel needs, stays single-threaded, and forks a kernel on each request.
 
-Data inside execd, run behind control.py as `python -c`. Descriptor 3 is a SOCK_SEQPACKET socket: one request a packet, a JSON object with
-the descriptors [talk, out, cgroup files...]. The kernel itself answers on `talk`: "here", with its credentials, then it
-waits for "go"; later it takes requests there. What goes wrong before is said there as "error: ..."; execd then starts the kernel cold.
+Data inside execd, run behind control.py and checkpoint.py as `python -c`. Descriptor 3 is a SOCK_SEQPACKET socket: one
+request a packet, a JSON object with the descriptors [talk, out, cgroup files...]. The kernel itself answers on `talk`:
+"here", with its credentials, then it waits for "go"; later it takes requests there (control.py). What goes wrong before
+is said there as "error: ..."; execd then starts the kernel cold.
 """
-
-import gc
-import signal
 
 PRELOAD = """ipykernel.kernelapp ipykernel.ipkernel ipykernel.zmqshell IPython.core.interactiveshell
 tornado.platform.asyncio tornado.queues IPython.core.debugger IPython.core.oinspect sqlite3 IPython.core.completerlib
@@ -30,13 +28,28 @@ def warm_up(extra):
     gc.freeze()
 
 
-def become_kernel(request, talk, out, groups, middle):
+def join(request, groups):
     os.setsid()
     for fd in groups:
         os.write(fd, b"0")
     if request["tag"]:
         import resource
         resource.setrlimit(RLIMIT_LOCKS, (request["tag"], request["tag"]))
+
+
+def announce(request, talk, middle):
+    while os.getppid() == middle:  # execd can wait for us only once we are its own
+        os.sched_yield()
+    if request["die_with_parent"]:
+        import ctypes
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    talk.send(b"here")
+    if talk.recv(16) != b"go":
+        os._exit(0)
+
+
+def become_kernel(request, talk, out, groups, middle):
+    join(request, groups)
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
@@ -48,54 +61,61 @@ def become_kernel(request, talk, out, groups, middle):
     os.environ.update(request["env"])
     time.tzset()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    while os.getppid() == middle:  # execd can wait for us only once we are its own
-        os.sched_yield()
-    if request["die_with_parent"]:
-        import ctypes
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    talk.send(b"here")
-    if talk.recv(16) != b"go":
-        os._exit(0)
+    announce(request, talk, middle)
 
 
-def run_kernel(arguments, talk, env, packages):
+def new_kernel(arguments):
     from ipykernel.kernelapp import IPKernelApp
     sys.argv = ["ipykernel_launcher", *arguments]
     app = IPKernelApp.instance()
     app.initialize([*arguments, "--HistoryManager.hist_file=:memory:"])
     if sys.modules.get("debugpy", app) is None:
         del sys.modules["debugpy"]
+    return app
+
+
+def run_kernel(request, talk, packages):
+    """To its end; copies of it run on from here as kernels of their own."""
     from tornado.ioloop import IOLoop
-    Control(talk, app, env, packages).attach(IOLoop.current().asyncio_loop)
-    app.start()
-    import atexit
+    app = new_kernel(request["arguments"])
+    while True:
+        control = Control(talk, app, request["env"], packages)
+        control.attach(IOLoop.current().asyncio_loop)
+        try:
+            app.start()
+            break
+        except Copied as copied:
+            control.copied = None
+            request, talk = park(copied, control.baseline, control.loop)
+            streams = control.baseline.streams
+            del control, copied
+        revive(app, streams, request["connection_file"])
     atexit._run_exitfuncs()
 
 
-def serve(sock):
-    packages = Packages()
+def serve(sock, fork, check):
+    """Waits; returns in each process that is to become a kernel."""
     while True:
         request, fds = receive(sock)
         if request is None:
             os._exit(0)
         talk = socket.socket(fileno=fds[0])
-        if len(os.listdir("/proc/self/task")) != 1:
-            talk.send(b"error: a preloaded module has started threads")
+        why = check()
+        if why:
+            talk.send(b"error: " + why.encode())
             os._exit(3)
-        if packages.have_changed():
-            talk.send(b"error: packages have changed since the warm start")
-            os._exit(4)
-        middle = os.fork()
+        middle = fork_twice(fork)
         if middle:
-            for fd in fds[1:]:
-                os.close(fd)
-            talk.close()
-            os.waitpid(middle, 0)
-            continue
-        middle = os.getpid()
-        if os.fork():
-            os._exit(0)
-        return request, talk, fds[1], fds[2:], middle, packages
+            return request, talk, fds[1], fds[2:], middle
+        for fd in fds[1:]:
+            os.close(fd)
+        talk.close()
+
+
+def check_warm(packages):
+    if len(os.listdir("/proc/self/task")) != 1:
+        return "a preloaded module has started threads"
+    return "packages have changed since the warm start" if packages.have_changed() else None
 
 
 def main():
@@ -103,7 +123,8 @@ def main():
     sock.set_inheritable(False)
     warm_up([name for name in os.environ.pop("EXECD_PRELOAD", "").split(",") if name])
     sock.send(b"ready")
-    request, talk, out, groups, middle, packages = serve(sock)
+    packages = Packages()
+    request, talk, out, groups, middle = serve(sock, os.fork, lambda: check_warm(packages))
     try:
         sock.close()
         become_kernel(request, talk, out, groups, middle)
@@ -111,7 +132,7 @@ def main():
         talk.send(("error: %s: %s" % (type(error).__name__, error)).encode()[:500])
         os._exit(5)
     try:
-        run_kernel(request["arguments"], talk, request["env"], packages)
+        run_kernel(request, talk, packages)
     except SystemExit:
         pass
     except BaseException:

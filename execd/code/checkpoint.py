@@ -1,0 +1,299 @@
+"""Copies of a kernel: at rest it forks; the copy parks without threads and sockets, and forks kernels on request.
+
+Data inside execd, between control.py and zygote.py. The main thread is all that a fork takes along. So the copy lets go
+of what belonged to the others (sockets, event loops, captured output) and, once it becomes a kernel, makes these anew
+around the same shell: same names, same history, same objects that user code holds on to (sys.stdout, the shell).
+Whatever would be lost or shared silently is looked for before, and named in a refusal.
+"""
+
+import asyncio
+import atexit
+import gc
+import re
+import signal
+import stat
+import threading
+import warnings
+
+GRAVEYARD = []  # what other threads owned: never destroyed, it would close descriptors that are somebody else's now
+HARMLESS_DEVICES = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+OWN_MODULES = ("ipykernel.", "IPython.", "tornado.", "zmq.", "asyncio.", "jupyter_client.")
+
+
+class Copied(SystemExit):
+    """Takes the copy out of the event loop that it no longer has."""
+
+    def __init__(self, request, sock, groups, middle):
+        self.request, self.sock, self.groups, self.middle = request, sock, groups, middle
+
+
+def fork_alike():
+    """A fork after which random numbers go on as they would have: a copy is a copy."""
+    import random
+    states = [(random.setstate, random.getstate())]
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random:
+        states.append((numpy_random.set_state, numpy_random.get_state()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other threads: they were looked at
+        pid = os.fork()
+    if pid == 0:
+        for restore, state in states:
+            restore(state)
+    return pid
+
+
+def fork_twice(fork):
+    """None in this process, the number of the one between in its grandchild, which execd will inherit."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    if handler not in (signal.SIG_DFL, None):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        middle = fork()
+        if middle:
+            os.waitpid(middle, 0)
+            return None
+        middle = os.getpid()
+        if fork():
+            os._exit(0)
+        return middle
+    finally:
+        if handler not in (signal.SIG_DFL, None):
+            signal.signal(signal.SIGCHLD, handler)
+
+
+# ---- what a copy cannot have ----------------------------------------------------------------------------------------
+
+def descriptors():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            yield int(name), os.readlink("/proc/self/fd/" + name), os.fstat(int(name))
+        except OSError:
+            pass  # the folder's own
+
+
+def name_of_socket(fd):
+    sock = socket.socket(fileno=os.dup(fd))
+    try:
+        return sock.family, sock.getsockname()
+    except OSError:
+        return None, None
+    finally:
+        sock.close()
+
+
+class Baseline:
+    """What a kernel at rest has of its own; anything else of that kind is the user's."""
+
+    def __init__(self, app, talk):
+        self.app, self.talk = app, talk
+        self.streams = sys.stdout, sys.stderr
+        self.n_tasks = len(os.listdir("/proc/self/task"))
+        self.n_polls = sum(name == "anon_inode:[eventpoll]" for _, name, _ in descriptors())
+        self.sockets = {status.st_ino for _, _, status in descriptors() if stat.S_ISSOCK(status.st_mode)}
+        self.shared = self.shared_maps()
+
+    def threads(self):
+        app = self.app
+        return {threading.main_thread(), app.heartbeat, app.iopub_thread.thread, app.control_thread,
+                getattr(app, "shell_channel_thread", None), *(stream.watch_fd_thread for stream in self.streams)}
+
+    def pipes(self):
+        fds = [1, 2] + [stream._original_stdstream_copy for stream in self.streams]
+        return {os.fstat(fd).st_ino for fd in fds}
+
+    @staticmethod
+    def shared_maps():
+        with open("/proc/self/maps") as maps:
+            return {tuple(line.split(None, 5)[4:]) for line in maps if re.match(r"\S+ .w.s", line)}
+
+    # Each gives a reason or nothing.
+
+    def threads_of_others(self):
+        extra = [thread.name for thread in threading.enumerate() if thread not in self.threads()]
+        if extra:
+            return "it has threads of its own: " + ", ".join(extra[:4])
+        if len(os.listdir("/proc/self/task")) > self.n_tasks:
+            pid = fork_alike()  # libraries that know about forks end their threads before one
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+        for _ in range(50):  # they end in a moment
+            if len(os.listdir("/proc/self/task")) <= self.n_tasks:
+                return None
+            time.sleep(0.002)
+        return "a library has started threads"
+
+    def children(self):
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return None
+        return "it has child processes"
+
+    def open_things(self, passed):
+        pipes, polls = self.pipes(), 0
+        own_port = getattr(self.app.iopub_thread, "_pipe_port", 0)
+        for fd, name, status in descriptors():
+            if stat.S_ISSOCK(status.st_mode) and fd not in passed and status.st_ino not in self.sockets:
+                family, address = name_of_socket(fd)
+                ours = (isinstance(address, str) and address.startswith(self.app.ip + "-")) or \
+                    (family == socket.AF_INET and address == ("127.0.0.1", own_port))
+                if not ours:
+                    return "it has an open socket (descriptor %d)" % fd
+            elif stat.S_ISFIFO(status.st_mode) and status.st_ino not in pipes:
+                return "it has an open pipe (descriptor %d)" % fd
+            elif name.startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri")):
+                return "it uses a GPU (%s)" % name
+            elif stat.S_ISCHR(status.st_mode) and name not in HARMLESS_DEVICES:
+                return "it uses a device (%s)" % name
+            elif stat.S_ISREG(status.st_mode) and not os.access("/proc/self/fd/%d" % fd, os.F_OK):
+                return "it has a file open that cannot be opened again (%s)" % name
+            elif name.startswith("anon_inode:") and name not in ("anon_inode:[eventfd]", "anon_inode:[eventpoll]"):
+                return "it has an open %s" % name
+            polls += name == "anon_inode:[eventpoll]"
+        return "it has an event loop of its own" if polls > self.n_polls else None
+
+    def tasks(self, main_loop):
+        for task in asyncio.all_tasks(main_loop):
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            if frame and not frame.f_globals.get("__name__", "").startswith(OWN_MODULES):
+                return "it has tasks in its event loop"
+        for handle in main_loop._scheduled:
+            if not handle._cancelled and not (getattr(handle._callback, "__module__", None) or "").startswith(OWN_MODULES):
+                return "it has timers in its event loop"
+        return None
+
+    def odds(self):
+        if self.shared_maps() - self.shared:
+            return "it shares memory with others"
+        if any(signal.getitimer(which)[0] for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)):
+            return "it has set a timer"
+        if self.app.transport != "ipc":
+            return "it is not reached by local sockets"
+        return None
+
+    def obstacle(self, main_loop, passed):
+        return (self.children() or self.open_things(passed) or self.tasks(main_loop) or self.odds()
+                or self.threads_of_others())
+
+
+# ---- the copy, parked -----------------------------------------------------------------------------------------------
+
+def reopen_files():
+    """Positions in files are shared by a fork: each copy opens its own, at the place where it was."""
+    for fd, name, status in list(descriptors()):
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        import fcntl
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        inheritable = os.get_inheritable(fd)
+        fresh = os.open("/proc/self/fd/%d" % fd, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        os.lseek(fresh, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+        os.dup2(fresh, fd, inheritable)
+        os.close(fresh)
+
+
+def close_loop(loop):
+    loop._selector.close()  # this process's descriptors only
+    loop._ssock.close()
+    loop._csock.close()
+    loop._closed = True
+
+
+def let_go(baseline, main_loop, keep):
+    """All that belonged to threads that this process does not have. Numbers that objects still name lead nowhere."""
+    app = baseline.app
+    GRAVEYARD.append((app.kernel, app.heartbeat, app.iopub_thread, app.control_thread, getattr(app, "shell_channel_thread", None),
+                      app.context, main_loop, asyncio.all_tasks(main_loop), baseline.talk))
+    for loop in gc.get_objects():
+        if isinstance(loop, asyncio.BaseEventLoop) and not loop.is_closed():
+            close_loop(loop)
+    baseline.talk.close()
+    null = os.open(os.devnull, os.O_RDWR)
+    named = {0, 1, 2} | log_descriptors(app)
+    for fd, name, status in list(descriptors()):
+        if fd in named:
+            os.dup2(null, fd, fd < 3)
+        elif fd not in keep and (stat.S_ISSOCK(status.st_mode) or stat.S_ISFIFO(status.st_mode) or name.startswith("anon_inode:")):
+            os.close(fd)
+    os.close(null)
+    reopen_files()
+
+
+def log_descriptors(app):
+    """Where warnings of the kernel itself go: a copy of descriptor 2 from before its capture."""
+    found = set()
+    for handler in app.log.handlers:
+        try:
+            found.add(handler.stream.fileno())
+        except (AttributeError, OSError, ValueError):
+            pass
+    return found
+
+
+def park(copied, baseline, main_loop):
+    """In the copy, out of the event loop: waits for requests. Returns in each kernel that comes of one."""
+    sock = copied.sock
+    try:
+        let_go(baseline, main_loop, {sock.fileno(), *copied.groups})
+        join(copied.request, copied.groups)
+        for fd in copied.groups:
+            os.close(fd)
+        announce(copied.request, sock, copied.middle)
+    except BaseException as error:
+        sock.send(("error: %s: %s" % (type(error).__name__, error)).encode(errors="replace")[:500])
+        os._exit(5)
+    request, talk, out, groups, middle = serve(sock, fork_alike, lambda: None)
+    try:
+        sock.close()
+        join(request, groups)
+        for fd in (1, 2, *log_descriptors(baseline.app)):
+            os.dup2(out, fd, fd < 3)
+        for fd in (out, *groups):
+            os.close(fd)
+        reopen_files()
+        announce(request, talk, middle)
+    except BaseException as error:
+        talk.send(("error: %s: %s" % (type(error).__name__, error)).encode(errors="replace")[:500])
+        os._exit(5)
+    return request, talk
+
+
+# ---- and a kernel again ---------------------------------------------------------------------------------------------
+
+def capture_again(stream, name, app):
+    """The same object, so that whoever holds it (a log handler of the user's) goes on writing to the client."""
+    now, real = getattr(sys, name), getattr(sys, "__%s__" % name)
+    setattr(sys, name, real)
+    try:
+        type(stream).__init__(stream, app.session, app.iopub_thread, name)
+    finally:
+        setattr(sys, name, now)
+
+
+def revive(app, streams, connection_file):
+    with open(connection_file) as text:
+        info = json.load(text)
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    app.connection_file = connection_file
+    app.ip = info["ip"]
+    for channel in ("shell", "iopub", "stdin", "control", "hb"):
+        setattr(app, channel + "_port", info[channel + "_port"])
+    app.session.pid = os.getpid()
+    app.session.key = info["key"].encode()
+    app.session.session = os.urandom(16).hex()
+    atexit.unregister(app.close)
+    app.context = None
+    app.init_sockets()
+    import logging
+    del logging.getLogger("tornado").handlers[1:]  # one more by each init_sockets
+    app.init_heartbeat()
+    app.log_connection_info()
+    for stream, name in zip(streams, ("stdout", "stderr")):
+        capture_again(stream, name, app)
+    app.displayhook.pub_socket = app.iopub_socket
+    shell = app.shell
+    app.kernel_class.clear_instance()
+    app.init_kernel()
+    shell.kernel = shell.parent = app.kernel
