@@ -27,19 +27,23 @@ class Copied(SystemExit):
         self.request, self.sock, self.groups, self.middle = request, sock, groups, middle
 
 
-def fork_alike():
-    """A fork after which random numbers go on as they would have: a copy is a copy."""
+def random_states():
+    """What puts all generators back to where they are now: a copy goes on as the original would have."""
     import random
     states = [(random.setstate, random.getstate())]
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random:
         states.append((numpy_random.set_state, numpy_random.get_state()))
+    return lambda: [restore(state) for restore, state in states]
+
+
+def fork_alike():
+    restore = random_states()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other threads: they were looked at
         pid = os.fork()
     if pid == 0:
-        for restore, state in states:
-            restore(state)
+        restore()
     return pid
 
 
@@ -273,6 +277,7 @@ def capture_again(stream, name, app):
 
 
 def revive(app, streams, connection_file):
+    restore = random_states()  # making sockets draws numbers
     with open(connection_file) as text:
         info = json.load(text)
     asyncio.set_event_loop(asyncio.new_event_loop())
@@ -297,3 +302,4 @@ def revive(app, streams, connection_file):
     app.kernel_class.clear_instance()
     app.init_kernel()
     shell.kernel = shell.parent = app.kernel
+    restore()

@@ -1,7 +1,7 @@
 """What a forked kernel answers to execd beside the protocol: requests on the socket over which it was born.
 
 Data inside execd, in front of zygote.py. One request a packet, a JSON object with the key "do"; one answer a packet,
-"ok" or "error: reason". Requests are served by the main loop, so between cells, never within the statements of one.
+"ok" or "error: reason"; "checkpoint" is answered on the socket that comes with it, by the copy. Requests are served by the main loop, so between cells, never within the statements of one.
 Nothing here is visible in the user's names, history or numbers of cells.
 """
 
@@ -84,16 +84,20 @@ class Control:
             self.talk.close()
             return
         try:
-            {"enter": self.enter, "checkpoint": self.checkpoint}[request["do"]](request, fds)
-            self.talk.send(b"ok")
+            if request["do"] == "checkpoint":
+                self.checkpoint(request, fds)
+            else:
+                self.enter(request)
+                self.talk.send(b"ok")
         except Exception as error:
-            self.talk.send(("error: %s" % error).encode(errors="replace")[:500])
+            (socket.socket(fileno=os.dup(fds[0])) if fds else self.talk).send(("error: %s" % error).encode(errors="replace")[:500])
         finally:
             if not self.copied:
                 for fd in fds:
                     os.close(fd)
 
     def checkpoint(self, request, fds):
+        """As a warm interpreter does: the copy answers itself, on the socket that came along."""
         reason = "a cell is running" if self.n_busy else self.baseline.obstacle(self.loop, fds)
         if reason:
             raise RuntimeError(reason)
@@ -102,7 +106,7 @@ class Control:
             self.copied = Copied(request, socket.socket(fileno=fds[0]), fds[1:], middle)
             raise self.copied
 
-    def enter(self, request, fds):
+    def enter(self, request):
         """A kernel that waited for somebody gets the folder and the environment of the one who came."""
         if self.packages.have_changed():
             raise RuntimeError("packages have changed since the warm start")

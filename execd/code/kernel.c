@@ -325,8 +325,8 @@ void kernel_kill(struct kernel *k, const char *reason)
         return;
     if (reason && !k->reason[0])
         (void)snprintf(k->reason, sizeof(k->reason), "%s", reason); /* cutting is fine */
-    if (k->process.fork) { /* not there yet: it never will be */
-        zygote_fork_cancel(take_ptr(&k->process.fork));
+    if (k->process.birth) { /* not there yet: it never will be */
+        birth_cancel(take_ptr(&k->process.birth));
         kernel_settle(k);
         return;
     }

@@ -142,13 +142,13 @@ static int adopt(struct kernel_process *p, pid_t pid)
 static void on_forked(void *arg, pid_t pid, const char *why)
 {
     struct kernel_process *p = arg;
-    struct zygote_fork *fork = take_ptr(&p->fork);
+    struct birth *birth = take_ptr(&p->birth);
     struct err err = {0};
     int r = 0;
     p->forked = pid > 0 && adopt(p, pid) == 0;
     if (!p->forked) {
         if (pid > 0)
-            zygote_fork_cancel(fork);
+            birth_cancel(birth);
         (void)snprintf(p->note, sizeof(p->note), "%s", why ? why : "lost"); /* cutting is fine */
         r = p->in_advance ? err_set(&err, ERR_KERNEL_UNAVAILABLE, EAGAIN, "%s", p->note)
                           : start_cold(p, &err);
@@ -159,7 +159,7 @@ static void on_forked(void *arg, pid_t pid, const char *why)
         leaf_set_leader(p->leaf, p->ref.pid);
     p->on_started(p->arg, r, &err); /* watches it */
     if (p->forked)
-        p->control = askline_new(p->base, zygote_fork_go(fork));
+        p->control = askline_new(p->base, birth_go(birth));
 }
 
 /* `PYTHON -m ipykernel_launcher -f FILE ...` can be forked. */
@@ -190,7 +190,7 @@ static bool start_warm(struct kernel_process *p, const struct kernel_plan *plan,
                                      .out_fd = p->out_fd,
                                      .leaf = p->leaf};
     bool begun = zygotes && request.python && kernel_can_be_forked(plan->spec) &&
-                 zygotes_fork(zygotes, &request, on_forked, p, &p->fork, &why) == 0;
+                 zygotes_fork(zygotes, &request, on_forked, p, &p->birth, &why) == 0;
     if (!begun)
         (void)snprintf(p->note, sizeof(p->note), "%s",
                        zygotes ? why : "warm starts are off"); /* fits */
@@ -328,7 +328,7 @@ int kernel_process_replace(struct kernel_process *p, const char *why, struct err
 void kernel_process_done(struct kernel_process *process)
 {
     static const struct timespec pause = {.tv_nsec = 2000000};
-    zygote_fork_cancel(take_ptr(&process->fork));
+    birth_cancel(take_ptr(&process->birth));
     askline_free(take_ptr(&process->control));
     forget_preparations(process);
     /* After an orderly end the tree is empty at the first look; the bound is for programs that end at once. */

@@ -30,9 +30,9 @@ struct kernel_process {
     struct askline *control; /* owned; of one that was forked */
     /* until it is there; of one started in advance, until it has entered */
     bool in_advance;
-    struct event_base *base;  /* borrowed */
-    struct zygote_fork *fork; /* owned */
-    int out_fd, err_fd;       /* owned; err_fd is -1 where both are one */
+    struct event_base *base; /* borrowed */
+    struct birth *birth;     /* owned */
+    int out_fd, err_fd;      /* owned; err_fd is -1 where both are one */
     struct arena arena;
     const char *const *envp, *const *argv, *const *candidates;
     const char *start_cwd;

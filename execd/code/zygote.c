@@ -9,9 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <utlist.h>
 
-#include "execd/code/askline.h"
 #include "execd/code/early.h"
 #include "execd/proc/environment.h"
 #include "execd/proc/pidref.h"
@@ -24,15 +22,15 @@
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
 
-/* The program, word for word, control.py in front (Makefile: the folder of the sources is the current one). */
+/* The program, word for word, control.py and checkpoint.py in front (Makefile: the folder of the sources is the current one). */
 __asm__(".section .rodata\n"
         "zygote_program: .incbin \"execd/code/control.py\"\n"
+        ".incbin \"execd/code/checkpoint.py\"\n"
         ".incbin \"execd/code/zygote.py\"\n.byte 0\n"
         ".previous\n");
 extern const char zygote_program[];
 
 #define ZYGOTES_MAX 4
-#define FORK_MS 2000
 #define WARM_MS 30000
 /* Behind the third death within this time it is left alone for as long. */
 #define DEATHS_MAX 3
@@ -53,22 +51,11 @@ struct zygote {
     int64_t first_death_ms;
 };
 
-struct zygote_fork {
-    struct zygotes *owner; /* borrowed */
-    int fd;                /* owned: our end of `talk` */
-    struct event *event;   /* owned */
-    zygote_fn fn;
-    void *arg;
-    struct zygote_fork *prev, *next;
-};
-
 struct zygotes {
     struct event_base *base; /* borrowed */
     char *preload;           /* owned; may be NULL */
     struct zygote slot[ZYGOTES_MAX];
     size_t n;
-    struct zygote_fork *forks; /* owned list */
-    struct zygote_stats stats;
 };
 
 /* ---- the warm process ---- */
@@ -161,7 +148,6 @@ static void start(struct zygote *z)
     z->event = event_new(z->owner->base, z->fd, EV_READ | EV_PERSIST, on_zygote_word, z);
     if (z->event == NULL || event_add(z->event, &patience) < 0)
         cool_down(z);
-    z->owner->stats.started++;
 }
 
 /* ---- which one fits ---- */
@@ -217,62 +203,6 @@ static struct zygote *add(struct zygotes *all, const struct zygote_request *requ
 
 /* ---- forks ---- */
 
-static void fork_free(struct zygote_fork *f)
-{
-    DL_DELETE(f->owner->forks, f);
-    if (f->event != NULL)
-        event_free(f->event);
-    if (f->fd >= 0)
-        close(f->fd);
-    free(f);
-}
-
-/* The word and its sender: the kernel vouches for the number, not the text. */
-static ssize_t receive(int fd, char *text, size_t size, pid_t *ret_pid)
-{
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
-    struct iovec iov = {text, size};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof(control)};
-    struct ucred sender = {0};
-
-    ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
-    const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-    if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS)
-        memcpy(&sender, CMSG_DATA(c), sizeof(sender));
-    *ret_pid = sender.pid;
-    return n;
-}
-
-static void on_talk(evutil_socket_t fd, short what, void *arg)
-{
-    struct zygote_fork *f = arg;
-    char text[600];
-    pid_t sender = 0;
-
-    ssize_t n = what & EV_TIMEOUT ? 0 : receive(fd, text, sizeof(text) - 1, &sender);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    text[MAX(n, 0)] = '\0';
-    (void)event_del(f->event); /* cannot fail for an event of ours */
-    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && reaper_is_child(sender)) {
-        reaper_expect(sender);
-        f->owner->stats.forks++;
-        f->fn(f->arg, sender, NULL);
-        return;
-    }
-    zygote_fn fn = f->fn;
-    void *fn_arg = f->arg;
-    f->owner->stats.refused++;
-    fork_free(f);
-    fn(fn_arg, 0,
-       n > 0               ? text
-       : what & EV_TIMEOUT ? "no answer in time"
-                           : "the warm interpreter has ended");
-}
-
 json_t *zygote_env_json(const char *const *envp)
 {
     json_t *env = json_object();
@@ -285,9 +215,9 @@ json_t *zygote_env_json(const char *const *envp)
     return env;
 }
 
-static char *request_text(const struct zygote_request *r, uint64_t tag, size_t *ret_len)
+json_t *zygote_request_json(const struct zygote_request *r)
 {
-    cleanup_json json_t *o = json_object();
+    json_t *o = json_object();
     json_t *arguments = json_array();
 
     for (size_t i = 0; r->arguments[i] != NULL; i++)
@@ -295,32 +225,13 @@ static char *request_text(const struct zygote_request *r, uint64_t tag, size_t *
     json_object_set_new(o, "arguments", arguments);
     json_object_set_new(o, "env", zygote_env_json(r->envp));
     json_object_set_new(o, "cwd", json_string(r->cwd));
-    json_object_set_new(o, "tag", json_integer((json_int_t)tag));
-    json_object_set_new(o, "die_with_parent", json_boolean(getpid() != 1));
-    return json_compact(o, ret_len);
+    return o;
 }
 
-static int ask(struct zygote *z, const struct zygote_request *request, int talk)
+int zygotes_fork(struct zygotes *all, const struct zygote_request *request, birth_fn fn, void *arg,
+                 struct birth **ret_birth, const char **ret_why)
 {
-    int fds[PLAN_CGROUPS_MAX + 2] = {talk, request->out_fd};
-    struct spawn_plan plan;
-    size_t len;
-
-    plan_init(&plan);
-    leaf_add_to_plan(request->leaf, &plan);
-    memcpy(fds + 2, plan.cgroup_procs, sizeof(int) * plan.n_cgroup_procs);
-    cleanup_free char *text = request_text(request, plan.tag, &len);
-    if (text == NULL)
-        return -E2BIG;
-    return askline_send(z->fd, text, len, fds, plan.n_cgroup_procs + 2);
-}
-
-int zygotes_fork(struct zygotes *all, const struct zygote_request *request, zygote_fn fn, void *arg,
-                 struct zygote_fork **ret_fork, const char **ret_why)
-{
-    static const struct timeval patience = {.tv_sec = FORK_MS / 1000};
     struct zygote *z = find(all, request->python);
-    int pair[2];
 
     if (z == NULL)
         z = add(all, request);
@@ -336,35 +247,10 @@ int zygotes_fork(struct zygotes *all, const struct zygote_request *request, zygo
     if (!early_same(request->envp, z->envp, EARLY_INTERPRETER))
         return -EAGAIN;
     *ret_why = "the warm interpreter does not take the request";
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -EAGAIN;
-    cleanup_fd int talk = pair[1];
-    (void)setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &(int){1},
-                     sizeof(int)); /* cannot fail here */
-    struct zygote_fork *f = xnew(struct zygote_fork);
-    *f = (struct zygote_fork){.owner = all, .fd = pair[0], .fn = fn, .arg = arg};
-    DL_APPEND(all->forks, f);
-    f->event = event_new(all->base, f->fd, EV_READ | EV_PERSIST, on_talk, f);
-    if (f->event == NULL || event_add(f->event, &patience) < 0 || ask(z, request, talk) < 0) {
-        fork_free(f);
-        return -EAGAIN;
-    }
-    *ret_fork = f;
-    return 0;
-}
-
-int zygote_fork_go(struct zygote_fork *f)
-{
-    (void)!send(f->fd, "go", 2, MSG_DONTWAIT | MSG_NOSIGNAL); /* one that is dead needs none */
-    int fd = take_fd(&f->fd);
-    fork_free(f);
-    return fd;
-}
-
-void zygote_fork_cancel(struct zygote_fork *f)
-{
-    if (f != NULL)
-        fork_free(f); /* the closed socket ends what has come or comes into being */
+    return birth_ask(all->base, z->fd, zygote_request_json(request), request->leaf, request->out_fd,
+                     fn, arg, ret_birth) < 0
+               ? -EAGAIN
+               : 0;
 }
 
 /* ---- all of them ---- */
@@ -382,8 +268,6 @@ void zygotes_free(struct zygotes *all)
 {
     if (all == NULL)
         return;
-    while (all->forks != NULL)
-        fork_free(all->forks);
     for (size_t i = 0; i < all->n; i++) {
         struct zygote *z = &all->slot[i];
         if (pidref_is_set(&z->pid)) {
@@ -398,9 +282,4 @@ void zygotes_free(struct zygotes *all)
     }
     free(all->preload);
     free(all);
-}
-
-void zygotes_get_stats(const struct zygotes *z, struct zygote_stats *ret_stats)
-{
-    *ret_stats = z->stats;
 }

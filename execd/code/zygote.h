@@ -10,14 +10,10 @@
  */
 #pragma once
 
-#include <jansson.h>
-
-#include "execd/proc/leaf.h"
-#include "proto/base/err.h"
+#include "execd/code/birth.h"
 
 struct event_base;
 struct zygotes;
-struct zygote_fork;
 
 struct zygote_request {
     const char *python;           /* absolute path of the interpreter */
@@ -28,24 +24,14 @@ struct zygote_request {
     struct leaf *leaf; /* which it joins; borrowed */
 };
 
-/* pid > 0: a child of execd that waits for zygote_fork_go. 0: it failed, why says it; the fork is over. */
-typedef void (*zygote_fn)(void *arg, pid_t pid, const char *why);
-
 /* preload: more modules, separated by commas; may be NULL. */
 struct zygotes *zygotes_new(struct event_base *base, const char *preload);
 void zygotes_free(struct zygotes *z);
 
 /* 0: fn is called later, once. -EAGAIN: no warm one yet, or not for this request; *ret_why is a constant text. */
-int zygotes_fork(struct zygotes *z, const struct zygote_request *request, zygote_fn fn, void *arg,
-                 struct zygote_fork **ret_fork, const char **ret_why) must_check;
-/* The caller watches it now: it may begin. Ends the fork. Gives the socket for askline.h, which is the caller's. */
-int zygote_fork_go(struct zygote_fork *f) must_check;
-/* An environment as the warm interpreter takes it. */
-json_t *zygote_env_json(const char *const *envp);
-/* No callback any more; a process that has come into being ends by itself. NULL is fine. */
-void zygote_fork_cancel(struct zygote_fork *f);
+int zygotes_fork(struct zygotes *z, const struct zygote_request *request, birth_fn fn, void *arg,
+                 struct birth **ret_birth, const char **ret_why) must_check;
 
-struct zygote_stats {
-    uint64_t started, forks, refused;
-};
-void zygotes_get_stats(const struct zygotes *z, struct zygote_stats *ret_stats);
+/* What a warm interpreter, or a copy of a kernel, is told. */
+json_t *zygote_request_json(const struct zygote_request *request);
+json_t *zygote_env_json(const char *const *envp);
