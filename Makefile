@@ -208,6 +208,7 @@ $$(obj.$(1))/%.o: %.c
 	$$(call say,CC,$$<)
 	$$(Q)$$(cc.$(1)) $$(cflags.$(1)) $$(extra_cflags) -MMD -MP -c -o $$@ $$<
 
+$$(obj.$(1))/execd/sql/process.o: execd/sql/sqlite.py # taken in whole
 $$(obj.$(1))/execd/code/zygote.o: execd/code/control.py execd/code/checkpoint.py execd/code/zygote.py # taken in whole
 
 $$(obj.$(1))/%.o: %.cc

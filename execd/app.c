@@ -85,6 +85,7 @@ static void stop(struct app *app, int grace_ms)
     watch_metrics_close();
     term_manager_shutdown(app->api.terms);
     session_manager_shutdown(app->api.sessions);
+    sql_manager_shutdown(app->api.sql);
     isolate_manager_shutdown(app->api.isolated);
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
@@ -231,6 +232,9 @@ static int start_managers(struct app *app, struct err *err)
     if ((result = term_manager_new(app->base, NULL, &api->terms)) < 0)
         return err_sys(err, 0, -result, "start the terminal manager");
     api->terminals = terminals_new(api->terms);
+    const struct sql_config sql = {.dsn = config->sql_dsn, .archive = api->archive};
+    if ((result = sql_manager_new(app->base, &sql, &api->sql, err)) < 0)
+        return result;
     if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
         /* Commands and files work without kernels: say why there are none, and go on. */
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
@@ -366,6 +370,7 @@ static void teardown(struct app *app)
     terminals_free(api->terminals);
     term_manager_free(api->terms);
     session_manager_free(api->sessions);
+    sql_manager_free(api->sql);
     isolate_manager_free(api->isolated);
     archive_free(api->archive);
     if (api->pool != NULL)

@@ -26,7 +26,7 @@ struct flags {
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp, *lifecycle;
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *pool,
-        *preload;
+        *preload, *sql;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_poll;
     struct gateway_flags gateway;
@@ -169,6 +169,10 @@ static const struct option_row option_rows[] = {
     {"preload", 0, OPTION_STRING, "EXECD_KERNEL_PRELOAD", "MODULES",
      "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
      AT(preload), NULL},
+    {"sql", 0, OPTION_STRING, "EXECD_SQL_DSN", "DSN",
+     "Database of language \"sql\": sqlite:PATH, needs python3 in the image "
+     "(sqlite:~/.opensandbox/sandbox.db).",
+     "SQL", AT(sql), NULL},
     {"default-kernel", 0, OPTION_STRING, "EXECD_DEFAULT_KERNEL", "NAME",
      "Kernelspec for Jupyter clients that name none (python3).", NULL, AT(gateway.default_kernel),
      NULL},
@@ -340,6 +344,21 @@ static int set_kernels(const struct flags *f, struct config *c, struct err *err)
     return config_keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
 }
 
+/* A path is made absolute; the home directory is found where the statements run. */
+static int set_sql(const char *dsn, struct config *c, struct err *err)
+{
+    static const char sqlite[] = "sqlite:";
+    const char *path = dsn != NULL ? dsn + strlen(sqlite) : NULL;
+    if (dsn == NULL || dsn[0] == '\0')
+        return 0;
+    if (!str_starts(dsn, sqlite) || path[0] == '\0')
+        return err_set(err, 0, EINVAL, "--sql: expected sqlite:PATH");
+    if (path[0] != '~' && strcmp(path, ":memory:") != 0)
+        return config_keep_path(c, sqlite, path, &c->sql_dsn, err);
+    c->sql_dsn = arena_printf(&c->arena, "%s", dsn);
+    return c->sql_dsn != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
+}
+
 static int set_isolation(const struct flags *f, struct config *c, struct err *err)
 {
     const char *rest = f->isolation_writable;
@@ -459,7 +478,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
         (result = set_log_level(f->log_level, c, err)) < 0 ||
         (result = set_time("grace", f->grace, &c->grace_ms, err)) < 0 ||
         (result = set_kernels(f, c, err)) < 0 || (result = set_seccomp(f->seccomp, c, err)) < 0 ||
-        (result = set_isolation(f, c, err)) < 0 ||
+        (result = set_isolation(f, c, err)) < 0 || (result = set_sql(f->sql, c, err)) < 0 ||
         (result = config_set_gateway(&f->gateway, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)
         return result;

@@ -49,6 +49,7 @@ struct config {
     enum line_endings line_endings;
     int grace_ms;
     struct code_config code;    /* zeroed fields: the defaults of the code room */
+    const char *sql_dsn;        /* in the arena; NULL: the default of the sql room */
     bool init;                  /* asked to be the container's init */
     bool isolation_grant;       /* CAP_SYS_ADMIN is for isolated sessions: children lose it */
     const char *isolation_root; /* NULL = the default of the isolate room */

@@ -14,6 +14,7 @@
 #include "execd/isolate/manager.h"
 #include "execd/metrics/sampler.h"
 #include "execd/ports/watch.h"
+#include "execd/sql/run.h"
 #include "execd/stream/sink_sse.h"
 #include "proto/base/codec.h"
 #include "proto/http/server.h"
@@ -33,6 +34,7 @@ struct api {
     struct isolate_manager *isolated;
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
+    struct sql_manager *sql;
     struct term_manager *terms;
     struct terminals *terminals; /* of the gateway, in terms */
     struct sampler *sampler;

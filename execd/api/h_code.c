@@ -104,6 +104,16 @@ static enum http_result run_in_session(struct http_req *req, struct api *api,
     return api_stream(req, api, channel, session_run_id(run), STREAM_VERBATIM);
 }
 
+static enum http_result run_sql(struct http_req *req, struct api *api, const struct code_body *body)
+{
+    char id[ID_UUID_LEN + 1];
+    struct channel *channel;
+    struct err err = {0};
+    if (sql_start(api->sql, body->code, 0, id, &channel, &err) < 0)
+        return fail_with(req, RUN_PREFIX, &err);
+    return api_stream(req, api, channel, id, STREAM_VERBATIM);
+}
+
 static enum http_result run_in_kernel(struct http_req *req, struct api *api,
                                       const struct code_body *body)
 {
@@ -147,6 +157,8 @@ enum http_result h_code_run(struct http_req *req, void *app)
         return run_in_shell(req, api, &body, false);
     if (strcmp(language, "background-command") == 0)
         return run_in_shell(req, api, &body, true);
+    if (strcmp(language, "sql") == 0)
+        return run_sql(req, api, &body);
     if (shell_code_takes(api, body.context.id, language))
         return run_in_session(req, api, &body);
     return run_in_kernel(req, api, &body);

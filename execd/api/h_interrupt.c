@@ -71,6 +71,11 @@ enum http_result h_interrupt(struct http_req *req, void *app)
             return http_resp_fail(req, err.code, INTERRUPT_PREFIX "%s", err.text);
         return http_resp_empty(req, 200);
     }
+    struct sql_run *sql = sql_find(api->sql, id);
+    if (sql != NULL) {
+        sql_interrupt(sql);
+        return http_resp_empty(req, 200);
+    }
     struct command *c = command_find(api->commands, id);
     if (c == NULL)
         return http_resp_fail(req, ERR_RUNTIME_ERROR, INTERRUPT_PREFIX "no such session");

@@ -22,6 +22,7 @@ ARROWS = {
     "execd/stream": ["proto/json"],
     "execd/exec": ["execd/stream", "execd/proc", "execd/events"],
     "execd/code": ["execd/stream", "execd/proc", "execd/events"],
+    "execd/sql": ["execd/stream", "execd/proc"],
     "execd/events": ["proto/json"],
     "execd/files": ["execd/stream", "execd/proc"],
     "execd/metrics": ["execd/stream", "execd/proc", "execd/events"],
@@ -35,6 +36,7 @@ ARROWS = {
     "execd/api": [
         "execd/exec",
         "execd/code",
+        "execd/sql",
         "execd/files",
         "execd/worker",
         "execd/metrics",
