@@ -5,12 +5,16 @@ Data inside execd, in front of zygote.py. One request a packet, a JSON object wi
 Nothing here is visible in the user's names, history or numbers of cells.
 """
 
+import sys
+
+if sys.path[:1] == [""]:  # modules are never taken from the working directory, as ipykernel_launcher has it
+    del sys.path[0]
+
 import array
 import inspect
 import json
 import os
 import socket
-import sys
 import time
 
 

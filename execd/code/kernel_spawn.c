@@ -87,6 +87,15 @@ static int enter_cwd(const char *cwd, const char *const *envp, struct arena *are
     return environment_resolve_cwd(arena, cwd, envp, ret_cwd, err);
 }
 
+/* `PYTHON -m ipykernel_launcher -f FILE ...` can be forked. */
+bool kernel_can_be_forked(const struct kernelspec *spec)
+{
+    const struct jstrings *argv = &spec->argv;
+    return argv->n > 2 && strcmp(argv->items[1], "-m") == 0 &&
+           (strcmp(argv->items[2], "ipykernel_launcher") == 0 ||
+            strcmp(argv->items[2], "ipykernel") == 0);
+}
+
 /* Everything that a start needs, warm or cold; kept until the process is there. */
 static int prepare(const struct kernel_plan *plan, const char *connection_file,
                    struct kernel_process *p, struct err *err)
@@ -97,7 +106,10 @@ static int prepare(const struct kernel_plan *plan, const char *connection_file,
     if (r < 0)
         return r;
     p->argv = kernelspec_argv(plan->spec, connection_file, &p->arena);
-    if (!p->argv)
+    p->cold_argv = p->argv && kernel_can_be_forked(plan->spec)
+                       ? zygote_cold_argv(p->argv[0], p->argv + 3, &p->arena)
+                       : p->argv;
+    if (!p->cold_argv)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the arguments");
     (void)snprintf(p->cwd, sizeof(p->cwd), "%s",
                    p->start_cwd); /* PATH_MAX is checked by the resolver */
@@ -109,7 +121,7 @@ static int start_cold(struct kernel_process *p, struct err *err)
     struct spawn_plan spawn;
     plan_init(&spawn);
     spawn.candidates = p->candidates;
-    spawn.argv = p->argv;
+    spawn.argv = p->cold_argv;
     spawn.envp = p->envp;
     spawn.cwd = p->start_cwd;
     spawn.fds[spawn.n_fds++] = (struct plan_fd){-1, 0};
@@ -160,15 +172,6 @@ static void on_forked(void *arg, pid_t pid, const char *why)
     p->on_started(p->arg, r, &err); /* watches it */
     if (p->forked)
         p->control = askline_new(p->base, birth_go(birth));
-}
-
-/* `PYTHON -m ipykernel_launcher -f FILE ...` can be forked. */
-bool kernel_can_be_forked(const struct kernelspec *spec)
-{
-    const struct jstrings *argv = &spec->argv;
-    return argv->n > 2 && strcmp(argv->items[1], "-m") == 0 &&
-           (strcmp(argv->items[2], "ipykernel_launcher") == 0 ||
-            strcmp(argv->items[2], "ipykernel") == 0);
 }
 
 static const char *first_executable(const char *const *candidates)
@@ -297,6 +300,7 @@ int kernel_process_enter(struct kernel_process *p, const struct kernel_plan *pla
     arena_done(&p->arena);
     p->arena = wanted.arena;
     p->argv = wanted.argv;
+    p->cold_argv = wanted.cold_argv;
     p->candidates = wanted.candidates;
     p->envp = wanted.envp;
     p->start_cwd = wanted.start_cwd;

@@ -35,6 +35,7 @@ struct kernel_process {
     int out_fd, err_fd;      /* owned; err_fd is -1 where both are one */
     struct arena arena;
     const char *const *envp, *const *argv, *const *candidates;
+    const char *const *cold_argv; /* argv, or our own program in its place */
     const char *start_cwd;
     kernel_started_fn on_started;
     void *arg;

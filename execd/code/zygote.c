@@ -30,6 +30,22 @@ __asm__(".section .rodata\n"
         ".previous\n");
 extern const char zygote_program[];
 
+const char *const *zygote_cold_argv(const char *python, const char *const *arguments,
+                                    struct arena *arena)
+{
+    size_t n = 0;
+    while (arguments[n])
+        n++;
+    const char **argv = arena_alloc(arena, (n + 4) * sizeof(*argv)); /* zeroed: its end too */
+    if (!argv)
+        return NULL;
+    argv[0] = python;
+    argv[1] = "-c";
+    argv[2] = zygote_program;
+    memcpy(argv + 3, arguments, n * sizeof(*argv));
+    return argv;
+}
+
 #define ZYGOTES_MAX 4
 #define WARM_MS 30000
 /* Behind the third death within this time it is left alone for as long. */

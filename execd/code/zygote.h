@@ -12,6 +12,7 @@
 
 #include "execd/code/birth.h"
 
+struct arena;
 struct event_base;
 struct zygotes;
 
@@ -31,6 +32,9 @@ void zygotes_free(struct zygotes *z);
 /* 0: fn is called later, once. -EAGAIN: no warm one yet, or not for this request; *ret_why is a constant text. */
 int zygotes_fork(struct zygotes *z, const struct zygote_request *request, birth_fn fn, void *arg,
                  struct birth **ret_birth, const char **ret_why) must_check;
+/* The same kernel started cold, on the same program: its arguments. NULL when out of memory. */
+const char *const *zygote_cold_argv(const char *python, const char *const *arguments,
+                                    struct arena *arena);
 
 /* What a warm interpreter, or a copy of a kernel, is told. */
 json_t *zygote_request_json(const struct zygote_request *request);

@@ -10,6 +10,7 @@ PRELOAD = """ipykernel.kernelapp ipykernel.ipkernel ipykernel.zmqshell IPython.c
 tornado.platform.asyncio tornado.queues IPython.core.debugger IPython.core.oinspect sqlite3 IPython.core.completerlib
 IPython.extensions.storemagic IPython.core.logger faulthandler""".split()
 RLIMIT_LOCKS, PR_SET_PDEATHSIG = 10, 1
+FLUSH_CHARACTERS = 1 << 20
 
 
 def warm_up(extra):
@@ -64,8 +65,27 @@ def become_kernel(request, talk, out, groups, middle):
     announce(request, talk, middle)
 
 
+def flush_by_size():
+    """ipykernel sends what a cell has printed every 200 ms, however much it is: here every megabyte too. Memory stays
+    bounded on both sides, and no message grows beyond what execd takes."""
+    from ipykernel.iostream import OutStream
+    write = OutStream.write
+
+    def write_and_flush(stream, text):
+        n = write(stream, text)
+        waiting = getattr(stream, "execd_waiting", 0) + len(text)
+        if waiting >= FLUSH_CHARACTERS:
+            stream.flush()
+            waiting = 0
+        stream.execd_waiting = waiting
+        return n
+
+    OutStream.write = write_and_flush
+
+
 def new_kernel(arguments):
     from ipykernel.kernelapp import IPKernelApp
+    flush_by_size()
     sys.argv = ["ipykernel_launcher", *arguments]
     app = IPKernelApp.instance()
     app.initialize([*arguments, "--HistoryManager.hist_file=:memory:"])
@@ -118,7 +138,15 @@ def check_warm(packages):
     return "packages have changed since the warm start" if packages.have_changed() else None
 
 
+def cold(arguments):
+    """The same kernel without the warm start: as `-m ipykernel_launcher`, but for its output."""
+    sys.modules["debugpy"] = None
+    new_kernel(arguments).start()
+
+
 def main():
+    if len(sys.argv) > 1:
+        return cold(sys.argv[1:])
     sock = socket.socket(fileno=3)
     sock.set_inheritable(False)
     warm_up([name for name in os.environ.pop("EXECD_PRELOAD", "").split(",") if name])

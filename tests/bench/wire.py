@@ -29,10 +29,14 @@ class Wire:
     def ask(self, method, path, body=None, wanted=(200,)):
         """The response's body (chunk sizes left in); raises on another status than the wanted ones."""
         self.send(method, path, body)
+        return self.answer(f"{method} {path}", wanted)
+
+    def answer(self, to, wanted=(200,)):
+        """To what was sent."""
         text = b""
         while (end := text.find(b"\r\n\r\n")) < 0:
             text += self.receive()
-        head, rest = text[:end].lower(), text[end + 4:]
+        head, rest = text[:end].lower(), bytearray(text[end + 4:])
         status = int(head[9:12])
         if b"transfer-encoding: chunked" in head:
             while not (rest.endswith(b"\r\n0\r\n\r\n") or rest == b"0\r\n\r\n"):
@@ -42,7 +46,7 @@ class Wire:
             while len(rest) < length:
                 rest += self.receive()
         if status not in wanted:
-            raise RuntimeError(f"{method} {path}: status {status}: {rest[:300].decode(errors='replace')}")
+            raise RuntimeError(f"{to}: status {status}: {rest[:300].decode(errors='replace')}")
         return rest
 
     def receive(self):
