@@ -11,6 +11,9 @@
 /* Bytes of code that wait in one context. */
 #define QUEUE_BYTES_MAX (32u << 20)
 
+/* For a kernel that may not even have noticed (contracts/kernels.md 1.2: it would be deaf for ever). */
+#define DEAF_GRACE_MS 1000
+
 /* ---- runs --------------------------------------------------------------------------------------- */
 
 static void forget_run(struct code_context *ctx, struct code_run *run)
@@ -58,6 +61,8 @@ void context_fail_runs(struct code_context *ctx, const struct run_failure *failu
 static void begin_interrupt(struct code_context *ctx, enum run_end why)
 {
     int grace_ms = ctx->manager->config.interrupt_grace_ms;
+    if (ctx->kernel && (kernel_quirks(ctx->kernel) & QUIRK_NOT_INTERRUPTIBLE))
+        grace_ms = MIN(grace_ms, DEAF_GRACE_MS);
     struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
     run_set_interrupted(ctx->current, why);
     ctx->interrupt_wanted = true;

@@ -40,6 +40,17 @@ unsigned kernel_quirks(const struct kernel *k)
     return k->quirks;
 }
 
+void kernel_rest(struct kernel *k, int ms)
+{
+    k->rest_until_ms = clock_monotonic_ms() + ms;
+}
+
+int kernel_rest_left(const struct kernel *k)
+{
+    int64_t left = k->rest_until_ms - clock_monotonic_ms();
+    return left > 0 ? (int)left : 0;
+}
+
 const char *kernel_cwd(const struct kernel *k)
 {
     return k->process.cwd;

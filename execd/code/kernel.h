@@ -100,6 +100,9 @@ const char *kernel_how(const struct kernel *k, const char **ret_note);
 /* What it wrote to descriptors 1 and 2 lately: text, repaired UTF-8 is up to the reader. */
 const char *kernel_tail(const struct kernel *k);
 unsigned kernel_quirks(const struct kernel *k); /* of enum kernel_quirk */
+/* Nothing should be asked of it for a while; how long still, in ms. */
+void kernel_rest(struct kernel *k, int ms);
+int kernel_rest_left(const struct kernel *k);
 /* What it wrote to them and has not been delivered yet, a piece at a time; NULL when there is no more, and for a
  * kernel whose output does not bypass the protocol. The caller's. */
 struct kernel_msg *kernel_next_output(struct kernel *k);

@@ -31,6 +31,7 @@ struct kernel {
     size_t tail_len;
     char reason[512], refusal[120];
     int64_t deadline_ms; /* of the state */
+    int64_t rest_until_ms;
     bool interrupt_by_message;
     bool entering;               /* from the pool: folder and environment are being taken over */
     unsigned quirks;             /* of enum kernel_quirk */

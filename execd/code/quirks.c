@@ -120,8 +120,9 @@ static size_t error_name(struct slice line)
     while (n < line.len && n < NAME_PARTS_MAX &&
            (isalnum((unsigned char)line.ptr[n]) || strchr("_.$", line.ptr[n])))
         n++;
-    bool named =
-        n > 0 && n < line.len && line.ptr[n] == ':' && !isdigit((unsigned char)line.ptr[0]);
+    bool named = n > 0 && n < line.len && line.ptr[n] == ':' &&
+                 (n + 1 == line.len || line.ptr[n + 1] == ' ') &&
+                 isalpha((unsigned char)line.ptr[0]);
     return named ? n : 0;
 }
 

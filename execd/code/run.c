@@ -123,12 +123,15 @@ static void judge(struct code_run *run)
 {
     if (run->state == RUN_DONE || run->head)
         return;
-    if (run->reply && run->idle)
-        run_conclude(run);
-    else if (run->idle)
+    if (run->reply && run->idle) {
+        run_quirks_drain(run);
+        if (!run->head)
+            run_conclude(run);
+    } else if (run->idle) {
         arm(run, NO_REPLY_MS);
-    else if (run->reply)
+    } else if (run->reply) {
         arm(run, run->lost ? LOST_IDLE_MS : NO_IDLE_MS);
+    }
 }
 
 void run_moved(struct code_run *run)
@@ -140,7 +143,7 @@ void run_moved(struct code_run *run)
 void run_take_reply(struct code_run *run, const struct jmsg *msg)
 {
     struct jmsg reply = *msg;
-    if (run->state == RUN_QUEUED || run->state == RUN_DONE || run->reply ||
+    if (run->state < RUN_SENT || run->state == RUN_DONE || run->reply ||
         strcmp(msg->type, "execute_reply") != 0 || strcmp(msg->parent_id, run->msg_id) != 0)
         return;
     reply.content = NULL;
@@ -156,6 +159,21 @@ void run_take(struct code_run *run, struct kernel_msg *m)
 
 /* ---- time --------------------------------------------------------------------------------------- */
 
+static void send_code(struct code_run *run)
+{
+    static const struct run_failure not_sent = {
+        RUN_END_ERROR, "KernelProtocolError",
+        "EXECD_001: the request could not be sent to the kernel", NULL};
+    int r = kernel_execute(run->kernel, run->code, run->msg_id);
+    free(run->code);
+    run->code = NULL;
+    run->state = RUN_SENT;
+    if (r < 0)
+        run_fail(run, &not_sent);
+    else
+        arm(run, nudge_ms[0]);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     static const struct run_failure no_reply = {RUN_END_ERROR, "KernelProtocolError",
@@ -164,7 +182,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct code_run *run = arg;
-    if (run->reply && !run->idle) {
+    if (run->state == RUN_RESTING) {
+        send_code(run);
+    } else if (run->reply && !run->idle) {
         run->lost = true;
         run_conclude(run);
     } else if (run->idle) {
@@ -195,20 +215,15 @@ static void arm_deadline(struct code_run *run)
 
 void run_begin(struct code_run *run, struct kernel *kernel)
 {
-    static const struct run_failure not_sent = {
-        RUN_END_ERROR, "KernelProtocolError",
-        "EXECD_001: the request could not be sent to the kernel", NULL};
+    int rest_ms = kernel_rest_left(kernel);
     run->kernel = kernel;
     kernel_usage(kernel, &run->before);
     run->started_ns = clock_monotonic_ns();
-    int r = kernel_execute(kernel, run->code, run->msg_id);
-    free(run->code);
-    run->code = NULL;
-    run->state = RUN_SENT;
-    if (r < 0) {
-        run_fail(run, &not_sent);
-        return;
-    }
-    arm(run, nudge_ms[0]);
+    run_quirks_begin(run);
     arm_deadline(run);
+    run->state = RUN_RESTING;
+    if (rest_ms > 0)
+        arm(run, rest_ms);
+    else
+        send_code(run);
 }

@@ -22,6 +22,7 @@ static void finish(struct code_run *run, bool failed)
     run_drop_store(run);
     free(run->code);
     run->code = NULL;
+    run_quirks_end(run, failed);
     if (run->kernel)
         kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
     run->kernel = NULL;
@@ -125,6 +126,7 @@ static void end_with(struct code_run *run, json_t *error)
 {
     enum run_end end = reason_of(run, RUN_END_ERROR);
     char text[64];
+    run_quirks_mend(run, error);
     if (end == RUN_END_TIMEOUT) {
         timeout_text(run, text, sizeof(text));
         (void)json_object_set_new(error, "ename", json_string(TIMEOUT_NAME)); /* small */
@@ -165,6 +167,7 @@ void run_conclude(struct code_run *run)
     /* Shown by the user's own code: a traceback, but not the end of the run. */
     if (run->error)
         output_error_as_text(run->channel, run->error);
+    run_quirks_count(run);
     append_receipt(run, RUN_END_EXIT);
     channel_append_number(run->channel, EVENT_EXECUTION_COMPLETE, (int64_t)(wall_us(run) / 1000));
     finish(run, false);

@@ -1,5 +1,6 @@
 /*
- * What the files of a run share: its course (run.c), its outputs (run_store.c) and its end (run_end.c).
+ * What the files of a run share: its course (run.c), its outputs (run_store.c), its end (run_end.c), and what
+ * it does for kernels that deviate (run_quirks.c).
  *
  * Private to execd/code. Thread rule: loop thread only.
  */
@@ -7,8 +8,10 @@
 
 #include "execd/code/run.h"
 #include "execd/proc/leaf.h"
+#include "proto/base/str.h"
 
-enum run_state { RUN_QUEUED, RUN_SENT, RUN_BUSY, RUN_DONE };
+/* RESTING: the kernel would refuse it just now. */
+enum run_state { RUN_QUEUED, RUN_RESTING, RUN_SENT, RUN_BUSY, RUN_DONE };
 
 struct code_run {
     enum run_state state;
@@ -34,6 +37,9 @@ struct code_run {
     enum run_end
         told; /* why it was interrupted; no longer held back then: a stopped kernel cannot react */
     unsigned n_nudges;
+    unsigned quirks;       /* of enum kernel_quirk */
+    struct strbuf said;    /* run_quirks.c: the last of its stderr */
+    bool drained;          /* what the kernel wrote past the protocol has been fetched */
     struct code_run *next; /* for the context */
 };
 
@@ -51,3 +57,12 @@ void run_moved(struct code_run *run);
 /* run_end.c */
 /* Both reply and idle (or their watchdog) are in: exactly one terminal event. */
 void run_conclude(struct code_run *run);
+
+/* run_quirks.c */
+void run_quirks_begin(struct code_run *run);
+void run_quirks_hear(struct code_run *run, const json_t *stream); /* a stream message was shown */
+void run_quirks_mend(struct code_run *run, json_t *error);
+void run_quirks_count(struct code_run *run); /* it went well */
+/* Reply and idle are in: takes what the kernel wrote past the protocol before them, once. */
+void run_quirks_drain(struct code_run *run);
+void run_quirks_end(struct code_run *run, bool failed); /* legal on a run that never began */

@@ -49,8 +49,12 @@ static bool show(struct code_run *run, struct kernel_msg *m)
 {
     const char *type = m->msg.type;
     const json_t *content = m->msg.content;
-    if (strcmp(type, "stream") == 0)
-        return output_stream(run->channel, content, &run->offset);
+    if (strcmp(type, "stream") == 0) {
+        bool through = output_stream(run->channel, content, &run->offset);
+        if (through)
+            run_quirks_hear(run, content);
+        return through;
+    }
     if (strcmp(type, "execute_result") == 0)
         output_result(run->channel, content, true);
     else if (strcmp(type, "display_data") == 0 || strcmp(type, "update_display_data") == 0)
@@ -87,7 +91,7 @@ bool run_store(struct code_run *run, struct kernel_msg *m)
 {
     bool full = run->stored > STORE_MAX && strcmp(m->msg.type, "status") != 0 &&
                 strcmp(m->msg.type, "error") != 0;
-    if (run->state == RUN_QUEUED || run->state == RUN_DONE || full ||
+    if (run->state < RUN_SENT || run->state == RUN_DONE || full ||
         strcmp(m->msg.parent_id, run->msg_id) != 0) {
         run->n_dropped += full;
         kernel_msg_free(m);

@@ -27,6 +27,7 @@ class Kernel:
     def __init__(self, path):
         with open(path, encoding="utf-8") as file:
             self.info = json.load(file)
+        self.refuses_until = 0
         self.context = zmq.Context()
         self.shell = self.bind(zmq.ROUTER, "shell_port")
         self.control = self.bind(zmq.ROUTER, "control_port")
@@ -222,6 +223,45 @@ def asks_for_input(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def error_on_stderr(kernel, ident, parent):
+    """As tslab: its reply says no more than that it failed, and for 200 ms it refuses everything."""
+    kernel.state("busy", parent)
+    kernel.publish("stream", {"name": "stderr", "text": "cell:1\nthrow x\n\nTypeError: bad\n    at cell:1\n"}, parent)
+    kernel.reply(ident, {"status": "error", "execution_count": 1}, parent)
+    kernel.state("idle", parent)
+    kernel.refuses_until = time.monotonic() + 0.2
+
+
+def refuses_after_error(kernel, ident, parent):
+    refused = time.monotonic() < kernel.refuses_until
+    behave(kernel, ident, parent, reply={"status": "abort"} if refused else OK)
+
+
+def writes_past_the_protocol(kernel, ident, parent):
+    """More than fits into a pipe, and the last of it just before the end."""
+    kernel.state("busy", parent)
+    for _ in range(100):
+        os.write(1, b"o" * 4095 + b"\n")
+    os.write(2, "ü\n".encode())
+    os.write(1, b"last\n")
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def writes_and_dies(kernel, ident, parent):
+    kernel.state("busy", parent)
+    os.write(1, b"last words\n")
+    os._exit(5)
+
+
+def display_for_result(kernel, ident, parent):
+    """As R."""
+    kernel.state("busy", parent)
+    kernel.publish("display_data", {"data": {"text/plain": "[1] 2"}, "metadata": {}}, parent)
+    kernel.reply(ident, {**OK, "execution_count": 7}, parent)
+    kernel.state("idle", parent)
+
+
 def forks(kernel, ident, parent):
     """A child inherits all sockets and outlives its parent."""
     kernel.state("busy", parent)
@@ -249,6 +289,12 @@ MISBEHAVIOURS = {
     "flood": flood,
     "asks_for_input": asks_for_input,
     "forks": forks,
+    "error_on_stderr": error_on_stderr,
+    "refuses_after_error": refuses_after_error,
+    "writes_past_the_protocol": writes_past_the_protocol,
+    "writes_and_dies": writes_and_dies,
+    "display_for_result": display_for_result,
+    "empty_ename": lambda k, i, p: behave(k, i, p, reply={"status": "error", "ename": "", "evalue": "3", "traceback": []}),
     "aborted": lambda k, i, p: behave(k, i, p, reply={"status": "aborted"}),
     "abort": lambda k, i, p: behave(k, i, p, reply={"status": "abort"}),
     "bare_error": lambda k, i, p: behave(k, i, p, reply={"status": "error"}),

@@ -1,0 +1,89 @@
+"""Kernels that deviate in the ways the table knows (execd/code/quirks.c), by one that does so on request."""
+
+import sys
+
+import pytest
+
+from harness.execd import eventually, output_of
+from harness.kernels import FAKE, error_of, in_background, results, run, write_spec
+
+
+@pytest.fixture
+def start(start_execd, tmp_path):
+    agents = []
+
+    def begin(*quirks):
+        write_spec(tmp_path / "share", "fake", [sys.executable, str(FAKE), "{connection_file}"],
+                   metadata={"execd": {"quirks": [*quirks, "of-a-later-release"]}})
+        agents.append(start_execd("--kernel-dir", str(tmp_path / "run"), "--kernel-interrupt-grace", "30s",
+                                  "--kernel-pool", "0", env={"JUPYTER_PATH": str(tmp_path / "share")}))
+        return agents[-1]
+
+    yield begin
+    for agent in agents:
+        agent.stop()
+
+
+def test_an_error_is_read_from_stderr(start):
+    agent = start("error-as-stderr")
+    error = error_of(run(agent, "error_on_stderr", "fake"))
+    assert (error["ename"], error["evalue"]) == ("TypeError", "bad")
+    assert error["traceback"] == ["cell:1", "throw x", "", "TypeError: bad", "    at cell:1"]
+
+
+def test_without_the_quirk_stderr_is_only_output(start):
+    error = error_of(run(start(), "error_on_stderr", "fake"))
+    assert (error["ename"], error["evalue"], error["traceback"]) == ("Error", "", [])
+
+
+@pytest.mark.parametrize("quirks, end", [(["abort-window-200ms"], "execution_complete"), ([], "error")])
+def test_a_kernel_that_refuses_for_a_while_is_left_alone_for_a_while(start, quirks, end):
+    agent = start(*quirks)
+    error_of(run(agent, "error_on_stderr", "fake"))
+    assert run(agent, "refuses_after_error", "fake")[-1]["type"] == end
+
+
+def test_writes_past_the_protocol_are_output_in_full(start):
+    agent = start("raw-output")
+    for _ in range(3):
+        events = run(agent, "writes_past_the_protocol", "fake")
+        assert events[-1]["type"] == "execution_complete"
+        assert output_of(events) == ("o" * 4095 + "\n") * 100 + "last\n"
+        assert output_of(events, "stderr") == "ü\n"
+
+
+def test_last_words_past_the_protocol_are_output_too(start):
+    events = run(start("raw-output"), "writes_and_dies", "fake")
+    assert output_of(events) == "last words\n" and error_of(events)["ename"] == "KernelDied"
+
+
+def test_without_the_quirk_they_explain_a_death_only(start):
+    events = run(start(), "writes_and_dies", "fake")
+    assert output_of(events) == "" and "last words\n" in error_of(events)["traceback"]
+
+
+def test_a_result_as_display_data_has_its_number(start):
+    events = run(start("result-as-display-data"), "display_for_result", "fake")
+    assert results(events)[0]["text"] == "[1] 2"
+    assert [event["execution_count"] for event in events if event["type"] == "execution_count"] == [7]
+
+
+def test_an_error_without_a_name_gets_one(start):
+    error = error_of(run(start(), "empty_ename", "fake"))
+    assert (error["ename"], error["evalue"]) == ("ExitStatus", "3")
+
+
+def test_what_cannot_be_interrupted_is_killed_soon(start):
+    agent = start("not-interruptible")
+    future = in_background(run, agent, "dead_silence", "fake")
+    context = wait_for_context(agent)
+    assert agent.client.delete("/code", params={"id": context}).status_code == 200
+    assert "did not react" in error_of(future.result(10))["evalue"]
+
+
+def wait_for_context(agent):
+    def busy():
+        found = agent.client.get("/code/contexts").json()
+        return found[0]["id"] if found and found[0]["state"] == "busy" else None
+
+    return eventually(busy, 10)
