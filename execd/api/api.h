@@ -50,6 +50,7 @@ struct api {
     uint8_t gateway_token_sha256[SHA256_LEN];
     struct kernels_config kernels; /* of the gateway */
     struct channels *channels;     /* of the gateway's clients */
+    size_t contents_held;          /* bytes of documents that are under way */
     struct jsessions *jsessions;   /* NULL when kernels are off */
     struct attempts attempts;      /* at wrong tokens */
     bool (*is_ready)(void *arg);   /* GET /ready */
@@ -157,6 +158,11 @@ enum http_result h_jterminal_list(struct http_req *req, void *app);
 enum http_result h_jterminal_get(struct http_req *req, void *app);
 enum http_result h_jterminal_delete(struct http_req *req, void *app);
 enum http_result h_jterminal_ws(struct http_req *req, void *app);
+enum http_result h_contents_get(struct http_req *req, void *app);
+enum http_result h_contents_save(struct http_req *req, void *app);
+enum http_result h_contents_new(struct http_req *req, void *app);
+enum http_result h_contents_rename(struct http_req *req, void *app);
+enum http_result h_contents_delete(struct http_req *req, void *app);
 enum http_result h_kernelspecs(struct http_req *req, void *app);
 enum http_result h_kernelspec(struct http_req *req, void *app);
 enum http_result h_kernelspec_file(struct http_req *req, void *app);

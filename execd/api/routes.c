@@ -4,6 +4,7 @@
 #define COMMAND_BODY_MAX (8U << 20)
 #define REPLACE_BODY_MAX (32U << 20)
 #define CODE_BODY_MAX (32U << 20)
+#define CONTENTS_BODY_MAX (24U << 20) /* 16 MiB as base64, and what is around */
 
 /* Every route of execd. contracts/execd.md 1.2, v1.1.md 1. */
 /* clang-format off: one route per row */
@@ -147,6 +148,15 @@ const struct route api_routes[] = {
      "Delete a Jupyter terminal"},
     {"GET", "/terminals/websocket/:name", AUTH_REQUIRED, BODY_NONE, 0, h_jterminal_ws,
      "Connect to a Jupyter terminal"},
+    {"GET", "/api/contents/*rest", AUTH_REQUIRED, BODY_NONE, 0, h_contents_get, "Get a document"},
+    {"POST", "/api/contents/*rest", AUTH_REQUIRED, BODY_COLLECTED, 0, h_contents_new,
+     "Make a new document"},
+    {"PUT", "/api/contents/*rest", AUTH_REQUIRED, BODY_COLLECTED, CONTENTS_BODY_MAX,
+     h_contents_save, "Save a document"},
+    {"PATCH", "/api/contents/*rest", AUTH_REQUIRED, BODY_COLLECTED, 0, h_contents_rename,
+     "Rename a document"},
+    {"DELETE", "/api/contents/*rest", AUTH_REQUIRED, BODY_NONE, 0, h_contents_delete,
+     "Delete a document"},
     {"GET", "/api/kernelspecs", AUTH_REQUIRED, BODY_NONE, 0, h_kernelspecs, "List kernelspecs"},
     {"GET", "/api/kernelspecs/:name", AUTH_REQUIRED, BODY_NONE, 0, h_kernelspec,
      "Get a kernelspec"},
