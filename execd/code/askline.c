@@ -74,6 +74,7 @@ int askline_send(int fd, const char *text, size_t len, const int *fds, size_t n_
         msg.msg_control = room;
         msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        /* -fanalyzer: there is room for one */
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);

@@ -51,6 +51,8 @@ static bool take_trailer(struct chunked *c, unsigned char byte)
 {
     if (++c->overhead > TRAILER_MAX)
         return false;
+    if (c->trailers != NULL)
+        strbuf_addc(c->trailers, (char)byte);
     switch ((enum chunked_state)c->state) {
     case TRAILER:
         c->state = byte == '\r' ? END_LF : NAME;

@@ -1,8 +1,8 @@
 /*
  * A strict decoder of the chunked transfer coding: bytes in, runs of data out, no buffer.
  *
- * Chunk sizes are 1 to 15 hex digits; chunk extensions (≤ 256 bytes per chunk) and trailer fields (≤ 8 KiB)
- * are read and dropped; every line ends with CR LF. Anything else is refused, because a lenient decoder and a
+ * Chunk sizes are 1 to 15 hex digits; chunk extensions (≤ 256 bytes per chunk) are read and dropped, so are trailer
+ * fields (≤ 8 KiB) unless somebody keeps them; every line ends with CR LF. Anything else is refused, because a lenient decoder and a
  * strict one disagree about where the next message begins. Pure. Thread rule: the owner's thread.
  * Source: RFC 9112 section 7.1, hardening.md D01-D48.
  */
@@ -10,11 +10,16 @@
 
 #include "proto/base/defs.h"
 
+struct strbuf;
+
 struct chunked {
     unsigned char state;  /* private */
     unsigned char digits; /* of the size line */
     uint64_t left;        /* data bytes left in this chunk */
     size_t overhead;      /* bytes of the extension, or of all trailers */
+    /* Borrowed, set after chunked_init; NULL = dropped. Takes the trailer fields as they came: "name:value\r\n" each,
+     * an empty line last. Names are tokens, values have no control bytes. */
+    struct strbuf *trailers;
 };
 
 enum chunked_result {

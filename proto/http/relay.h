@@ -3,7 +3,7 @@
  *
  * The request is written anew from its parsed form (never copied), so framing tricks cannot pass; hop-by-hop
  * fields and those named by Connection are dropped, Content-Length or chunking is regenerated, repeated fields
- * stay apart. Nothing is buffered beyond the watermarks; a slow side slows the other. `Upgrade: websocket`
+ * stay apart, trailers that the backend announces pass. Nothing is buffered beyond the watermarks; a slow side slows the other. `Upgrade: websocket`
  * is passed on and, after 101, both sides become a byte tunnel with back-pressure. The backend is treated as
  * hostile: head ≤ 64 KiB, 1xx other than 100/101 skipped (≤ 8), framing checked strictly.
  * Connections are kept for further requests (upstream_pool.h) where the backend lets them.

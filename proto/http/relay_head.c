@@ -5,21 +5,14 @@
 #include <strings.h>
 
 #include "proto/http/conn_priv.h"
+#include "proto/http/token.h"
 
 static const char *const hop_by_hop[] = {
-    "Connection",
-    "Keep-Alive",
-    "Proxy-Connection",
-    "Proxy-Authenticate",
-    "Proxy-Authorization",
-    "TE",
-    "Trailer",
-    "Transfer-Encoding",
-    "Upgrade",
-    "Content-Length",
-    NULL,
+    "Connection",          "Keep-Alive", "Proxy-Connection",  "Proxy-Authenticate",
+    "Proxy-Authorization", "TE",         "Transfer-Encoding", "Upgrade",
+    "Content-Length",      NULL,
 };
-static const char *const request_only[] = {"Expect", "Host", "HTTP2-Settings", NULL};
+static const char *const request_only[] = {"Expect", "Host", "HTTP2-Settings", "Trailer", NULL};
 static const char *const forwarding[] = {
     "X-Forwarded-For",  "X-Forwarded-Host",   "X-Forwarded-Proto",
     "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server",
@@ -134,9 +127,10 @@ static void pass_location(struct http_req *req, const char *prefix, const char *
         http_resp_header(req, "Location", text);
 }
 
+static const char *const ours[] = {"Server", "Date", NULL};
+
 void relay_head_pass_fields(struct http_req *req, const struct head *h, const char *location_prefix)
 {
-    static const char *const ours[] = {"Server", "Date", NULL};
 
     for (size_t i = 0; i < h->n_fields; i++) {
         const char *name = h->fields[i].name;
@@ -147,6 +141,43 @@ void relay_head_pass_fields(struct http_req *req, const struct head *h, const ch
             pass_location(req, location_prefix, h->fields[i].value);
         else
             http_resp_header(req, name, h->fields[i].value);
+    }
+}
+
+static bool is_announced(const struct head *h, const char *name)
+{
+    for (size_t i = 0; i < h->n_fields; i++) {
+        if (strcasecmp(h->fields[i].name, "Trailer") == 0 &&
+            token_list_has(h->fields[i].value, name))
+            return true;
+    }
+    return false;
+}
+
+/* Cuts a line into its name and its trimmed value. */
+static const char *cut_value(char *line)
+{
+    char *value = strchr(line, ':'); /* chunked.c has seen it */
+    size_t len;
+
+    *value++ = '\0';
+    value += strspn(value, " \t");
+    len = strlen(value);
+    while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+        value[--len] = '\0';
+    return value;
+}
+
+void relay_head_pass_trailers(struct http_req *req, const struct head *h, char *text)
+{
+    char *end;
+
+    for (char *line = text; *line != '\r'; line = end + 2) {
+        end = strchr(line, '\r');
+        *end = '\0';
+        const char *value = cut_value(line);
+        if (!listed(hop_by_hop, line) && !listed(ours, line) && is_announced(h, line))
+            http_resp_trailer(req, line, value);
     }
 }
 

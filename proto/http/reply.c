@@ -11,6 +11,7 @@ void reply_init(struct reply *r, bool head_request, size_t head_max)
     memset(r, 0, sizeof(*r));
     r->no_body = head_request;
     r->head_max = head_max;
+    strbuf_init(&r->trailers, 0);
     head_init(&r->head);
     head_scan_init(&r->scan, true, head_max, HEAD_FIELDS_MAX);
 }
@@ -19,6 +20,7 @@ void reply_done(struct reply *r)
 {
     free(r->buf);
     r->buf = NULL;
+    strbuf_done(&r->trailers);
 }
 
 static enum reply_result fail(struct err *err, const char *what)
@@ -38,6 +40,7 @@ static void begin_body(struct reply *r)
     r->until_close = !h->chunked && h->content_length < 0;
     r->ended = r->no_body || r->left == 0;
     chunked_init(&r->chunked);
+    r->chunked.trailers = &r->trailers;
 }
 
 static enum reply_result take_head(struct reply *r, struct evbuffer *in, struct err *err)

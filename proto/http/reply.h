@@ -9,6 +9,7 @@
 
 #include <event2/buffer.h>
 
+#include "proto/base/str.h"
 #include "proto/http/chunked.h"
 #include "proto/http/head.h"
 #include "proto/http/head_scan.h"
@@ -17,7 +18,8 @@ struct reply {
     struct head head; /* of the last complete head; strings in buf */
     struct head_scan scan;
     struct chunked chunked;
-    char *buf; /* owned */
+    struct strbuf trailers; /* of a chunked body, as chunked.h writes them; whole at REPLY_END */
+    char *buf;              /* owned */
     size_t head_max;
     int64_t left;          /* of a declared length */
     bool in_body, no_body; /* no_body: the request was HEAD */

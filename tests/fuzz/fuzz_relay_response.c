@@ -13,6 +13,20 @@ struct outcome {
     size_t len, heads;
 };
 
+/* What the relay cuts up: lines with a colon behind a name, and an empty one last. */
+static void check_trailers(const struct strbuf *text)
+{
+    const char *line = text->data, *end;
+
+    for (; (end = strstr(line, "\r\n")) != line; line = end + 2) {
+        const char *colon = end != NULL ? memchr(line, ':', (size_t)(end - line)) : NULL;
+        if (colon == NULL || colon == line)
+            abort();
+    }
+    if (line + 2 != text->data + text->len)
+        abort();
+}
+
 static struct outcome read_all(const uint8_t *p, size_t n, size_t piece)
 {
     struct evbuffer *in = evbuffer_new();
@@ -45,6 +59,10 @@ static struct outcome read_all(const uint8_t *p, size_t n, size_t piece)
             at += run;
         }
     }
+    if (o.result == REPLY_END && r.trailers.len > 0)
+        check_trailers(&r.trailers);
+    for (size_t i = 0; o.result == REPLY_END && i < r.trailers.len; i++)
+        o.sum = o.sum * 31 + (uint8_t)r.trailers.data[i];
     reply_done(&r);
     evbuffer_free(in);
     return o;

@@ -43,6 +43,16 @@ def home():
     shutil.rmtree(folder)
 
 
+def test_the_hash_of_a_download_passes(execd, home):
+    assert upload(execd, home / "f", b"hello").status_code == 200
+    connection = execd.connect()
+    connection.sendall(f"GET {base()}/files/download?path={home}/f&sha256=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                       f"{TOKEN_HEADER}: {TOKEN}\r\n\r\n".encode())
+    answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b"\r\nTrailer: X-Execd-Sha256\r\n" in answer
+    assert answer.endswith(f"\r\n0\r\nX-Execd-Sha256: {hashlib.sha256(b'hello').hexdigest()}\r\n\r\n".encode())
+
+
 def no_worker_left(agent):
     eventually(lambda: not children(agent.pid), message="a worker is left")
 

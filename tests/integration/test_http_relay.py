@@ -37,6 +37,17 @@ def test_I02_the_request_is_written_anew(relay, backend):
     assert request["body"] == b"abc"
 
 
+def test_I02_announced_trailers_pass(relay, backend):
+    backend.script = answer("HTTP/1.1 200 OK\r\nTrailer: X-Sum,x-empty\r\nTrailer: Connection, Server\r\nTransfer-Encoding: "
+                            "chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum:  abc \t\r\nX-Empty:\r\nX-Unasked: 1\r\nConnection: x\r\n"
+                            "Server: evil\r\n\r\n")
+    got = relay.talk(relay.head("GET", "/relay/", "Connection: close"))
+    assert b"\r\nTrailer: X-Sum,x-empty\r\n" in got
+    assert got.endswith(b"2\r\nok\r\n0\r\nX-Sum: abc\r\nX-Empty: \r\n\r\n")
+    got = relay.talk(b"GET /relay/ HTTP/1.0\r\nHost: x\r\n\r\n")  # no chunks, so no trailers
+    assert got.endswith(b"\r\n\r\nok")
+
+
 def test_I02_smuggled_requests_do_not_reach_the_backend(relay, backend):
     backend.script = answer(OK)
     for fields, body in [

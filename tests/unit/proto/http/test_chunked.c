@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "proto/base/str.h"
 #include "proto/http/chunked.h"
 
 /* Feeds in pieces of `piece` bytes. Returns how it ended; out gets the data. */
@@ -49,6 +50,27 @@ static void test_decodes_at_every_split(void **state)
         assert_memory_equal(out, "hello world", 11);
         assert_int_equal(used, sizeof(body) - 1 - 3);
     }
+}
+
+static void test_trailers_are_kept_for_who_asks(void **state)
+{
+    (void)state;
+    static const char body[] = "1\r\nx\r\n0\r\nA: 1\r\nB:\r\n\r\nGET";
+    struct strbuf kept;
+    struct chunked c;
+    struct slice data;
+    size_t used, at = 0;
+    enum chunked_result result = CHUNKED_MORE;
+
+    strbuf_init(&kept, 0);
+    chunked_init(&c);
+    c.trailers = &kept;
+    for (; result != CHUNKED_END; at += used) {
+        result = chunked_next(&c, body + at, 1, &used, &data);
+        assert_int_not_equal(result, CHUNKED_BAD);
+    }
+    assert_string_equal(kept.data, "A: 1\r\nB:\r\n\r\n");
+    strbuf_done(&kept);
 }
 
 static void test_D01_D48_malformed_chunks_are_refused(void **state)
@@ -108,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decodes_at_every_split),
+        cmocka_unit_test(test_trailers_are_kept_for_who_asks),
         cmocka_unit_test(test_D01_D48_malformed_chunks_are_refused),
         cmocka_unit_test(test_overhead_is_bounded),
     };
