@@ -15,7 +15,7 @@
 #include "proto/base/log.h"
 #include "proto/base/path.h"
 #include "proto/base/version.h"
-#include "server/api/api.h"
+#include "server/api/enclave.h"
 #include "server/runtime/native/native.h"
 
 struct app {
@@ -67,6 +67,21 @@ static int start_runtime(struct app *app, struct err *err)
     return native_runtime_new(app->base, &native, &app->runtime, err);
 }
 
+static int listen_enclave(struct app *app, struct err *err)
+{
+    const char *where = app->config->enclave_listen;
+    char port_text[16];
+    int port;
+
+    int rc = http_server_listen_tagged(app->api.server, where, LISTENER_ENCLAVE, &port, err);
+    if (rc < 0)
+        return rc;
+    snprintf(port_text, sizeof(port_text), "%d", port);
+    log_event(LOG_LEVEL_INFO, "server", "listening for ms-enclave", "where", where, "port",
+              port_text, NULL);
+    return 0;
+}
+
 static int start_api(struct app *app, struct err *err)
 {
     const struct config *c = app->config;
@@ -78,17 +93,24 @@ static int start_api(struct app *app, struct err *err)
                    .conns_max = (unsigned)c->connections_max},
         .authorize = api_authorize,
         .decorate = api_decorate,
+        .render_error = api_render_error,
     };
     char where[256];
     int port;
 
-    app->api = (struct api){.base = app->base,
-                            .lifecycle = app->lifecycle,
-                            .public_host = c->eip,
-                            .has_key = c->api_key != NULL,
-                            .started_wall_ms = clock_wall_ms()};
+    app->api =
+        (struct api){.base = app->base,
+                     .lifecycle = app->lifecycle,
+                     .public_host = c->eip,
+                     .enclave = {.image = c->enclave_image, .lifetime_max_s = c->timeout_max_s},
+                     .has_key = c->api_key != NULL,
+                     .started_wall_ms = clock_wall_ms()};
     if (c->api_key != NULL)
         codec_sha256(c->api_key, strlen(c->api_key), app->api.key_sha256);
+    app->api.stopped = stopped_new();
+    app->api.pool = enclave_pool_new(app->base, app->lifecycle);
+    if (app->api.pool == NULL)
+        return err_set(err, 0, ENOMEM, "pool of sandboxes");
     int rc = http_server_new(app->base, &http, &app->api.server);
     if (rc < 0)
         return err_sys(err, 0, -rc, "http server");
@@ -100,6 +122,8 @@ static int start_api(struct app *app, struct err *err)
         snprintf(where, sizeof(where), "unix:%s", c->listen);
         rc = http_server_listen(app->api.server, where, &no_port, err);
     }
+    if (rc == 0 && c->enclave_listen != NULL)
+        rc = listen_enclave(app, err);
     if (rc < 0)
         return rc;
     char port_text[16];
@@ -179,6 +203,8 @@ static int start(struct app *app, struct err *err)
 static void stop(struct app *app)
 {
     http_server_free(app->api.server);
+    enclave_pool_free(app->api.pool);
+    stopped_free(app->api.stopped);
     if (app->runtime != NULL)
         app->runtime->ops->free(app->runtime);
     lifecycle_free(app->lifecycle);

@@ -64,6 +64,11 @@ static const struct key keys[] = {
     INT("server", "timeout_graceful_shutdown", grace_s, 5, 0, 3600,
         "Seconds that requests under way get at shutdown. Sandboxes go on running."),
     BOOL("server", "insecure", insecure, false, "Allow a non-loopback address without api_key."),
+    STRING("enclave", "listen", enclave_listen, NULL,
+           "ADDRESS:PORT of an additional listener for clients of ms-enclave (theirs is port 8000 "
+           "by default). Its routes are on the first listener too."),
+    STRING("enclave", "image", enclave_image, "python-code-interpreter",
+           "Image of their sandboxes, where they name none or just their own default."),
     STRING("log", "level", log_level, "info", "debug, info, warn or error."),
     STRING("log", "file_path", log_file, NULL, "Log file (JSON lines); standard error when unset."),
     STRING("runtime", "type", runtime, "native",
@@ -278,6 +283,19 @@ static int expand(struct config *c, const char **path, struct err *err)
     return rc;
 }
 
+/* "ADDRESS:PORT" or "[ADDRESS]:PORT": is it for this machine alone? */
+static bool serves_loopback(struct config *c, const char *where)
+{
+    const char *colon = strrchr(where, ':');
+    bool bracket = where[0] == '[' && colon != NULL && colon > where + 1 && colon[-1] == ']';
+
+    if (colon == NULL)
+        return false;
+    const char *host =
+        arena_strndup(&c->arena, where + bracket, (size_t)(colon - where) - 2 * (size_t)bracket);
+    return host != NULL && is_loopback(host);
+}
+
 static void take_environment(struct config *c)
 {
     char *key = getenv("OPENSANDBOX_SERVER_API_KEY");
@@ -305,12 +323,13 @@ int config_finish(struct config *c, struct err *err)
         return err_set(err, 0, EINVAL,
                        "runtime.type: '%s' is not available in this build, only native",
                        c->runtime);
-    if (c->api_key == NULL && !is_loopback(c->host) && !c->insecure)
+    bool local_enclave = c->enclave_listen == NULL || serves_loopback(c, c->enclave_listen);
+    if (c->api_key == NULL && !c->insecure && (!is_loopback(c->host) || !local_enclave))
         return err_set(
             err, 0, EACCES,
             "refusing to listen on %s without an API key: set server.api_key or "
             "OPENSANDBOX_SERVER_API_KEY, or accept the risk with OPENSANDBOX_INSECURE_SERVER=YES",
-            c->host);
+            local_enclave ? c->host : c->enclave_listen);
     if (c->execd_path == NULL)
         rc = find_execd(c, err);
     const char **const paths[] = {&c->execd_path, &c->state_dir, &c->store_path, &c->log_file,

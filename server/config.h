@@ -18,6 +18,7 @@ struct config {
     int64_t port;
     const char *listen; /* server.unix_socket: additional Unix listener, NULL = none */
     const char *api_key;
+    const char *enclave_listen, *enclave_image;
     const char *eip;
     int64_t timeout_max_s; /* server.max_sandbox_timeout_seconds, 0 = none */
     int64_t keep_alive_s;

@@ -24,6 +24,7 @@ struct body {
     int64_t memory_mb;
     json_t *files;
     struct jstrings fetch;
+    bool has_sweep, sweep;
 };
 
 #define BODY(wire, member, kind_, ...)                                                             \
@@ -41,6 +42,7 @@ static const struct jfield body_fields[] = {
     BODY("memory_limit_MB", memory_mb, JFIELD_I64, .min = -1, .max = MEMORY_MAX_MB),
     BODY("stdin", input, JFIELD_STRING, .max = 6 * 1024 * 1024),
     BODY("files", files, JFIELD_RAW),
+    BODY("sweep", sweep, JFIELD_BOOL, .has_offset = offsetof(struct body, has_sweep)),
     BODY("fetch_files", fetch, JFIELD_STRINGS, .max = RUNCODE_FETCH_MAX),
 };
 
@@ -94,6 +96,7 @@ static int decode(struct http_req *req, json_t **ret_doc, struct runcode_request
     ret->memory_bytes = b.memory_mb > 0 ? (uint64_t)b.memory_mb << 20 : 0;
     ret->files = b.files;
     ret->fetch = b.fetch;
+    ret->keep_processes = b.has_sweep && !b.sweep;
     return rc;
 }
 

@@ -45,6 +45,7 @@ struct runcode {
     struct step_run command;
     int64_t compile_ms, run_ms;
     uint64_t memory_bytes;
+    bool keep_processes;
     struct jstrings fetch;
     struct runcode_step compile, run;
     const char *problem;
@@ -258,7 +259,7 @@ static void start_step(struct runcode *r, const char *const *words, bool is_run)
         .timeout_ms = is_run ? r->run_ms : r->compile_ms,
         .stdin_text = is_run ? r->input : NULL,
         .stdin_len = is_run && r->input != NULL ? strlen(r->input) : 0,
-        .sweep = true,
+        .sweep = !r->keep_processes,
     };
     struct policy policy;
     struct err err = {0};
@@ -421,6 +422,7 @@ static struct runcode *run_new(struct runcode_manager *m, const struct runcode_r
     r->compile_ms = request->compile_ms;
     r->run_ms = request->run_ms;
     r->memory_bytes = request->memory_bytes;
+    r->keep_processes = request->keep_processes;
     r->command = (struct step_run){.commands = m->commands, .on_end = on_step_end, .arg = r};
     r->turn = event_new(m->base, -1, 0, on_turn, r);
     r->input = request->input != NULL ? strdup(request->input) : NULL;

@@ -5,7 +5,7 @@
  *   WRITE → COMPILE → RUN → FETCH → answer → REMOVE
  *
  * Compiling and running are commands of execd/exec: own process tree, timeout by SIGKILL to all of it, receipt. What a
- * step leaves behind is killed with it. Output is kept from its beginning up to RUNCODE_OUTPUT_MAX bytes per stream, and
+ * step leaves behind is killed with it, unless it was to be kept. Output is kept from its beginning up to RUNCODE_OUTPUT_MAX bytes per stream, and
  * how much was left out is told. The folder goes in every case, also when the asker has left. Knows nothing of HTTP.
  * Thread rule: loop thread only.
  */
@@ -30,6 +30,7 @@ struct runcode_request { /* everything is copied */
     int64_t compile_ms, run_ms;
     uint64_t memory_bytes; /* of address space for the run; 0 = no limit */
     json_t *files;         /* object: path → base64 text, or null for none; may be NULL */
+    bool keep_processes;   /* what the program leaves behind goes on */
     struct jstrings fetch; /* paths whose content is wanted afterwards */
 };
 

@@ -6,12 +6,22 @@
 
 #include "proto/base/codec.h"
 #include "proto/http/server.h"
+#include "server/enclave/config.h"
 #include "server/service/lifecycle.h"
+
+struct enclave_pool;
+struct stopped_list;
+
+/* Tags of listeners: the one for clients of ms-enclave. */
+enum { LISTENER_ENCLAVE = 1 };
 
 struct api {
     struct event_base *base;
     struct lifecycle *lifecycle;
     struct http_server *server;
+    struct enclave_defaults enclave;
+    struct enclave_pool *pool;    /* of ms-enclave's API */
+    struct stopped_list *stopped; /* the same */
     bool has_key;
     uint8_t key_sha256[SHA256_LEN];
     const char *public_host;    /* NULL: endpoints are named by the Host header */

@@ -6,6 +6,7 @@
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
 #include "server/api/create_request.h"
+#include "server/api/enclave.h"
 #include "server/api/handlers.h"
 #include "server/api/query.h"
 #include "server/api/view.h"
@@ -82,6 +83,8 @@ enum http_result h_sandbox_list(struct http_req *req, void *app)
     struct lifecycle_page page;
     struct err err = {0};
 
+    if (enclave_is_asked(req))
+        return h_enclave_list(req, app);
     if (query_decode_filter(req, &filter, &err) < 0)
         return http_resp_error(req, &err);
     if (lifecycle_list(api->lifecycle, &filter, http_req_arena(req), &page) < 0)

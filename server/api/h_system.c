@@ -8,14 +8,26 @@
 #include "proto/base/version.h"
 #include "proto/http/server_metrics.h"
 #include "proto/json/jfield.h"
+#include "server/api/enclave.h"
 #include "server/api/handlers.h"
 
 #define METRICS_MAX (256 * 1024)
 
 enum http_result h_health(struct http_req *req, void *app)
 {
-    (void)app;
-    return http_resp_json(req, 200, json_pack("{s:s}", "status", "healthy"));
+    struct api *api = app;
+    struct err err;
+    json_t *health = json_pack("{s:s, s:b}", "status", "healthy", "healthy", 1);
+
+    if (health != NULL && enclave_is_asked(req) && api_authorize(req, NULL, app, &err) == 0) {
+        json_t *stats = enclave_stats(api, http_req_arena(req));
+        json_object_set_new(health, "version", json_string(version_text()));
+        json_object_set_new(health, "uptime",
+                            json_real((double)(clock_wall_ms() - api->started_wall_ms) / 1000.0));
+        json_object_set(health, "active_sandboxes", json_object_get(stats, "total_sandboxes"));
+        json_object_set_new(health, "system_info", stats);
+    }
+    return http_resp_json(req, 200, health);
 }
 
 enum http_result h_version(struct http_req *req, void *app)

@@ -1,7 +1,9 @@
+#include "server/api/enclave.h"
 #include "server/api/handlers.h"
 
 #define BODY_SMALL (64 * 1024)
 #define BODY_CREATE (1024 * 1024)
+#define BODY_TOOL (16 * 1024 * 1024)
 
 /* Each row once: under "/" and under "/v1" (contracts/server.md 0.1). */
 #define BOTH(m, p, a, b, max, h, d)                                                                \
@@ -44,5 +46,25 @@ const struct route api_routes[] = {
          "Templates: not in this runtime"),
     BOTH("*", "/templates/:id", AUTH_REQUIRED, BODY_NONE, 0, h_templates,
          "One template: not in this runtime"),
+
+    {"POST", "/sandbox/create", AUTH_REQUIRED, BODY_COLLECTED, BODY_CREATE, h_enclave_create,
+     "Create a sandbox, as ms-enclave"},
+    {"POST", "/sandbox/tool/execute", AUTH_REQUIRED, BODY_COLLECTED, BODY_TOOL, h_enclave_execute,
+     "Run a tool in a sandbox"},
+    {"GET", "/sandbox/:id", AUTH_REQUIRED, BODY_NONE, 0, h_enclave_get,
+     "Get a sandbox, as ms-enclave"},
+    {"DELETE", "/sandbox/:id", AUTH_REQUIRED, BODY_NONE, 0, h_enclave_delete,
+     "Delete a sandbox, as ms-enclave"},
+    {"POST", "/sandbox/:id/stop", AUTH_REQUIRED, BODY_NONE, 0, h_enclave_stop,
+     "Stop a sandbox and remember it"},
+    {"GET", "/sandbox/:id/tools", AUTH_REQUIRED, BODY_NONE, 0, h_enclave_tools,
+     "Tools of a sandbox"},
+    {"POST", "/sandbox/:id/archive", AUTH_REQUIRED, BODY_STREAMED, 0, h_enclave_archive,
+     "Extract a tar archive in a sandbox"},
+    {"GET", "/stats", AUTH_REQUIRED, BODY_NONE, 0, h_enclave_stats, "Figures, as ms-enclave"},
+    {"POST", "/pool/initialize", AUTH_REQUIRED, BODY_COLLECTED, BODY_CREATE, h_enclave_pool_fill,
+     "Make a pool of sandboxes"},
+    {"POST", "/pool/execute", AUTH_REQUIRED, BODY_COLLECTED, BODY_TOOL, h_enclave_pool_use,
+     "Run a tool in a sandbox of the pool"},
 };
 const size_t api_n_routes = ARRAY_LEN(api_routes);

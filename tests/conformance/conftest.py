@@ -20,7 +20,7 @@ def server():
         import_image(state)
         host = Host(state, "execd-conformance")
         before = host.snapshot()
-        with Server(state, group="execd-conformance") as running:
+        with Server(state, group="execd-conformance", extra='[enclave]\nlisten = "127.0.0.1:0"\n') as running:
             yield running
         after = host.snapshot()
         assert (after["processes"], after["mounts"], after["groups"]) == (before["processes"], before["mounts"], before["groups"])

@@ -107,6 +107,13 @@ def test_what_a_program_leaves_running_ends_with_it(agent):
     eventually(lambda: not processes("4712"))
 
 
+def test_what_it_leaves_running_goes_on_if_asked(agent):
+    result = run(agent, "setsid sleep 4714 >/dev/null 2>&1 & echo $!", "bash", sweep=False)
+    assert result["status"] == "Success" and processes("4714")
+    run(agent, f"kill {result['run_result']['stdout']}", "bash")
+    eventually(lambda: not processes("4714"))
+
+
 def test_a_client_that_leaves_ends_its_program(agent):
     client = agent.new_client(timeout=0.5)
 

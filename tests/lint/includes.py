@@ -53,7 +53,8 @@ ARROWS = {
     "server/store": ["server/model", "server/client"],
     "server/runtime": ["server/model", "server/client"],
     "server/service": ["server/runtime", "server/store", "server/model"],
-    "server/api": ["server/service", "proto/http"],
+    "server/enclave": ["server/service"],
+    "server/api": ["server/enclave", "server/service", "proto/http"],
 }
 
 # Single files that reach further than their room: the file, what it may include beside.
@@ -68,6 +69,8 @@ EXTRA = {
     "execd/gateway/channels_ws": ["proto/http"],
     # A runtime names the address at which the relay reaches a sandbox.
     "server/runtime/runtime.h": ["proto/http/relay.h"],
+    # A tool is one request to the sandbox's execd.
+    "server/enclave/call.c": ["proto/http/client.h"],
     # A start is over when execd answers its first /ping.
     "server/runtime/native/start.c": ["proto/http/client.h"],
 }
