@@ -17,6 +17,7 @@
 #define PORT_DEFAULT "44772"
 #define GRACE_DEFAULT "1s"
 #define TIME_MAX_MS (10 * 60 * 1000)
+#define CULL_IDLE_MAX_MS (INT64_C(8760) * 3600 * 1000) /* a year */
 #define POOL_DEFAULT 1
 #define POOL_LIMIT 16
 #define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
@@ -26,7 +27,7 @@ struct flags {
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp, *lifecycle;
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *pool,
-        *preload, *sql;
+        *preload, *sql, *cull_idle, *cull_interval;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_poll;
     struct gateway_flags gateway;
@@ -158,6 +159,12 @@ static const struct option_row option_rows[] = {
     {"kernel-interrupt-grace", 0, OPTION_STRING, "EXECD_KERNEL_INTERRUPT_GRACE", "TIME",
      "How long a run may go on after an interrupt before its kernel is killed (5s).", NULL,
      AT(kernel_interrupt), NULL},
+    {"cull-idle", 0, OPTION_STRING, "EXECD_CULL_IDLE", "TIME",
+     "Delete a code context that has had no run and no client for so long (0: never). A "
+     "kernelspec's metadata.cull_idle_timeout, in seconds, goes before.",
+     NULL, AT(cull_idle), NULL},
+    {"cull-interval", 0, OPTION_STRING, "EXECD_CULL_INTERVAL", "TIME",
+     "How often idle contexts are looked for (1m).", NULL, AT(cull_interval), NULL},
     {"zygote", 0, OPTION_STRING, "EXECD_ZYGOTE", "on|off",
      "Fork IPython kernels from a warm interpreter once the first has been asked for (on).", NULL,
      AT(zygote), NULL},
@@ -324,12 +331,24 @@ static int set_pool(const char *text, struct config *c, struct err *err)
     return 0;
 }
 
+static int set_cull(const struct flags *f, struct config *c, struct err *err)
+{
+    const char *text = f->cull_idle;
+    int64_t ms = 0;
+    if (text != NULL && text[0] != '\0' &&
+        (str_to_duration_ms(text, &ms) < 0 || ms < 0 || ms > CULL_IDLE_MAX_MS))
+        return err_set(err, 0, EINVAL, "--cull-idle: '%.40s' is not a time up to 8760h (like 30m)",
+                       text);
+    c->code.cull_idle_ms = ms;
+    return set_time("cull-interval", f->cull_interval, &c->code.cull_interval_ms, err);
+}
+
 static int set_kernels(const struct flags *f, struct config *c, struct err *err)
 {
     bool zygote = true;
     int result;
     if ((result = set_contexts_max(f->contexts_max, c, err)) < 0 ||
-        (result = set_pool(f->pool, c, err)) < 0 ||
+        (result = set_pool(f->pool, c, err)) < 0 || (result = set_cull(f, c, err)) < 0 ||
         (result = set_time("kernel-start-timeout", f->kernel_start, &c->code.start_ms, err)) < 0 ||
         (result = set_time("kernel-interrupt-grace", f->kernel_interrupt,
                            &c->code.interrupt_grace_ms, err)) < 0)

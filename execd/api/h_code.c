@@ -5,11 +5,13 @@
 #include "execd/api/stream.h"
 #include "execd/exec/shell_context.h"
 #include "proto/api/errors.h"
+#include "proto/base/clock.h"
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
 
 #define CODE_MAX (16 << 20) /* bytes of one run; the route bounds the body */
+#define INPUT_MAX (1 << 20) /* bytes */
 #define LANGUAGE_MAX 64
 #define TIMEOUT_MAX (INT64_MAX / 1000000) /* milliseconds, as for commands */
 
@@ -38,6 +40,7 @@ struct code_body {
     const char *code;
     struct context_body context;
     int64_t timeout;
+    const char *input;
 };
 static const struct jfield code_fields[] = {
     JFIELD(struct code_body, code, JFIELD_STRING, .max = CODE_MAX, .doc = "text to run"),
@@ -45,6 +48,11 @@ static const struct jfield code_fields[] = {
            .n_sub = ARRAY_LEN(context_fields), .doc = "where to run it"),
     JFIELD(struct code_body, timeout, JFIELD_I64, .min = 0, .max = TIMEOUT_MAX,
            .doc = "milliseconds until it is interrupted; 0 = none"),
+    {.name = "stdin",
+     .kind = JFIELD_STRING,
+     .offset = offsetof(struct code_body, input),
+     .max = INPUT_MAX,
+     .doc = "lines that its questions for input get"},
 };
 
 static bool is_empty(const char *text)
@@ -80,7 +88,9 @@ static enum http_result run_in_shell(struct http_req *req, struct api *api,
     struct command_request request = {.command = body->code,
                                       .cwd = body->context.cwd,
                                       .background = background,
-                                      .timeout_ms = body->timeout};
+                                      .timeout_ms = body->timeout,
+                                      .stdin_text = body->input,
+                                      .stdin_len = body->input ? strlen(body->input) : 0};
     struct command *command;
     struct channel *channel;
     struct err err = {0};
@@ -98,6 +108,9 @@ static enum http_result run_in_session(struct http_req *req, struct api *api,
     struct session_run *run;
     struct channel *channel;
     struct err err = {0};
+    if (body->input)
+        return http_resp_fail(req, ERR_NOT_SUPPORTED,
+                              RUN_PREFIX "stdin: a shell session has none, use a here-document");
     if (shell_code_run(api, body->context.id, body->context.language, &request, &run, &channel,
                        &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
@@ -117,8 +130,10 @@ static enum http_result run_sql(struct http_req *req, struct api *api, const str
 static enum http_result run_in_kernel(struct http_req *req, struct api *api,
                                       const struct code_body *body)
 {
-    struct code_run_request request = {
-        .language = body->context.language, .code = body->code, .timeout_ms = body->timeout};
+    struct code_run_request request = {.language = body->context.language,
+                                       .code = body->code,
+                                       .timeout_ms = body->timeout,
+                                       .input = body->input};
     struct channel *channel;
     unsigned ahead;
     char run_id[ID_HEX_LEN + 1], number[16];
@@ -179,6 +194,42 @@ static json_t *describe(const struct code_context *ctx, bool with_cwd)
         json_object_set_new(json, "start", json_string(start));
     if (note[0])
         json_object_set_new(json, "start_note", json_string(note));
+    return json;
+}
+
+/* Without memory, keys are missing. */
+static void add_time(json_t *json, const char *key, int64_t wall_us)
+{
+    char text[CLOCK_RFC3339_MAX];
+    clock_format_us(wall_us, text);
+    (void)json_object_set_new(json, key, json_string(text));
+}
+
+static json_t *describe_kernel(const struct code_context *ctx, const struct kernel_info *info)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", code_context_spec(ctx), "language",
+                     info->language, "language_version", info->language_version, "implementation",
+                     info->implementation, "implementation_version", info->implementation_version,
+                     "protocol_version", info->protocol_version);
+}
+
+static json_t *describe_fully(const struct code_context *ctx)
+{
+    json_t *json = describe(ctx, true);
+    struct code_details details;
+    code_context_get_details(ctx, &details);
+    add_time(json, "created_at", details.created_us);
+    add_time(json, "last_active_at", details.active_us);
+    (void)json_object_set_new(json, "queued", json_integer(details.queued));
+    (void)json_object_set_new(json, "clients", json_integer(code_context_n_clients(ctx)));
+    if (details.memory_now > 0)
+        (void)json_object_set_new(json, "memory_bytes",
+                                  json_integer((json_int_t)details.memory_now));
+    if (details.memory_peak > 0)
+        (void)json_object_set_new(json, "memory_peak_bytes",
+                                  json_integer((json_int_t)details.memory_peak));
+    if (details.kernel)
+        (void)json_object_set_new(json, "kernel", describe_kernel(ctx, details.kernel));
     return json;
 }
 
@@ -322,7 +373,7 @@ enum http_result h_context_get(struct http_req *req, void *app)
     const struct session *shell = find_shell(req, app);
     if (shell)
         return http_resp_json(req, 200, shell_code_describe(shell));
-    return ctx ? http_resp_json(req, 200, describe(ctx, false)) : not_found(req);
+    return ctx ? http_resp_json(req, 200, describe_fully(ctx)) : not_found(req);
 }
 
 /* A request that waits until contexts are gone. It may leave earlier; the contexts go in any case. */

@@ -177,7 +177,7 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     bool idle = state && strcmp(state, "idle") == 0;
     if (is_tracked(msg->parent_type) && !kernel_is_own(ctx->kernel, msg->parent_id)) {
         ctx->client_busy = state && strcmp(state, "busy") == 0;
-        ctx->active_us = clock_wall_us();
+        context_touch(ctx);
     }
     if (ctx->client_interrupt && ctx->client_busy && !ctx->current) {
         ctx->client_interrupt = false;

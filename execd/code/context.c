@@ -18,9 +18,15 @@ void context_tell(const struct code_context *ctx)
 {
     const char *state =
         ctx->state == CONTEXT_GONE ? "deleted" : code_state_name(code_context_state(ctx));
-    const char *reason = ctx->state == CONTEXT_DEAD ? ctx->death : NULL;
+    const char *reason = ctx->state == CONTEXT_DEAD ? ctx->death : ctx->gone_reason;
     events_publish(EVENTS_KERNEL_STATE, json_pack("{s:s,s:s,s:s,s:s*}", "id", ctx->id, "language",
                                                   ctx->language, "state", state, "reason", reason));
+}
+
+void context_touch(struct code_context *ctx)
+{
+    ctx->active_us = clock_wall_us();
+    ctx->active_ms = clock_monotonic_ms();
 }
 
 static void drop_waits(struct code_context *ctx, const void *arg)
@@ -73,7 +79,7 @@ static void on_kernel_ready(void *arg)
     struct code_context *ctx = arg;
     if (is_starting(ctx))
         ctx->state = CONTEXT_READY;
-    ctx->active_us = clock_wall_us();
+    context_touch(ctx);
     context_tell(ctx);
     ctx->manager->counts.kernels_started++;
     post(ctx);
@@ -96,6 +102,15 @@ static void on_kernel_iopub(void *arg, struct kernel_msg *m)
     else
         kernel_msg_free(m);
     context_tick(ctx);
+}
+
+/* Answered by what the current run was given for it; else with an empty line, so that the kernel does not wait for
+ * ever where nobody can answer. */
+static void on_kernel_input(void *arg, const struct jmsg *msg)
+{
+    struct code_context *ctx = arg;
+    if (!ctx->current || !run_answer(ctx->current, msg))
+        kernel_answer(ctx->kernel, msg, (struct slice){0});
 }
 
 static void on_kernel_output_lost(void *arg)
@@ -158,6 +173,7 @@ static const struct kernel_ops kernel_callbacks = {
     .on_ready = on_kernel_ready,
     .on_reply = on_kernel_reply,
     .on_iopub = on_kernel_iopub,
+    .on_input = on_kernel_input,
     .on_output_lost = on_kernel_output_lost,
     .on_dead = on_kernel_dead,
 };
@@ -281,6 +297,9 @@ static bool keep_options(struct code_context *ctx, const struct code_context_opt
     ctx->spec = arena_strndup(arena, spec->name, strlen(spec->name));
     ctx->cwd = arena_strndup(arena, cwd, strlen(cwd));
     ctx->envs.items = arena_alloc(arena, (n + 1) * sizeof(struct jpair));
+    ctx->cull_idle_ms = spec->metadata.has_cull_idle_timeout
+                            ? spec->metadata.cull_idle_timeout * 1000
+                            : ctx->manager->config.cull_idle_ms;
     bool good = ctx->language && ctx->spec && ctx->cwd && ctx->envs.items;
     for (size_t i = 0; good && i < n; i++) {
         const struct jpair *from = &options->envs->items[i];
@@ -301,7 +320,8 @@ static struct code_context *context_new(struct code_manager *m, const char *id)
     else
         ids_uuid(ctx->id);
     arena_init(&ctx->arena);
-    ctx->active_us = clock_wall_us();
+    ctx->created_us = clock_wall_us();
+    context_touch(ctx);
     ctx->post = event_new(m->base, -1, 0, on_post, ctx);
     ctx->interrupt_timer = evtimer_new(m->base, on_interrupt_timeout, ctx);
     if (!ctx->post || !ctx->interrupt_timer)
@@ -372,6 +392,7 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     }
     add_wait(ctx, on_ready, arg);
     append_context(m, ctx);
+    cull_watch(ctx);
     if (ret_ctx)
         *ret_ctx = ctx;
     return 0;

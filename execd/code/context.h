@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "execd/code/kernel_info.h"
 #include "execd/code/kernelspec.h"
 #include "execd/stream/channel.h"
 #include "proto/json/jfield.h"
@@ -23,6 +24,8 @@ struct code_config {        /* zeroed fields take the default */
     unsigned queue_max;     /* 128 runs waiting per context */
     int start_ms;           /* 30,000: kernel start budget */
     int interrupt_grace_ms; /* 5,000: then the kernel is killed */
+    int64_t cull_idle_ms;   /* contexts go after so long without work; 0 = they stay */
+    int cull_interval_ms;   /* 60,000: how often that is looked at */
     const char *
         runtime_dir; /* 0700 folder for sockets and connection files, made if missing; NULL: chosen */
     bool zygote_off;     /* every kernel starts cold */
@@ -72,6 +75,14 @@ const char *code_context_spec(const struct code_context *ctx); /* name of its ke
 /* When it last began or ended to work; microseconds since 1970. */
 int64_t code_context_active_us(const struct code_context *ctx);
 unsigned code_context_n_clients(const struct code_context *ctx);
+/* What is known of a context and its kernel. */
+struct code_details {
+    const struct kernel_info *kernel; /* borrowed; NULL until it is ready, and when it is dead */
+    int64_t created_us, active_us;    /* wall clock */
+    unsigned queued;                  /* runs that wait */
+    uint64_t memory_now, memory_peak; /* bytes; 0 = unknown */
+};
+void code_context_get_details(const struct code_context *ctx, struct code_details *ret_details);
 /* The kernelspecs that can be seen now; to be freed with kernelspecs_free. */
 struct kernelspecs *code_kernelspecs(const struct code_manager *m);
 bool code_has_language(const struct code_manager *m, const char *language); /* a kernel for it */
@@ -85,6 +96,7 @@ struct code_run_request {
     const char *language;
     const char *code;
     int64_t timeout_ms; /* of work in the kernel; then it is interrupted. 0 = no limit */
+    const char *input;  /* lines for the questions of the code, in order; NULL = it may not ask */
 };
 /* Queues it. The channel exists at once, also while the kernel starts: a failure to start is an ERROR event there.
  * *ret_channel is the caller's reference; INIT text = context id. *ret_ahead (may be NULL): how many runs are before

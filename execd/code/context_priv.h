@@ -58,8 +58,11 @@ struct code_context {
     struct event *interrupt_timer, *post; /* owned */
     struct ready_wait *waits;             /* owned */
     struct err start_err;
-    char death[600]; /* why the kernel died */
-    int64_t active_us;
+    char death[600];               /* why the kernel died */
+    int64_t active_us, created_us; /* wall clock */
+    int64_t active_ms;             /* as active_us, monotonic */
+    int64_t cull_idle_ms;          /* 0 = it stays */
+    const char *gone_reason;     /* why it was deleted, a constant; NULL = somebody asked for it */
     struct code_client *clients; /* owned by who attached them */
     unsigned clients_walked;     /* their list is being walked, so many times */
     bool client_busy;            /* the kernel works on something that is no run */
@@ -77,11 +80,18 @@ struct code_manager {
     struct kernel_host host;
     struct kernelspec_env spec_env; /* values owned */
     struct code_context *contexts;  /* owned, oldest first */
+    struct event *cull_timer;       /* owned; NULL until a context may be culled */
     struct code_counts counts;      /* without the two gauges */
 };
 
 void context_free(struct code_context *ctx); /* kills its kernel; runs end with an error event */
 void context_tell(const struct code_context *ctx); /* its state, as an event */
+
+void context_touch(struct code_context *ctx); /* it is used just now */
+
+/* cull.c */
+void cull_watch(struct code_context *ctx); /* a new one that has cull_idle_ms */
+void cull_done(struct code_manager *m);
 
 /* context_runs.c */
 /* After anything that may have moved the current run. */

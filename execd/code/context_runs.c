@@ -39,7 +39,7 @@ static void fail_queue(struct code_context *ctx, const struct run_failure *failu
 
 static void end_current(struct code_context *ctx)
 {
-    ctx->active_us = clock_wall_us();
+    context_touch(ctx);
     forget_run(ctx, ctx->current);
     ctx->current = NULL;
     ctx->interrupt_wanted = false;
@@ -88,7 +88,7 @@ void context_tick(struct code_context *ctx)
         ctx->queue = run_next(ctx->current);
         ctx->n_queued--;
         ctx->queued_bytes -= run_size(ctx->current);
-        ctx->active_us = clock_wall_us();
+        context_touch(ctx);
         context_tell(ctx);
         run_begin(ctx->current, ctx->kernel);
         if (run_is_done(ctx->current))

@@ -75,6 +75,11 @@ void kernel_usage(const struct kernel *k, struct leaf_usage *ret_usage)
         proc_usage_read(k->process.ref.pid, ret_usage);
 }
 
+const struct kernel_info *kernel_get_info(const struct kernel *k)
+{
+    return kernel_is_ready(k) ? &k->info : NULL;
+}
+
 bool kernel_was_oom(const struct kernel *k)
 {
     return k->oom;

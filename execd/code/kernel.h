@@ -22,6 +22,7 @@
 
 #include "execd/code/connection.h"
 #include "execd/code/jmsg.h"
+#include "execd/code/kernel_info.h"
 #include "execd/code/kernelspec.h"
 #include "execd/proc/leaf.h"
 
@@ -64,6 +65,8 @@ struct kernel_ops {
     void (*on_ready)(void *arg);
     void (*on_reply)(void *arg, const struct jmsg *msg); /* shell; borrowed */
     void (*on_iopub)(void *arg, struct kernel_msg *m);   /* caused by us; owned by the callee */
+    /* A question of the code for a line of input: to be answered by kernel_answer. Borrowed. */
+    void (*on_input)(void *arg, const struct jmsg *msg);
     void (*on_output_lost)(void *arg); /* the connection broke: a message was too large */
     void (*on_dead)(void *arg, const char *reason); /* last call; the tree is gone */
 };
@@ -112,8 +115,14 @@ void kernel_usage(const struct kernel *k, struct leaf_usage *ret_usage);
 /* It was killed for lack of memory. */
 bool kernel_was_oom(const struct kernel *k);
 
+/* NULL until it is ready. */
+const struct kernel_info *kernel_get_info(const struct kernel *k);
+
 /* Sends an execute_request; ret_id is its msg_id. */
-int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX]) must_check;
+int kernel_execute(struct kernel *k, const char *code, bool may_ask,
+                   char ret_id[JMSG_ID_MAX]) must_check;
+/* The line that a question gets; valid UTF-8. */
+void kernel_answer(struct kernel *k, const struct jmsg *question, struct slice line);
 /* Somebody else's message, signed and sent. -EAGAIN when the kernel takes nothing and the queue is full, -EMSGSIZE. */
 int kernel_send_parts(struct kernel *k, enum kernel_channel channel,
                       const struct jmsg_parts *parts) must_check;

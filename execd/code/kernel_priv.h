@@ -37,6 +37,7 @@ struct kernel {
     unsigned quirks;             /* of enum kernel_quirk */
     char executing[JMSG_ID_MAX]; /* the execute_request that was sent last */
     bool info_seen, iopub_seen;  /* the halves of readiness */
+    struct kernel_info info;     /* once info_seen */
     bool iopub_linked;           /* there was a connection once */
     unsigned links_down;         /* bit per channel whose connection broke */
     bool term_sent, exited, oom;

@@ -59,12 +59,12 @@ void kernel_nudge(struct kernel *k)
                        NULL);
 }
 
-int kernel_execute(struct kernel *k, const char *code, char ret_id[JMSG_ID_MAX])
+int kernel_execute(struct kernel *k, const char *code, bool may_ask, char ret_id[JMSG_ID_MAX])
 {
     /* stop_on_error false: a failing run must not abort the next one (contracts/jupyter.md 1.9). */
     json_t *content =
         json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 0, "store_history", 1,
-                  "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
+                  "user_expressions", "allow_stdin", may_ask, "stop_on_error", 0);
     int r = kernel_send(k, CHANNEL_SHELL, "execute_request", (struct slice){0}, content, ret_id);
     if (r >= 0)
         memcpy(k->executing, ret_id, sizeof(k->executing));
@@ -100,13 +100,21 @@ bool kernel_is_own(const struct kernel *k, const char *msg_id)
     return strncmp(msg_id, k->session.id, strlen(k->session.id)) == 0;
 }
 
+/* The first reply tells what it is; the others were nudges. */
+static void learn(struct kernel *k, struct kernel_msg *m)
+{
+    if (!k->info_seen && kernel_msg_load(m) == 0)
+        kernel_info_read(m->msg.content, &k->info);
+    k->info_seen = true;
+}
+
 static void on_shell(void *arg, struct zmsg *frames)
 {
     struct kernel *k = arg;
     bool seen;
     struct kernel_msg *m = receive(k, CHANNEL_SHELL, frames, &seen);
     if (m && strcmp(m->msg.type, "kernel_info_reply") == 0) {
-        k->info_seen = true;
+        learn(k, m);
         kernel_check_ready(k);
     } else if (m && !seen && k->state != KERNEL_STARTING) {
         k->ops->on_reply(k->arg, &m->msg);
@@ -131,16 +139,20 @@ static void on_iopub(void *arg, struct zmsg *frames)
     kernel_check_ready(k);
 }
 
-/* A kernel that asks where nobody can answer gets an empty line, so that it does not wait for ever. */
+void kernel_answer(struct kernel *k, const struct jmsg *question, struct slice line)
+{
+    json_t *content = json_pack("{s:s%}", "value", line.ptr ? line.ptr : "", line.len);
+    (void)!kernel_send(k, CHANNEL_STDIN, "input_reply", question->parts.header, content,
+                       NULL); /* nothing else can be done for it */
+}
+
 static void on_stdin(void *arg, struct zmsg *frames)
 {
     struct kernel *k = arg;
     bool seen;
     struct kernel_msg *m = receive(k, CHANNEL_STDIN, frames, &seen);
     if (m && !seen && strcmp(m->msg.type, "input_request") == 0)
-        (void)!kernel_send(k, CHANNEL_STDIN, "input_reply", m->msg.parts.header,
-                           json_pack("{s:s}", "value", ""),
-                           NULL); /* nothing else can be done for it */
+        k->ops->on_input(k->arg, &m->msg);
     kernel_msg_free(m);
 }
 

@@ -13,6 +13,7 @@
 #include "proto/base/fd.h"
 #include "proto/base/str.h"
 
+#define CULL_IDLE_MAX 31536000 /* seconds: a year */
 #define NAME_MAX_LEN 64
 
 static const struct jfield hint_fields[] = {
@@ -25,6 +26,10 @@ static const struct jfield hint_fields[] = {
 static const struct jfield metadata_fields[] = {
     JFIELD(struct kernelspec_metadata, execd, JFIELD_OBJECT, .sub = hint_fields,
            .n_sub = ARRAY_LEN(hint_fields), .doc = "what execd should know"),
+    JFIELD(struct kernelspec_metadata, cull_idle_timeout, JFIELD_I64, .min = 0,
+           .max = CULL_IDLE_MAX,
+           .has_offset = offsetof(struct kernelspec_metadata, has_cull_idle_timeout),
+           .doc = "seconds without work until the kernel goes; 0 = never"),
 };
 
 static const struct jfield spec_fields[] = {

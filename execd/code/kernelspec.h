@@ -25,6 +25,8 @@ struct kernelspec_hints {
 };
 struct kernelspec_metadata {
     struct kernelspec_hints execd;
+    int64_t cull_idle_timeout; /* seconds; 0 = never */
+    bool has_cull_idle_timeout;
 };
 
 struct kernelspec {

@@ -69,6 +69,7 @@ void code_manager_free(struct code_manager *m)
         m->contexts = ctx->next;
         context_free(ctx);
     }
+    cull_done(m);
     pool_free(m->host.pool);
     zygotes_free(m->host.zygotes);
     zcontext_free(m->host.zcontext);
@@ -181,4 +182,20 @@ const char *code_context_start(const struct code_context *ctx, const char **ret_
 {
     *ret_note = "";
     return ctx->kernel ? kernel_how(ctx->kernel, ret_note) : "";
+}
+
+void code_context_get_details(const struct code_context *ctx, struct code_details *ret_details)
+{
+    struct leaf_usage usage = {0};
+    bool alive = ctx->kernel && !ctx->kernel_ended;
+    if (alive)
+        kernel_usage(ctx->kernel, &usage);
+    *ret_details = (struct code_details){
+        .kernel = alive ? kernel_get_info(ctx->kernel) : NULL,
+        .created_us = ctx->created_us,
+        .active_us = ctx->active_us,
+        .queued = ctx->n_queued,
+        .memory_now = usage.memory_now,
+        .memory_peak = usage.memory_peak,
+    };
 }

@@ -97,6 +97,7 @@ static const struct kernel_ops callbacks = {
     .on_ready = on_ready,
     .on_reply = on_reply,
     .on_iopub = on_iopub,
+    .on_input = on_reply, /* which ignores it */
     .on_output_lost = on_output_lost,
     .on_dead = on_dead,
 };

@@ -26,12 +26,14 @@ struct code_run *run_new(struct event_base *base, const struct channel_limits *l
     run->timeout_ms = request->timeout_ms;
     run->on_change = on_change;
     run->arg = arg;
-    run->size = strlen(request->code);
+    run->size = strlen(request->code) + (request->input ? strlen(request->input) : 0);
     run->code = strdup(request->code);
+    run->input = request->input ? strdup(request->input) : NULL;
     run->timer = evtimer_new(base, on_timer, run);
     if (run->timeout_ms > 0)
         run->deadline = evtimer_new(base, on_deadline, run);
-    if (!run->code || !run->timer || (run->timeout_ms > 0 && !run->deadline)) {
+    if (!run->code || !run->timer || (request->input && !run->input) ||
+        (run->timeout_ms > 0 && !run->deadline)) {
         run->state = RUN_DONE; /* it has no channel that could tell */
         run_free(run);
         return NULL;
@@ -53,6 +55,7 @@ void run_free(struct code_run *run)
     if (run->deadline)
         event_free(run->deadline);
     free(run->code);
+    free(run->input);
     json_decref(run->error);
     json_decref(run->reply);
     channel_unref(run->channel);
@@ -157,6 +160,25 @@ void run_take(struct code_run *run, struct kernel_msg *m)
         judge(run);
 }
 
+/* A line of the input without its end; behind the last one, what IPython takes for the end of a file. */
+static struct slice next_line(struct code_run *run)
+{
+    const char *line = run->input + run->input_at;
+    size_t len = strcspn(line, "\n");
+    if (!line[0])
+        return (struct slice){"\x04", 1};
+    run->input_at += len + (line[len] == '\n');
+    return (struct slice){line, len};
+}
+
+bool run_answer(struct code_run *run, const struct jmsg *question)
+{
+    if (!run->input || !run->kernel || strcmp(question->parent_id, run->msg_id) != 0)
+        return false;
+    kernel_answer(run->kernel, question, next_line(run));
+    return true;
+}
+
 /* ---- time --------------------------------------------------------------------------------------- */
 
 static void send_code(struct code_run *run)
@@ -164,7 +186,7 @@ static void send_code(struct code_run *run)
     static const struct run_failure not_sent = {
         RUN_END_ERROR, "KernelProtocolError",
         "EXECD_001: the request could not be sent to the kernel", NULL};
-    int r = kernel_execute(run->kernel, run->code, run->msg_id);
+    int r = kernel_execute(run->kernel, run->code, run->input != NULL, run->msg_id);
     free(run->code);
     run->code = NULL;
     run->state = RUN_SENT;

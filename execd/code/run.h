@@ -73,6 +73,8 @@ void run_begin(struct code_run *run, struct kernel *kernel);
 void run_take(struct code_run *run, struct kernel_msg *m); /* iopub; takes m, whatever its parent */
 void run_take_reply(struct code_run *run, const struct jmsg *msg);
 void run_output_lost(struct code_run *run);
+/* Answers a question for input. False when it is not this run's, or the run was given nothing to say. */
+bool run_answer(struct code_run *run, const struct jmsg *question);
 /* An interrupt is on its way, because of CANCELLED or TIMEOUT: the kernel is not held back any more, outputs beyond
  * the store are dropped. */
 void run_set_interrupted(struct code_run *run, enum run_end why);

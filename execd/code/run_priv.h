@@ -18,6 +18,8 @@ struct code_run {
     struct channel *channel; /* ref */
     char *code;              /* owned; NULL once sent */
     size_t size;             /* bytes that it keeps while it waits */
+    char *input;             /* owned; lines for its questions, NULL = none */
+    size_t input_at;         /* bytes of it that were given */
     struct kernel *kernel;   /* borrowed from the context, while it runs */
     char msg_id[JMSG_ID_MAX];
     int64_t timeout_ms; /* 0 = none */

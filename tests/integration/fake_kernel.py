@@ -216,9 +216,22 @@ def huge_reply(kernel, ident, parent):
 def asks_for_input(kernel, ident, parent):
     """Although the request forbids it."""
     kernel.state("busy", parent)
-    kernel.stdin.send_multipart([ident, *kernel.frames("input_request", {"prompt": "? ", "password": False}, parent)])
-    answer = json.loads(kernel.stdin.recv_multipart()[-1])
-    kernel.text(json.dumps(answer), parent)
+    ask(kernel, ident, parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def ask(kernel, ident, parent, asker=None):
+    question = kernel.frames("input_request", {"prompt": "? ", "password": False}, asker or parent)
+    kernel.stdin.send_multipart([ident, *question])
+    kernel.text(json.dumps(json.loads(kernel.stdin.recv_multipart()[-1])), parent)
+
+
+def asks_for_another(kernel, ident, parent):
+    """First in the name of a request that is not under way."""
+    kernel.state("busy", parent)
+    ask(kernel, ident, parent, {**parent, "msg_id": "somebody-else"})
+    ask(kernel, ident, parent)
     kernel.reply(ident, OK, parent)
     kernel.state("idle", parent)
 
@@ -288,6 +301,7 @@ MISBEHAVIOURS = {
     "huge_reply": huge_reply,
     "flood": flood,
     "asks_for_input": asks_for_input,
+    "asks_for_another": asks_for_another,
     "forks": forks,
     "error_on_stderr": error_on_stderr,
     "refuses_after_error": refuses_after_error,

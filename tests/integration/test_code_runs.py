@@ -1,11 +1,15 @@
 """What a run of code may cost and how it ends: receipts, time limits, queues, restarts."""
 
+import json
+import sys
 import time
 
 import pytest
 
-from harness.execd import Execd, eventually, output_of
-from harness.kernels import assert_error, body_of, create, error_of, in_background, post, results, run
+from harness.channels import Channels
+from harness.execd import Execd, eventually, output_of, sse_events
+from harness.kernels import (FAKE, assert_error, body_of, create, error_of, in_background, post, results, run,
+                             write_spec)
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +202,105 @@ def test_a_restart_of_what_has_no_kernel(agent):
     assert receipt_of(run(agent, "sleep 60", "bash", shell, timeout=200))["reason"] == "timeout"
     agent.client.delete(f"/code/contexts/{shell}")
     assert_error(restart(agent, "no-such"), 404, "CONTEXT_NOT_FOUND", "context no-such not found")
+
+
+# ---- questions --------------------------------------------------------------------------------------
+
+
+def test_H11_questions_get_the_lines_of_stdin_in_order(agent, context):
+    events = run(agent, "from getpass import getpass\nprint([input('? '), input(), getpass()])", context=context,
+                 stdin="first\n\nsecret é")
+    assert output_of(events) == "['first', '', 'secret é']\n"
+
+
+def test_H11_questions_beyond_the_last_line_are_the_end_of_a_file(agent, context):
+    events = run(agent, "print(input())\ninput()", context=context, stdin="only\n")
+    assert output_of(events) == "only\n"
+    assert error_of(events)["ename"] == "EOFError"
+    assert error_of(run(agent, "input()", context=context, stdin=""))["ename"] == "EOFError"
+    assert error_of(run(agent, "input()", context=context))["ename"] == "StdinNotImplementedError"
+
+
+def test_H11_a_run_that_waits_for_nothing_is_not_given_the_lines_of_another(agent):
+    fake = create(agent, "fake")["id"]
+    events = run(agent, "asks_for_another", "fake", fake, stdin="mine\n")
+    assert output_of(events) == '{"value": ""}{"value": "mine"}'
+    agent.client.delete(f"/code/contexts/{fake}")
+
+
+@pytest.mark.parametrize("value", ["5", "[]", '"' + "x" * 1048577 + '"'], ids=["number", "list", "too long"])
+def test_bad_input(agent, value):
+    response = agent.client.post("/code", content=f'{{"code": "1", "context": {{"language": "python"}}, "stdin": {value}}}')
+    assert_error(response, 400, "INVALID_REQUEST_BODY", "stdin")
+
+
+def test_stdin_of_languages_without_a_kernel(agent):
+    response = agent.client.post("/code", json={"code": "tr a-z A-Z", "stdin": "abc"})
+    assert output_of(sse_events(response.text)) == "ABC"
+    assert_error(post(agent, "read x", "bash", stdin="abc"), 501, "NOT_SUPPORTED", "stdin", "here-document")
+
+
+# ---- what is known of a context ---------------------------------------------------------------------
+
+
+def test_a_context_tells_of_its_kernel(agent, context, tmp_path):
+    known = agent.client.get(f"/code/contexts/{context}").json()
+    kernel = known["kernel"]
+    assert (kernel["name"], kernel["language"], kernel["implementation"]) == ("python3", "python", "ipython")
+    assert kernel["language_version"].startswith("3.") and kernel["protocol_version"].startswith("5.")
+    assert (known["state"], known["queued"], known["clients"]) == ("idle", 0, 0)
+    assert known["memory_bytes"] > 1 << 20
+    assert known["created_at"] <= known["last_active_at"]
+    run(agent, "import os; os._exit(0)", context=context)
+    known = agent.client.get(f"/code/contexts/{context}").json()
+    assert known["state"] == "dead" and "kernel" not in known and "memory_bytes" not in known
+
+
+def test_a_kernel_that_says_nothing_of_itself(agent):
+    fake = create(agent, "fake")["id"]
+    kernel = agent.client.get(f"/code/contexts/{fake}").json()["kernel"]
+    assert kernel == {"name": "fake", "language": "", "language_version": "", "implementation": "",
+                      "implementation_version": "", "protocol_version": "5.3"}
+    agent.client.delete(f"/code/contexts/{fake}")
+
+
+# ---- culling ----------------------------------------------------------------------------------------
+
+
+def ids(agent):
+    return {entry["id"] for entry in agent.client.get("/code/contexts").json()}
+
+
+def test_idle_contexts_go_and_busy_ones_stay(start_execd, specs, tmp_path):
+    for name, seconds in (("stays", 0), ("quick", 1)):
+        write_spec(tmp_path, name, [sys.executable, str(FAKE), "{connection_file}"],
+                   metadata={"cull_idle_timeout": seconds})
+    agent = start_execd("--cull-idle", "1500ms", "--cull-interval", "100ms", "--kernel-pool", "0",
+                        env={"JUPYTER_PATH": f"{specs}:{tmp_path}"})
+    busy, idle = create(agent)["id"], create(agent, "fake")["id"]
+    quick, stays = create(agent, "quick")["id"], create(agent, "stays")["id"]
+    with agent.new_client(timeout=30) as client, client.stream("GET", "/events") as watch:
+        sleeper = in_background(run, agent, "import time; time.sleep(2)", context=busy)
+        culled = []
+        for line in watch.iter_lines():
+            if '"deleted"' in line:
+                event = json.loads(line.removeprefix("data:"))
+                assert event["reason"] == "culled"
+                culled.append(event["id"])
+            if len(culled) == 3:
+                break
+    assert culled == [quick, idle, busy]
+    assert sleeper.result(10)[-1]["type"] == "execution_complete"
+    assert ids(agent) == {stays}
+    agent.stop()
+
+
+def test_a_context_with_a_client_is_not_idle(start_execd, specs):
+    agent = start_execd("--cull-idle", "300ms", "--cull-interval", "50ms", "--kernel-pool", "0",
+                        env={"JUPYTER_PATH": str(specs)})
+    context = create(agent, "fake")["id"]
+    with Channels(agent, context):
+        time.sleep(1)
+        assert ids(agent) == {context}
+    eventually(lambda: ids(agent) == set())
+    agent.stop()

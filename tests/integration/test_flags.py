@@ -43,6 +43,9 @@ def test_variables_are_taken(start_execd, flag, variable, value):
 @pytest.mark.parametrize("options, env, word", [
     (["--port", "x"], {}, "--port"),
     (["--port", "65536"], {}, "--port"),
+    (["--cull-idle", "soon"], {}, "--cull-idle"),
+    (["--cull-idle", "9000h"], {}, "--cull-idle"),
+    (["--cull-interval", "x"], {}, "--cull-interval"),
     (["--port", "-1"], {}, "--port"),
     (["--log-level", "loud"], {}, "--log-level"),
     (["--graceful-shutdown-timeout", "soon"], {}, "grace"),
