@@ -8,6 +8,7 @@ const load = createRequire(`${process.env.SDK_FOLDER}/package.json`);
 const WebSocket = load("ws");
 // The library expects a browser's names.
 Object.assign(globalThis, { WebSocket, self: globalThis, location: new URL(process.env.GATEWAY) });
+load("@jupyterlab/coreutils").PageConfig.setOption("terminalsAvailable", "true");
 const { KernelManager, KernelSpecManager, KernelMessage, ServerConnection, SessionManager, TerminalManager, ContentsManager } =
     load("@jupyterlab/services");
 
