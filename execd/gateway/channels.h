@@ -6,7 +6,8 @@
  * outbox (outbox.h). While a client reads too slowly the kernel is held back for a moment; after that its own stream
  * outputs are left out, never another client's. While a client that gave an id is away its messages are kept, for
  * CHANNELS_AWAY_MS; a second connection with the same id takes the first one's place.
- * When the kernel dies or is restarted every request ends by an error, its reply and its idle, and a status tells.
+ * When the kernel dies or is restarted every request ends by an error, its reply and its idle; a status
+ * tells of a death, and of a new kernel's start.
  * Knows no HTTP. Thread rule: loop thread only. Source: contracts/jupyter.md 2.7, 6, 7.
  */
 #pragma once

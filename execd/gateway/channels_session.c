@@ -126,7 +126,7 @@ void session_greet(struct channels_session *s)
     enum code_state state = code_context_state(s->ctx);
 
     s->was_restarted = state == CODE_RESTARTING;
-    if (state != CODE_IDLE && state != CODE_BUSY)
+    if (state == CODE_STARTING || state == CODE_DEAD)
         put_status(s, code_state_name(state));
 }
 
@@ -275,7 +275,8 @@ static void on_state(void *arg, enum code_state state, const char *reason)
     if (state == CODE_RESTARTING) {
         s->was_restarted = true;
         requests_fail_all(&s->requests, "KernelRestarted", "the kernel was restarted");
-        put_status(s, "restarting");
+        /* No status says so: to JupyterLab "restarting" means a restart that nobody asked for, after which it connects
+         * again, in the middle of its own (contracts/jupyter.md 2.7, "Status fan-out"). */
     } else if (state == CODE_DEAD) {
         requests_fail_all(&s->requests, "KernelDied", reason);
         put_status(s, "dead");
