@@ -23,6 +23,7 @@
 #define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
 /* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
 #define LINK_GRACE_MS 2000
+#define INTERRUPT_SETTLE_MS 25
 
 void kernel_arm(struct kernel *k, int ms)
 {
@@ -229,12 +230,47 @@ static void let_go(struct kernel *k)
     kernel_hold(k, KERNEL_HOLD_RUN | KERNEL_HOLD_CLIENT, false);
 }
 
+/* ---- interrupts ---------------------------------------------------------------------------------- */
+
+static int interrupt_now(struct kernel *k, struct err *err)
+{
+    let_go(k);
+    if (k->exited || pidref_signal(&k->process.ref, 0) < 0)
+        return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the kernel is gone");
+    if (k->interrupt_by_message)
+        return kernel_send(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0},
+                           json_object(), NULL);
+    /* The group: child processes of the cell are interrupted too. The leader was seen alive above. */
+    if (kill(-k->process.ref.pid, SIGINT) < 0)
+        return err_sys(err, ERR_RUNTIME_ERROR, errno, "interrupt the kernel");
+    return 0;
+}
+
+static void on_interrupt_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)!interrupt_now(arg, NULL); /* a kernel that is gone needs none */
+}
+
+/* Between its `busy` and the first line of the code a kernel is in its own code: there an interrupt is lost, or hits
+ * what writes the reply. */
+int kernel_interrupt(struct kernel *k, struct err *err)
+{
+    int64_t left = k->status_ms + INTERRUPT_SETTLE_MS - clock_monotonic_ms();
+    struct timeval wait = {0, (suseconds_t)(left * 1000)};
+    if (left <= 0 || event_add(k->interrupt, &wait) < 0)
+        return interrupt_now(k, err);
+    return 0;
+}
+
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 static int make_events(struct kernel *k)
 {
     k->timer = evtimer_new(k->host->base, on_timer, k);
-    return k->timer ? kernel_watch_output(k) : -ENOMEM;
+    k->interrupt = evtimer_new(k->host->base, on_interrupt_due, k);
+    return k->timer && k->interrupt ? kernel_watch_output(k) : -ENOMEM;
 }
 
 /* From the warm interpreter, or cold after all. */
@@ -298,6 +334,8 @@ void kernel_free(struct kernel *k)
         reaper_forget(k->process.ref.pid);
     if (k->timer)
         event_free(k->timer);
+    if (k->interrupt)
+        event_free(k->interrupt);
     kernel_unwatch_output(k);
     for (int i = 0; i < CHANNEL_MAX; i++)
         zsock_close(k->channels[i]);
@@ -305,20 +343,6 @@ void kernel_free(struct kernel *k)
     connection_remove(&k->connection);
     explicit_bzero(&k->session, sizeof(k->session));
     free(k);
-}
-
-int kernel_interrupt(struct kernel *k, struct err *err)
-{
-    let_go(k);
-    if (k->exited || pidref_signal(&k->process.ref, 0) < 0)
-        return err_set(err, ERR_RUNTIME_ERROR, ESRCH, "the kernel is gone");
-    if (k->interrupt_by_message)
-        return kernel_send(k, CHANNEL_CONTROL, "interrupt_request", (struct slice){0},
-                           json_object(), NULL);
-    /* The group: child processes of the cell are interrupted too. The leader was seen alive above. */
-    if (kill(-k->process.ref.pid, SIGINT) < 0)
-        return err_sys(err, ERR_RUNTIME_ERROR, errno, "interrupt the kernel");
-    return 0;
 }
 
 void kernel_stop(struct kernel *k)

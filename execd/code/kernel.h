@@ -130,7 +130,8 @@ int kernel_send_parts(struct kernel *k, enum kernel_channel channel,
 bool kernel_is_own(const struct kernel *k, const char *msg_id);
 /* Sends something harmless on shell: wakes a kernel that has missed a request (contracts/jupyter.md 1.12). */
 void kernel_nudge(struct kernel *k);
-/* SIGINT to its process group, or interrupt_request where its kernelspec says so. */
+/* SIGINT to its process group, or interrupt_request where its kernelspec says so; a moment later where the kernel has
+ * only just begun. */
 int kernel_interrupt(struct kernel *k, struct err *err) must_check;
 /* Who wants the process to wait (SIGSTOP): it runs while nobody does. */
 enum kernel_hold {

@@ -26,6 +26,9 @@ struct kernel {
     struct zsock
         *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
     struct event *timer;        /* owned; meaning by state */
+    struct event *interrupt;    /* owned; pending: an interrupt that waits until it hits */
+    int64_t status_ms;          /* when the last status arrived, and of which request */
+    char status_of[JMSG_ID_MAX];
     struct event *output_events[KERNEL_PIPES]; /* owned */
     char tail[KERNEL_TAIL_MAX + 1];
     size_t tail_len;

@@ -1,7 +1,10 @@
 #include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "execd/code/kernel_priv.h"
+#include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
 void kernel_msg_free(struct kernel_msg *m)
@@ -73,6 +76,15 @@ int kernel_execute(struct kernel *k, const char *code, bool may_ask, char ret_id
 
 /* ---- receiving --------------------------------------------------------------------------------- */
 
+/* The second status of a request is its end: an interrupt that was for it must not hit the next one. */
+static void note_status(struct kernel *k, const struct jmsg *msg)
+{
+    if (strcmp(k->status_of, msg->parent_id) == 0)
+        (void)event_del(k->interrupt); /* cannot fail for an event of ours */
+    k->status_ms = clock_monotonic_ms();
+    (void)snprintf(k->status_of, sizeof(k->status_of), "%s", msg->parent_id); /* one length */
+}
+
 /* Parsed and shown to the observer; *ret_seen: somebody took it there. NULL: it is no message. */
 static struct kernel_msg *receive(struct kernel *k, enum kernel_channel channel,
                                   struct zmsg *frames, bool *ret_seen)
@@ -89,6 +101,8 @@ static struct kernel_msg *receive(struct kernel *k, enum kernel_channel channel,
         kernel_msg_free(m);
         return NULL;
     }
+    if (channel == CHANNEL_IOPUB && strcmp(m->msg.type, "status") == 0)
+        note_status(k, &m->msg);
     *ret_seen = k->ops->on_message(k->arg, channel, &m->msg);
     m->msg.parts.buffers = NULL; /* their list is gone with this function */
     m->msg.parts.n_buffers = 0;

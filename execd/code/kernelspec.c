@@ -12,6 +12,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
 #include "proto/base/str.h"
+#include "proto/json/json_scan.h"
 
 #define CULL_IDLE_MAX 31536000 /* seconds: a year */
 #define NAME_MAX_LEN 64
@@ -88,6 +89,9 @@ int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct k
         spec.display_name = spec.language;
     if (spec.metadata.execd.ipc_separator && spec.metadata.execd.ipc_separator[0] == '/')
         return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "ipc_separator: not a slash");
+    struct slice all = json_find_member((struct slice){text, len}, "metadata");
+    if (all.len > 0 && all.ptr[0] == '{')
+        spec.metadata_json = arena_strndup(arena, all.ptr, all.len);
     spec.traits = find_traits(&spec);
     if (spec.traits.quirks & QUIRK_SIGINT_KILLS) {
         spec.interrupt_by_message = true;

@@ -39,6 +39,7 @@ struct kernelspec {
     const char *interrupt_mode;
     bool interrupt_by_message; /* always for a kernel that SIGINT ends */
     struct kernelspec_metadata metadata;
+    const char *metadata_json; /* all of it, as the file has it; NULL = none */
     struct kernel_traits
         traits; /* known of the program, and what metadata adds; transports may be 0 */
 };

@@ -19,19 +19,11 @@
 
 /* ---- which one ---- */
 
-static const struct kernelspec *by_name(const struct kernelspecs *specs, const char *name)
-{
-    for (size_t i = 0; i < specs->n; i++)
-        if (str_eq_nocase(specs->items[i].name, name))
-            return &specs->items[i];
-    return NULL;
-}
-
 const struct kernelspec *specs_default(const struct kernelspecs *specs, const char *wanted)
 {
-    const struct kernelspec *spec = wanted ? by_name(specs, wanted) : NULL;
+    const struct kernelspec *spec = wanted ? kernelspecs_named(specs, wanted) : NULL;
     if (!spec)
-        spec = by_name(specs, NAME_FALLBACK);
+        spec = kernelspecs_named(specs, NAME_FALLBACK);
     if (!spec)
         spec = kernelspecs_find(specs, "python");
     return spec || specs->n == 0 ? spec : &specs->items[0];
@@ -40,10 +32,7 @@ const struct kernelspec *specs_default(const struct kernelspecs *specs, const ch
 const struct kernelspec *specs_find(const struct kernelspecs *specs, const char *name,
                                     const char *wanted)
 {
-    if (!name || !name[0])
-        return specs_default(specs, wanted);
-    const struct kernelspec *spec = by_name(specs, name);
-    return spec || !str_eq_nocase(name, "python") ? spec : kernelspecs_find(specs, "python");
+    return name && name[0] ? kernelspecs_named(specs, name) : specs_default(specs, wanted);
 }
 
 /* ---- files ---- */
@@ -154,12 +143,20 @@ static json_t *pairs(const struct jmap *map)
     return object;
 }
 
+/* Clients look for what they know in it, such as "debugger". */
+static json_t *metadata_of(const struct kernelspec *spec)
+{
+    const char *text = spec->metadata_json;
+    json_t *metadata = text ? json_loads(text, 0, NULL) : NULL;
+    return metadata ? metadata : json_object();
+}
+
 json_t *specs_model(const struct kernelspec *spec)
 {
     json_t *content =
-        json_pack("{s:o, s:o, s:s, s:s, s:s, s:{}}", "argv", words(&spec->argv), "env",
+        json_pack("{s:o, s:o, s:s, s:s, s:s, s:o}", "argv", words(&spec->argv), "env",
                   pairs(&spec->env), "display_name", spec->display_name, "language", spec->language,
-                  "interrupt_mode", spec->interrupt_mode, "metadata");
+                  "interrupt_mode", spec->interrupt_mode, "metadata", metadata_of(spec));
     return json_pack("{s:s, s:o, s:o}", "name", spec->name, "spec", content, "resources",
                      resources_of(spec));
 }

@@ -43,6 +43,7 @@ enum meaning {
     ORIGIN,
     KERNELS_MAX,
     DEFAULT_KERNEL,
+    POOL,
     BASE_URL,
     API,
     REFUSED, /* the server would be less safe, or another one */
@@ -75,7 +76,7 @@ static const struct {
     {"max_age", IGNORED},
     {"port_retries", IGNORED},
     {"trust_xheaders", IGNORED},
-    {"prespawn_count", IGNORED},
+    {"prespawn_count", POOL},
     {"env_process_whitelist", IGNORED},
     {"env_whitelist", IGNORED},
     {"client_envs", IGNORED},
@@ -250,6 +251,8 @@ static void write_words(struct words *words, const char *program, const struct w
         add_option(words, "--contexts-max", w->value[KERNELS_MAX]);
     if (w->value[DEFAULT_KERNEL] != NULL)
         add_option(words, "--default-kernel", w->value[DEFAULT_KERNEL]);
+    if (w->value[POOL] != NULL)
+        add_option(words, "--kernel-pool", w->value[POOL]);
     if (w->debug)
         add_option(words, "--log-level", "debug");
 }

@@ -34,7 +34,8 @@ def specs(tmp_path_factory):
     spec = write_spec(folder, "python3", files={"logo-64x64.png": b"\x89PNG small", "kernel.js": b"// js",
                                                 ".hidden": b"no", "big.bin": b"x" * ((1 << 20) + 1)})
     (spec / "logo-out.png").symlink_to("/etc/passwd")
-    write_spec(folder, "other", language="other", interrupt_mode="message", env={"A": "b"})
+    write_spec(folder, "other", language="other", interrupt_mode="message", env={"A": "b"},
+               metadata={"debugger": True, "n": 1.5, "execd": {"transports": ["ipc"]}})
     return folder
 
 
@@ -233,6 +234,8 @@ def test_kernelspecs(agent):
         assert all("/kernelspecs/" in address for address in model["resources"].values())
     other = agent.client.get("/api/kernelspecs/other").json()
     assert other["spec"]["interrupt_mode"] == "message" and other["spec"]["env"] == {"A": "b"}
+    assert other["spec"]["metadata"] == {"debugger": True, "n": 1.5, "execd": {"transports": ["ipc"]}}
+    assert listed["kernelspecs"]["python3"]["spec"]["metadata"] == {}
     assert other == listed["kernelspecs"]["other"]
 
 
