@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "execd/config_priv.h"
+#include "execd/sql/dsn.h"
 #include "proto/base/mem.h"
 #include "proto/base/options.h"
 #include "proto/base/path.h"
@@ -177,8 +178,9 @@ static const struct option_row option_rows[] = {
      "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
      AT(preload), NULL},
     {"sql", 0, OPTION_STRING, "EXECD_SQL_DSN", "DSN",
-     "Database of language \"sql\": sqlite:PATH, needs python3 in the image "
-     "(sqlite:~/.opensandbox/sandbox.db).",
+     "Database of language \"sql\": sqlite:PATH (needs python3 in the image), or of MySQL or "
+     "MariaDB mysql://USER:PASSWORD@ADDRESS:PORT/DATABASE, "
+     "mysql://USER:PASSWORD@/DATABASE?socket=PATH (sqlite:~/.opensandbox/sandbox.db).",
      "SQL", AT(sql), NULL},
     {"default-kernel", 0, OPTION_STRING, "EXECD_DEFAULT_KERNEL", "NAME",
      "Kernelspec for Jupyter clients that name none (python3).", NULL, AT(gateway.default_kernel),
@@ -363,18 +365,21 @@ static int set_kernels(const struct flags *f, struct config *c, struct err *err)
     return config_keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
 }
 
-/* A path is made absolute; the home directory is found where the statements run. */
-static int set_sql(const char *dsn, struct config *c, struct err *err)
+/* A path is made absolute; the home directory is found where the statements run. The other kind may hold a password,
+ * of which nothing stays where others could read it. */
+static int set_sql(const char *given, struct config *c, struct err *err)
 {
-    static const char sqlite[] = "sqlite:";
-    const char *path = dsn != NULL ? dsn + strlen(sqlite) : NULL;
-    if (dsn == NULL || dsn[0] == '\0')
+    struct dsn dsn;
+    if (given == NULL || given[0] == '\0')
         return 0;
-    if (!str_starts(dsn, sqlite) || path[0] == '\0')
-        return err_set(err, 0, EINVAL, "--sql: expected sqlite:PATH");
-    if (path[0] != '~' && strcmp(path, ":memory:") != 0)
-        return config_keep_path(c, sqlite, path, &c->sql_dsn, err);
-    c->sql_dsn = arena_printf(&c->arena, "%s", dsn);
+    int result = dsn_parse(given, &c->arena, &dsn, err);
+    if (result < 0)
+        return err_wrap(err, "--sql");
+    if (dsn.kind == DSN_SQLITE && dsn.path[0] != '~' && strcmp(dsn.path, ":memory:") != 0)
+        return config_keep_path(c, "sqlite:", dsn.path, &c->sql_dsn, err);
+    c->sql_dsn = arena_printf(&c->arena, "%s", given);
+    if (dsn.kind == DSN_MYSQL)
+        config_wipe(given);
     return c->sql_dsn != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
 }
 

@@ -16,6 +16,7 @@
 #include "execd/init/pid1.h"
 #include "execd/isolate/init.h"
 #include "execd/isolate/plan.h"
+#include "execd/sql/worker.h"
 #include "execd/worker/worker.h"
 
 #define EXIT_USAGE 2
@@ -60,6 +61,8 @@ int main(int argc, char **argv)
         return isolate_init_main(argc, argv);
     if (argc > 1 && strcmp(argv[1], FILE_WORKER_ARG) == 0)
         return file_worker_main(argc, argv);
+    if (argc > 1 && strcmp(argv[1], SQL_WORKER_ARG) == 0)
+        return sql_worker_main();
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
     mallopt(M_ARENA_MAX, 1);

@@ -8,6 +8,7 @@
 #include "execd/proc/environment.h"
 #include "execd/proc/spawn.h"
 #include "execd/sql/run_priv.h"
+#include "execd/sql/worker.h"
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
 #include "proto/base/mem.h"
@@ -17,8 +18,6 @@ __asm__(".section .rodata\n"
         "sqlite_program: .incbin \"execd/sql/sqlite.py\"\n.byte 0\n"
         ".previous\n");
 extern const char sqlite_program[];
-
-#define SQLITE_PREFIX "sqlite:"
 
 /* Settings and statements, ready to be read from the beginning: in a file, because a pipe would have to be fed. The
  * data source is in no argument and no environment, where others could see its password. */
@@ -56,6 +55,20 @@ static int plan_sqlite(struct spawn_plan *plan, struct arena *arena, struct err 
                   : spawn_resolve("python3", plan->envp, plan->cwd, arena, &plan->candidates, err);
 }
 
+/* execd itself, started anew: nothing of the image is needed. */
+static void plan_mysql(struct spawn_plan *plan)
+{
+    static const char *const argv[] = {"execd", SQL_WORKER_ARG, NULL};
+    static const char *const envp[] = {"LANG=C.UTF-8", NULL};
+
+    plan->file = "/proc/self/exe";
+    plan->argv = argv;
+    plan->envp = envp;
+    plan->rlimits[plan->n_rlimits++] = (struct plan_rlimit){RLIMIT_CORE, {0, 0}};
+    plan->drop_caps = ~UINT64_C(0);
+    plan->no_new_privs = true;
+}
+
 static int spawn(struct sql_run *run, struct spawn_plan *plan, struct err *err)
 {
     int rc = leaf_new(run->id, &run->leaf, err);
@@ -71,13 +84,14 @@ static int spawn(struct sql_run *run, struct spawn_plan *plan, struct err *err)
 
 int sql_process_start(struct sql_run *run, const char *code, int *ret_fd, struct err *err)
 {
-    const char *dsn = run->manager->dsn;
+    const struct sql_manager *m = run->manager;
+    bool sqlite = m->dsn.kind == DSN_SQLITE;
     cleanup_fd int input = -1;
     struct spawn_plan plan;
     struct arena arena;
     int pipe[2];
 
-    int rc = make_input(dsn + strlen(SQLITE_PREFIX), code, &input, err);
+    int rc = make_input(sqlite ? m->dsn.path : m->source, code, &input, err);
     if (rc < 0)
         return rc;
     if ((rc = fd_pipe(pipe)) < 0)
@@ -93,8 +107,10 @@ int sql_process_start(struct sql_run *run, const char *code, int *ret_fd, struct
     arena_init(&arena);
     if ((rc = fd_set_nonblock(ours, true)) < 0)
         (void)err_sys(err, ERR_RUNTIME_ERROR, -rc, "make a pipe"); /* told by rc */
-    if (rc == 0)
+    if (rc == 0 && sqlite)
         rc = plan_sqlite(&plan, &arena, err);
+    if (!sqlite)
+        plan_mysql(&plan);
     if (rc == 0)
         rc = spawn(run, &plan, err);
     arena_done(&arena);

@@ -20,6 +20,16 @@ static void show(struct sql_run *run, char *event, size_t len)
     free(event);
 }
 
+void sql_reader_end(struct sql_run *run)
+{
+    size_t len = 0;
+
+    if (run->result.n_rows == 0)
+        return;
+    char *event = sql_result_end(&run->result, true, &len);
+    show(run, event, len);
+}
+
 static int take_end(struct sql_run *run, const json_t *end)
 {
     bool truncated = json_is_true(json_object_get(end, "truncated"));

@@ -110,6 +110,7 @@ static void conclude(struct sql_run *run)
 {
     struct sql_manager *m = run->manager;
 
+    sql_reader_end(run);
     append_receipt(run);
     if (run->ename != NULL) {
         const char *traceback[] = {run->evalue, NULL};
@@ -322,17 +323,19 @@ void sql_interrupt(struct sql_run *run)
 int sql_manager_new(struct event_base *base, const struct sql_config *config,
                     struct sql_manager **ret, struct err *err)
 {
-    const char *dsn = config->dsn != NULL ? config->dsn : DSN_DEFAULT;
-
-    if (strncmp(dsn, "sqlite:", strlen("sqlite:")) != 0)
-        return err_set(err, 0, EINVAL, "the SQL data source is not sqlite:PATH");
+    const char *source = config->dsn != NULL ? config->dsn : DSN_DEFAULT;
     struct sql_manager *m = xnew(struct sql_manager);
     m->base = base;
     m->config = *config;
     m->config.grace_ms = config->grace_ms > 0 ? config->grace_ms : GRACE_MS;
-    m->dsn = xstrdup(dsn);
-    *ret = m;
-    return 0;
+    m->source = xstrdup(source);
+    arena_init(&m->arena);
+    int rc = dsn_parse(source, &m->arena, &m->dsn, err);
+    if (rc < 0)
+        sql_manager_free(m);
+    else
+        *ret = m;
+    return rc;
 }
 
 void sql_manager_shutdown(struct sql_manager *m)
@@ -355,6 +358,7 @@ void sql_manager_free(struct sql_manager *m)
         return;
     DL_FOREACH_SAFE(m->runs, run, tmp)
     run_free(run);
-    free(m->dsn);
+    arena_done(&m->arena);
+    free(m->source);
     free(m);
 }

@@ -7,6 +7,7 @@
 
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
+#include "execd/sql/dsn.h"
 #include "execd/sql/result.h"
 #include "execd/sql/run.h"
 
@@ -38,7 +39,9 @@ struct sql_run {
 struct sql_manager {
     struct event_base *base; /* borrowed */
     struct sql_config config;
-    char *dsn;            /* owned */
+    char *source;       /* owned: as it was given */
+    struct arena arena; /* holds the strings of dsn */
+    struct dsn dsn;
     struct sql_run *runs; /* owned list */
     unsigned n;
     bool shutting_down;
@@ -50,3 +53,5 @@ int sql_process_start(struct sql_run *run, const char *code, int *ret_fd,
 
 /* reader.c: one line of the program. -EPROTO where it is not what we agreed on. */
 int sql_reader_take(struct sql_run *run, const char *line, size_t len) must_check;
+/* Nothing more comes: shows the rows of a result that has no end. */
+void sql_reader_end(struct sql_run *run);
