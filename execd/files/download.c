@@ -7,12 +7,13 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "execd/files/place.h"
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
 
 static int open_error(const char *path, int errnum, struct err *err)
 {
-    if (errnum == ENOENT || errnum == ENOTDIR)
+    if (place_is_missing(errnum))
         return err_sys(err, ERR_FILE_NOT_FOUND, errnum, "file not found. '%s'", path);
     if (errnum == ENXIO) /* a socket, or a FIFO opened the other way */
         return err_set(err, ERR_FILE_KIND, errnum, "'%s' is not a regular file", path);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "execd/files/facts.h"
+#include "execd/files/place.h"
 #include "proto/api/errors.h"
 
 int file_mode_from_digits(int64_t digits, unsigned *ret_mode)
@@ -30,7 +31,7 @@ int file_info(const char *path, json_t **ret_info, struct err *err)
 
     int rc = file_facts_at(AT_FDCWD, path, &facts);
     strbuf_init(&text, 0);
-    if (rc == -ENOENT || rc == -ENOTDIR)
+    if (place_is_missing(-rc))
         return err_sys(err, ERR_FILE_NOT_FOUND, -rc, "file not found. '%s'", path);
     if (rc < 0)
         return err_sys(err, ERR_FILE_ACCESS, -rc, "error accessing file: '%s'", path);

@@ -22,7 +22,7 @@ int place_fail(struct err *err, int errnum, const char *what, const char *path)
 {
     int code = ERR_FILE_ACCESS;
 
-    if (errnum == ENOENT || errnum == ENOTDIR)
+    if (place_is_missing(errnum))
         return err_sys(err, ERR_FILE_NOT_FOUND, errnum, "file not found. %s '%s'", what, path);
     if (errnum == ENOSPC || errnum == EDQUOT)
         code = ERR_NO_SPACE;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <limits.h>
 
 #include "proto/base/err.h"
@@ -37,6 +38,12 @@ void place_done(struct place *place);
 
 /* Whether we might write to what is there, although a rename beside it will not ask. -errno. */
 int place_check_writable(const struct place *place) must_check;
+
+/* Does the errno say that a path names nothing? A link that leads back to itself names nothing, either. */
+static inline bool place_is_missing(int errnum)
+{
+    return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP;
+}
 
 /* err from an errno as it stands for a path: missing, no space, or not accessible. Returns -errnum. */
 int place_fail(struct err *err, int errnum, const char *what, const char *path);

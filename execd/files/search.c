@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "execd/files/facts.h"
+#include "execd/files/place.h"
 #include "execd/files/walk.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
@@ -120,7 +121,7 @@ void search_free(struct search *s)
 
 static void fail(struct search *s, int errnum)
 {
-    bool missing = errnum == ENOENT || errnum == ENOTDIR;
+    bool missing = place_is_missing(errnum);
 
     (void)err_sys(&s->err, missing ? ERR_FILE_NOT_FOUND : ERR_FILE_ACCESS, errnum,
                   missing ? "file not found. '%s'" : "error accessing file: '%s'", s->root);

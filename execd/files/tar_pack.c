@@ -33,7 +33,7 @@ int pack_new(const char *root, struct pack **ret_pack, struct err *err)
     struct walk *walk;
     int rc = walk_new(root, &walk);
 
-    if (rc == -ENOENT)
+    if (rc == -ENOENT || rc == -ELOOP)
         return err_sys(err, ERR_FILE_NOT_FOUND, -rc, "file not found. '%s'", root);
     if (rc == -ENOTDIR)
         return err_set(err, ERR_FILE_KIND, -rc, "'%s' is not a directory", root);

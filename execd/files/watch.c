@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 
+#include "execd/files/place.h"
 #include "execd/files/watch_priv.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
@@ -155,7 +156,7 @@ static void started(struct watch *w)
         (void)err_set(&err, ERR_WATCH_LIMIT, ENOSPC,
                       "'%s' has more directories than can be watched (%d, or the kernel's limit)",
                       w->root, WATCH_DIRS_MAX);
-    else if (w->scan.error == -ENOENT || w->scan.error == -ENOTDIR)
+    else if (place_is_missing(-w->scan.error))
         (void)err_sys(&err, ERR_FILE_NOT_FOUND, -w->scan.error, "file not found. '%s'", w->root);
     else if (w->scan.error < 0)
         (void)err_sys(&err, ERR_FILE_ACCESS, -w->scan.error, "error accessing file: '%s'", w->root);

@@ -412,6 +412,27 @@ def test_F08_exchange_race(execd, folder):
 
 # ---- names, sizes, kinds ----
 
+def test_F06_a_link_to_itself_names_nothing(execd, folder):
+    loop = folder / "loop"
+    loop.symlink_to("loop")
+    client, below = execd.client, f"{loop}/x"
+    asked = [client.get(route, params={"path": path, **more}) for route, path, more in (
+        ("/files/info", below, {}), ("/files/download", loop, {}), ("/files/search", below, {"pattern": "*"}),
+        ("/directories/list", below, {}), ("/files/watch", loop, {}), ("/directories/tar", below, {}))]
+    asked += [
+        client.post("/files/mv", json=[{"src": below, "dest": str(folder / "b")}]),
+        client.post("/files/replace", json={str(loop): {"old": "a", "new": "b"}}),
+        client.post("/files/permissions", json={below: {"mode": 644}}),
+        client.post("/directories", json={below: {"mode": 755}}),
+        client.post("/files/upload", files=[("metadata", ("m", json.dumps({"path": below}))), ("file", ("f", b"x"))]),
+    ]
+    for response in asked:
+        answer = response.status_code, response.json()["code"]
+        assert answer == (404, "FILE_NOT_FOUND"), (response.url, response.text)
+    assert client.get("/files/info", params={"path": str(loop)}).json()[str(loop)]["type"] == "symlink"
+    assert client.delete("/files", params={"path": str(loop)}).status_code == 200 and not loop.is_symlink()
+
+
 def test_F06_names(execd, folder):
     for name in ("new\nline", "tab\t\"quote\\", "$HOME-not", "é" * 100, "n" * 255, "~", "-rf"):
         path = str(folder / name)
