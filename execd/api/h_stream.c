@@ -18,15 +18,23 @@ static struct sink_options choose(struct http_req *req, const struct api *api,
     };
 }
 
+/* Whatever is streamed has its own copy of what the request asked for. */
+static enum http_result begin(struct http_req *req, struct channel *ch, const char *run_id,
+                              const struct sink_options *options)
+{
+    http_req_drop_body(req);
+    http_resp_header(req, "X-Execd-Run-Id", run_id);
+    enum http_result result = sink_sse_start(req, ch, options);
+    channel_unref(ch);
+    return result;
+}
+
 enum http_result api_stream(struct http_req *req, struct api *api, struct channel *ch,
                             const char *run_id, enum stream_text text)
 {
     struct sink_options options = choose(req, api, text);
 
-    http_resp_header(req, "X-Execd-Run-Id", run_id);
-    enum http_result result = sink_sse_start(req, ch, &options);
-    channel_unref(ch);
-    return result;
+    return begin(req, ch, run_id, &options);
 }
 
 enum http_result api_stream_watched(struct http_req *req, struct api *api, struct channel *ch,
@@ -37,10 +45,7 @@ enum http_result api_stream_watched(struct http_req *req, struct api *api, struc
 
     options.on_end = on_end;
     options.arg = arg;
-    http_resp_header(req, "X-Execd-Run-Id", run_id);
-    enum http_result result = sink_sse_start(req, ch, &options);
-    channel_unref(ch);
-    return result;
+    return begin(req, ch, run_id, &options);
 }
 
 const char *api_since(struct http_req *req)

@@ -150,6 +150,12 @@ struct slice http_req_body(const struct http_req *req)
     return (struct slice){req->body.data ? req->body.data : "", req->body.len};
 }
 
+void http_req_drop_body(struct http_req *req)
+{
+    free(take_ptr(&req->body.data));
+    req->body.len = req->body.cap = 0;
+}
+
 void http_req_read_body(struct http_req *req, const struct http_body_ops *ops, void *arg)
 {
     struct req_body *b = &req->body;

@@ -41,8 +41,10 @@ int http_req_query_check(struct http_req *req, struct err *err) must_check;
 const char *http_req_header(const struct http_req *req, const char *name);
 size_t http_req_header_count(const struct http_req *req, const char *name);
 
-/* The collected body (BODY_COLLECTED): stays valid as long as the request. */
+/* The collected body (BODY_COLLECTED): valid as long as the request, or until it is dropped. A handler that streams for
+ * long drops it as soon as it has copied what it needs: it may be megabytes. */
 struct slice http_req_body(const struct http_req *req);
+void http_req_drop_body(struct http_req *req);
 
 /* Reads a streamed body (BODY_STREAMED). on_data sees each run once, in order, and returns 0 or -errno with err
  * to refuse the rest. on_end runs once: err is NULL after the last byte, else the body broke off (refused by

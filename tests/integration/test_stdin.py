@@ -1,11 +1,12 @@
 """Standard input of commands: none by default, a text, or a stream with an end (hardening B15)."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import time
 
-from harness.execd import TOKEN, TOKEN_HEADER, eventually, output_of, sse_events
+from harness.execd import TOKEN, TOKEN_HEADER, eventually, output_of, rss_kib, sse_events
 
 
 def test_B15_none_by_default(execd):
@@ -103,3 +104,17 @@ def test_refusals(execd):
 def test_identity_by_name(execd):
     assert output_of(execd.command("id -u; id -g", uid="nobody", cwd="/")).split() == ["65534", "65534"]
     assert output_of(execd.command("id -g", uid="nobody", gid="games", cwd="/")).strip() == "60"
+
+
+def test_a_stream_does_not_keep_the_body_of_its_request(start_execd):
+    """What remains while it runs: the input that waits for the process, and the decoded request."""
+    agent, size, n = start_execd(), 5_000_000, 8
+    clients = [agent.new_client() for _ in range(n)]
+    body = {"command": "read go </dev/null; exec sleep 60", "stdin": "x" * size}
+    with contextlib.ExitStack() as streams:
+        before = rss_kib(agent.pid)
+        for client in clients:
+            response = streams.enter_context(client.stream("POST", "/command", json=body, timeout=20))
+            assert '"init"' in next(response.iter_lines())
+        grown = (rss_kib(agent.pid) - before) * 1024 / n
+    assert size < grown < 1.9 * size, grown
