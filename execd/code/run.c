@@ -30,9 +30,10 @@ struct code_run *run_new(struct event_base *base, const struct channel_limits *l
     run->code = strdup(request->code);
     run->input = request->input ? strdup(request->input) : NULL;
     run->timer = evtimer_new(base, on_timer, run);
+    run->arrival = event_new(base, -1, 0, run_on_arrival, run);
     if (run->timeout_ms > 0)
         run->deadline = evtimer_new(base, on_deadline, run);
-    if (!run->code || !run->timer || (request->input && !run->input) ||
+    if (!run->code || !run->timer || !run->arrival || (request->input && !run->input) ||
         (run->timeout_ms > 0 && !run->deadline)) {
         run->state = RUN_DONE; /* it has no channel that could tell */
         run_free(run);
@@ -52,6 +53,8 @@ void run_free(struct code_run *run)
     run_fail(run, &given_up);
     if (run->timer)
         event_free(run->timer);
+    if (run->arrival)
+        event_free(run->arrival);
     if (run->deadline)
         event_free(run->deadline);
     free(run->code);
@@ -152,12 +155,6 @@ void run_take_reply(struct code_run *run, const struct jmsg *msg)
     reply.content = NULL;
     run->reply = jmsg_load(&reply) == 0 ? reply.content : json_object();
     judge(run);
-}
-
-void run_take(struct code_run *run, struct kernel_msg *m)
-{
-    if (run_store(run, m))
-        judge(run);
 }
 
 /* A line of the input without its end; behind the last one, what IPython takes for the end of a file. */

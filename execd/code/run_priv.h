@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <event2/util.h>
+
 #include "execd/code/run.h"
 #include "execd/proc/leaf.h"
 #include "proto/base/str.h"
@@ -27,6 +29,7 @@ struct code_run {
     struct leaf_usage before;
     struct event *timer;    /* owned: what the protocol still owes */
     struct event *deadline; /* owned: of timeout_ms; NULL without */
+    struct event *arrival;  /* owned: something is in the store */
     void (*on_change)(void *arg);
     void *arg;
     struct kernel_msg *head, **tail; /* outputs not shown yet, owned */
@@ -49,8 +52,7 @@ struct code_run {
 /* Shows what the channel has room for; `all` regardless of room, before a forced end. */
 void run_pump(struct code_run *run, bool all);
 void run_drop_store(struct code_run *run);
-/* Keeps and shows a message of the kernel if it is for this run; takes m in any case. */
-bool run_store(struct code_run *run, struct kernel_msg *m);
+void run_on_arrival(evutil_socket_t fd, short what, void *arg); /* of `arrival` */
 
 /* run.c */
 /* Outputs were shown: the run may be over, or its reader made room. */

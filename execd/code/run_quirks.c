@@ -48,7 +48,7 @@ void run_quirks_drain(struct code_run *run)
         return; /* what its children write from now on is late */
     run->drained = true;
     for (int i = 0; run->kernel && i < DRAIN_MAX && (m = kernel_next_output(run->kernel)); i++)
-        (void)run_store(run, m); /* or it is counted as dropped */
+        run_take(run, m);
 }
 
 void run_quirks_end(struct code_run *run, bool failed)

@@ -6,6 +6,7 @@
 
 #define STORE_HOLD (4u << 20)    /* bytes kept here before the kernel is stopped */
 #define STORE_RELEASE (1u << 20) /* and below which it goes on */
+#define GATHER_MAX (64u << 10)   /* bytes of small pieces in one event */
 #define STORE_MAX (64u << 20)    /* nothing but status is kept above */
 
 static void pop(struct code_run *run)
@@ -44,7 +45,7 @@ static void take_error(struct code_run *run, const json_t *content)
     run->error = output_error_object(content);
 }
 
-/* True when the message is through. clear_output is dropped: a stream has nothing to clear. Comms too. */
+/* True when the message is through. Comms are of no use to a stream. */
 static bool show(struct code_run *run, struct kernel_msg *m)
 {
     const char *type = m->msg.type;
@@ -56,13 +57,48 @@ static bool show(struct code_run *run, struct kernel_msg *m)
         return through;
     }
     if (strcmp(type, "execute_result") == 0)
-        output_result(run->channel, content, true);
-    else if (strcmp(type, "display_data") == 0 || strcmp(type, "update_display_data") == 0)
-        output_result(run->channel, content, false);
+        output_result(run->channel, content, OUTPUT_RESULT);
+    else if (strcmp(type, "display_data") == 0)
+        output_result(run->channel, content, OUTPUT_DISPLAY);
+    else if (strcmp(type, "update_display_data") == 0)
+        output_result(run->channel, content, OUTPUT_UPDATE);
+    else if (strcmp(type, "clear_output") == 0)
+        output_clear(run->channel, content);
     else if (strcmp(type, "error") == 0)
         take_error(run, content);
     else if (strcmp(type, "status") == 0)
         take_status(run, content);
+    return true;
+}
+
+/* Text of the oldest message when it is a small piece of a stream; empty otherwise. */
+static struct slice small_text(struct code_run *run, enum event_type *ret_type)
+{
+    struct slice text = {0};
+    if (run->head && strcmp(run->head->msg.type, "stream") == 0 && run->offset == 0 &&
+        kernel_msg_load(run->head) == 0)
+        text = output_text(run->head->msg.content, ret_type);
+    return text.len <= GATHER_MAX ? text : (struct slice){0};
+}
+
+/* Small pieces of one stream that have come together become one event; nothing waits for more. False when there are
+ * none. */
+static bool gather(struct code_run *run)
+{
+    struct strbuf together;
+    enum event_type type, next;
+    struct slice text = small_text(run, &type);
+    if (text.len == 0)
+        return false;
+    strbuf_init(&together, 2 * GATHER_MAX);
+    do {
+        strbuf_add(&together, text.ptr, text.len);
+        run_quirks_hear(run, run->head->msg.content);
+        pop(run);
+        text = small_text(run, &next);
+    } while (text.len > 0 && next == type && together.len + text.len <= GATHER_MAX);
+    channel_append(run->channel, type, together.data, together.len);
+    strbuf_done(&together);
     return true;
 }
 
@@ -73,10 +109,18 @@ static void on_room(void *arg)
     run_moved(run);
 }
 
+void run_on_arrival(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    if (!run_is_done(arg))
+        on_room(arg);
+}
+
 void run_pump(struct code_run *run, bool all)
 {
     while (run->head && (all || channel_has_room(run->channel))) {
-        if (kernel_msg_load(run->head) < 0 || show(run, run->head))
+        if (!gather(run) && (kernel_msg_load(run->head) < 0 || show(run, run->head)))
             pop(run);
     }
     if (run->head)
@@ -87,7 +131,7 @@ void run_pump(struct code_run *run, bool all)
         kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
 }
 
-bool run_store(struct code_run *run, struct kernel_msg *m)
+void run_take(struct code_run *run, struct kernel_msg *m)
 {
     bool full = run->stored > STORE_MAX && strcmp(m->msg.type, "status") != 0 &&
                 strcmp(m->msg.type, "error") != 0;
@@ -95,12 +139,11 @@ bool run_store(struct code_run *run, struct kernel_msg *m)
         strcmp(m->msg.parent_id, run->msg_id) != 0) {
         run->n_dropped += full;
         kernel_msg_free(m);
-        return false;
+        return;
     }
     m->next = NULL;
     *run->tail = m;
     run->tail = &m->next;
     run->stored += m->size;
-    run_pump(run, false);
-    return true;
+    event_active(run->arrival, EV_TIMEOUT, 0); /* behind what came with it */
 }

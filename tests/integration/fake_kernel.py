@@ -38,6 +38,8 @@ class Kernel:
         socket = self.context.socket(kind)
         socket.linger = 1000
         socket.sndhwm = 100
+        if kind == zmq.ROUTER:
+            socket.router_handover = 1  # as ipykernel: who comes back under its name is let in
         tcp = self.info["transport"] == "tcp"
         separator = ":" if tcp or "colon" in sys.argv else "-"
         socket.bind(f"{self.info['transport']}://{self.info['ip']}{separator}{self.info[port]}")
@@ -275,6 +277,49 @@ def display_for_result(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def many_small(kernel, ident, parent):
+    """Text that comes piece by piece, a break of the stream, and more of it."""
+    kernel.state("busy", parent)
+    kernel.text("first\n", parent)
+    time.sleep(0.5)
+    kernel.iopub.setsockopt(zmq.XPUB_NODROP, 1)
+    for number in range(5000):
+        kernel.text(f"{number}\n", parent)
+    kernel.iopub.setsockopt(zmq.XPUB_NODROP, 0)
+    kernel.publish("stream", {"name": "stderr", "text": "between\n"}, parent)
+    kernel.text("last\n", parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def everything(kernel, ident, parent):
+    """All kinds of output, in an order that must be kept; comms are no output."""
+    kernel.state("busy", parent)
+    kernel.text("1\n", parent)
+    kernel.publish("display_data", {"data": {"text/plain": "2"}, "transient": {}}, parent)
+    kernel.publish("comm_open", {"comm_id": "c", "target_name": "t", "data": {}}, parent)
+    kernel.publish("clear_output", {"wait": True}, parent)
+    kernel.publish("display_data", {"data": {"text/plain": "3", "application/x-own+json": [1, {"a": None}]},
+                                    "transient": {"display_id": "id"}}, parent)
+    kernel.publish("comm_msg", {"comm_id": "c", "data": {"x": 1}}, parent)
+    kernel.publish("update_display_data", {"data": {"image/svg+xml": "<svg/>"}, "transient": {"display_id": "id"}}, parent)
+    kernel.publish("stream", {"name": "stderr", "text": "4\n"}, parent)
+    kernel.publish("clear_output", {}, parent)
+    kernel.publish("execute_result", {"data": {"text/plain": 5}, "execution_count": 9}, parent)
+    kernel.publish("comm_close", {"comm_id": "c"}, parent)
+    kernel.text("6\n", parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def huge_error(kernel, ident, parent):
+    error = {"ename": "E" * 5000, "evalue": "é" * 100_000, "traceback": ["x" * 100_000] * 50}
+    kernel.state("busy", parent)
+    kernel.publish("error", error, parent)
+    kernel.reply(ident, {"status": "error", **error}, parent)
+    kernel.state("idle", parent)
+
+
 def forks(kernel, ident, parent):
     """A child inherits all sockets and outlives its parent."""
     kernel.state("busy", parent)
@@ -302,6 +347,9 @@ MISBEHAVIOURS = {
     "flood": flood,
     "asks_for_input": asks_for_input,
     "asks_for_another": asks_for_another,
+    "many_small": many_small,
+    "everything": everything,
+    "huge_error": huge_error,
     "forks": forks,
     "error_on_stderr": error_on_stderr,
     "refuses_after_error": refuses_after_error,
