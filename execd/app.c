@@ -235,7 +235,9 @@ static int start_managers(struct app *app, struct err *err)
     const struct sql_config sql = {.dsn = config->sql_dsn, .archive = api->archive};
     if ((result = sql_manager_new(app->base, &sql, &api->sql, err)) < 0)
         return result;
-    if ((result = code_manager_new(app->base, &config->code, &api->code, err)) < 0) {
+    struct code_config code = config->code;
+    code.workers = api->pool;
+    if ((result = code_manager_new(app->base, &code, &api->code, err)) < 0) {
         /* Commands and files work without kernels: say why there are none, and go on. */
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
         api->code = NULL;

@@ -21,6 +21,8 @@
 #define CULL_IDLE_MAX_MS (INT64_C(8760) * 3600 * 1000) /* a year */
 #define POOL_DEFAULT 1
 #define POOL_LIMIT 16
+#define CHECKPOINTS_DEFAULT 16
+#define CHECKPOINTS_LIMIT 64
 #define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
 
 struct flags {
@@ -28,7 +30,7 @@ struct flags {
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp, *lifecycle;
     const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *pool,
-        *preload, *sql, *cull_idle, *cull_interval;
+        *checkpoints, *checkpoint_memory, *preload, *sql, *cull_idle, *cull_interval;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_poll;
     struct gateway_flags gateway;
@@ -174,6 +176,14 @@ static const struct option_row option_rows[] = {
      "0: "
      "none).",
      NULL, AT(pool), NULL},
+    {"checkpoints-max", 0, OPTION_STRING, "EXECD_CHECKPOINTS_MAX", "N",
+     "Checkpoints of a code context at once (16; 0: none can be made).", NULL, AT(checkpoints),
+     NULL},
+    {"checkpoint-memory", 0, OPTION_STRING, "EXECD_CHECKPOINT_MEMORY", "SIZE",
+     "Memory of all checkpoints together (a quarter of what the sandbox has); then the ones not "
+     "used "
+     "for longest go.",
+     NULL, AT(checkpoint_memory), NULL},
     {"preload", 0, OPTION_STRING, "EXECD_KERNEL_PRELOAD", "MODULES",
      "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
      AT(preload), NULL},
@@ -345,12 +355,28 @@ static int set_cull(const struct flags *f, struct config *c, struct err *err)
     return set_time("cull-interval", f->cull_interval, &c->code.cull_interval_ms, err);
 }
 
+static int set_checkpoints(const struct flags *f, struct config *c, struct err *err)
+{
+    uint32_t n = CHECKPOINTS_DEFAULT;
+    if (f->checkpoints != NULL && f->checkpoints[0] != '\0' &&
+        (str_to_u32(f->checkpoints, &n) < 0 || n > CHECKPOINTS_LIMIT))
+        return err_set(err, 0, EINVAL, "--checkpoints-max: '%.40s' is not a number from 0 to %d",
+                       f->checkpoints, CHECKPOINTS_LIMIT);
+    if (f->checkpoint_memory != NULL && f->checkpoint_memory[0] != '\0' &&
+        str_to_bytes(f->checkpoint_memory, &c->code.checkpoint_bytes) < 0)
+        return err_set(err, 0, EINVAL, "--checkpoint-memory: '%.40s' is not a size like 512Mi",
+                       f->checkpoint_memory);
+    c->code.checkpoints_max = n;
+    return 0;
+}
+
 static int set_kernels(const struct flags *f, struct config *c, struct err *err)
 {
     bool zygote = true;
     int result;
     if ((result = set_contexts_max(f->contexts_max, c, err)) < 0 ||
         (result = set_pool(f->pool, c, err)) < 0 || (result = set_cull(f, c, err)) < 0 ||
+        (result = set_checkpoints(f, c, err)) < 0 ||
         (result = set_time("kernel-start-timeout", f->kernel_start, &c->code.start_ms, err)) < 0 ||
         (result = set_time("kernel-interrupt-grace", f->kernel_interrupt,
                            &c->code.interrupt_grace_ms, err)) < 0)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "execd/api/shell_code.h"
+#include "execd/api/context_json.h"
 #include "execd/api/stream.h"
 #include "execd/exec/shell_context.h"
 #include "proto/api/errors.h"
@@ -181,7 +182,7 @@ enum http_result h_code_run(struct http_req *req, void *app)
 
 /* ---- contexts ------------------------------------------------------------------------------------ */
 
-static json_t *describe(const struct code_context *ctx, bool with_cwd)
+json_t *api_context_json(const struct code_context *ctx, bool with_cwd)
 {
     json_t *json =
         json_pack("{s:s, s:s}", "id", code_context_id(ctx), "language", code_context_language(ctx));
@@ -215,7 +216,7 @@ static json_t *describe_kernel(const struct code_context *ctx, const struct kern
 
 static json_t *describe_fully(const struct code_context *ctx)
 {
-    json_t *json = describe(ctx, true);
+    json_t *json = api_context_json(ctx, true);
     struct code_details details;
     code_context_get_details(ctx, &details);
     add_time(json, "created_at", details.created_us);
@@ -277,7 +278,7 @@ static void on_context_ready(void *arg, struct code_context *ctx, const struct e
     struct ready_wait *wait = arg;
     http_req_on_close(wait->req, NULL, NULL);
     if (ctx)
-        (void)http_resp_json(wait->req, 200, describe(ctx, true));
+        (void)http_resp_json(wait->req, 200, api_context_json(ctx, true));
     else
         (void)fail_with(wait->req, wait->prefix, err);
 }
@@ -361,8 +362,8 @@ enum http_result h_context_list(struct http_req *req, void *app)
     struct code_context *ctx = NULL;
     while (api->code && (ctx = code_context_next(api->code, ctx)))
         if (is_empty(language) || strcmp(code_context_language(ctx), language) == 0)
-            (void)json_array_append_new(list,
-                                        describe(ctx, false)); /* without memory it is missing */
+            (void)json_array_append_new(
+                list, api_context_json(ctx, false)); /* without memory it is missing */
     shell_code_list(api, language, list);
     return http_resp_json(req, 200, list);
 }

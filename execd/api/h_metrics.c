@@ -209,6 +209,14 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
                "Kernels that had waited ready when a context wanted one.", (double)c.pool_taken);
     metric_one(out, f, "execd_kernel_pool_ready", METRIC_GAUGE, NULL, "Kernels that wait ready.",
                c.pool_ready);
+    metric_one(out, f, "execd_kernel_checkpoints", METRIC_GAUGE, NULL, "Checkpoints of kernels.",
+               c.checkpoints);
+    metric_one(out, f, "execd_kernel_checkpoint_bytes", METRIC_GAUGE, "bytes",
+               "Memory of checkpoints: their shares.", (double)c.checkpoint_bytes);
+    metric_one(out, f, "execd_kernel_checkpoints_made", METRIC_COUNTER, NULL, "Checkpoints made.",
+               (double)c.checkpoints_made);
+    metric_one(out, f, "execd_kernel_checkpoints_evicted", METRIC_COUNTER, NULL,
+               "Checkpoints that went to make room.", (double)c.checkpoints_evicted);
     metric_one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.", c.contexts);
     metric_one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL,
                "Code contexts that run something.", c.busy);

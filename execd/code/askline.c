@@ -62,6 +62,11 @@ void askline_free(struct askline *c)
     free(c);
 }
 
+int askline_socket(const struct askline *c)
+{
+    return c->fd;
+}
+
 int askline_send(int fd, const char *text, size_t len, const int *fds, size_t n_fds)
 {
     _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int) * ASKLINE_FDS_MAX)] = {0};

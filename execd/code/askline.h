@@ -19,6 +19,9 @@ typedef void (*askline_fn)(void *arg, const char *why);
 struct askline *askline_new(struct event_base *base, int fd); /* takes fd */
 void askline_free(struct askline *c); /* no callback any more; NULL is fine */
 
+int askline_socket(
+    const struct askline *c); /* borrowed; for requests that are answered elsewhere */
+
 /* fds travel along (at most ASKLINE_FDS_MAX) and stay the caller's. -EBUSY while another one is under way, -E2BIG,
  * -EPIPE when the other end has gone. */
 #define ASKLINE_FDS_MAX 16

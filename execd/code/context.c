@@ -193,7 +193,10 @@ static int start_kernel(struct code_context *ctx, const struct kernelspec *spec,
 {
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
     ctx->client_busy = ctx->client_interrupt = false;
-    return kernel_start(&ctx->manager->host, &plan, &kernel_callbacks, ctx, &ctx->kernel, err);
+    int r = context_use_origin(ctx, &plan, err);
+    return r < 0 ? r
+                 : kernel_start(&ctx->manager->host, &plan, &kernel_callbacks, ctx, &ctx->kernel,
+                                err);
 }
 
 /* Named ones first: a restart takes the same spec again, as it is now. */
@@ -381,6 +384,8 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     if (r < 0)
         return r;
     struct code_context *ctx = context_new(m, options->id);
+    if (options->origin)
+        (void)snprintf(ctx->origin, sizeof(ctx->origin), "%s", options->origin); /* an id of ours */
     if (!keep_options(ctx, options, spec))
         r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a context");
     else
@@ -398,8 +403,8 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     return 0;
 }
 
-int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void *arg,
-                         struct err *err)
+int context_restart(struct code_context *ctx, const char *origin, code_ready_fn on_ready, void *arg,
+                    struct err *err)
 {
     static const struct run_failure restarted = {RUN_END_CANCELLED, "KernelRestarted",
                                                  "the kernel was restarted", NULL};
@@ -411,15 +416,25 @@ int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void 
     context_fail_runs(ctx, &restarted);
     ctx->state = CONTEXT_RESTARTING;
     ctx->restart_wanted = true;
+    (void)snprintf(ctx->origin, sizeof(ctx->origin), "%s", origin); /* an id of ours */
     context_tell(ctx);
-    if (ctx->kernel && !ctx->kernel_ended)
+    if (ctx->kernel && !ctx->kernel_ended && origin[0])
+        kernel_kill(ctx->kernel, "rewound"); /* what it would say at its end is to be undone */
+    else if (ctx->kernel && !ctx->kernel_ended)
         kernel_stop(ctx->kernel);
     post(ctx);
     return 0;
 }
 
+int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void *arg,
+                         struct err *err)
+{
+    return context_restart(ctx, "", on_ready, arg, err);
+}
+
 void code_cancel_ready(struct code_manager *m, void *arg)
 {
+    checkpoints_cancel(m->checkpoints, arg);
     for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
         drop_waits(ctx, arg);
 }
@@ -432,6 +447,7 @@ void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void
     context_tell(ctx);
     ctx->on_gone = on_gone;
     ctx->gone_arg = arg;
+    checkpoints_drop_context(ctx->manager->checkpoints, ctx->id);
     context_fail_runs(ctx, &deleted);
     if (ctx->kernel && !ctx->kernel_ended)
         kernel_stop(ctx->kernel);

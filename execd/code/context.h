@@ -16,6 +16,8 @@
 struct code_manager;
 struct code_context;
 struct kernelspecs;
+struct checkpoint;
+struct work_pool;
 
 #define CODE_CLIENTS_MAX 64 /* per context */
 
@@ -28,9 +30,12 @@ struct code_config {        /* zeroed fields take the default */
     int cull_interval_ms;   /* 60,000: how often that is looked at */
     const char *
         runtime_dir; /* 0700 folder for sockets and connection files, made if missing; NULL: chosen */
-    bool zygote_off;     /* every kernel starts cold */
-    unsigned pool;       /* kernels that wait ready once IPython was used; 0: none */
-    const char *preload; /* modules for warm interpreters, separated by commas; may be NULL */
+    bool zygote_off;           /* every kernel starts cold */
+    unsigned pool;             /* kernels that wait ready once IPython was used; 0: none */
+    unsigned checkpoints_max;  /* per context; 0: none can be made */
+    uint64_t checkpoint_bytes; /* of all together; 0: a quarter of the memory */
+    struct work_pool *workers; /* borrowed; may be NULL */
+    const char *preload;       /* modules for warm interpreters, separated by commas; may be NULL */
     struct channel_limits channel;
 };
 
@@ -45,6 +50,7 @@ struct code_context_options {
     const char *id;          /* a UUID that no context has yet */
     const char *cwd;         /* made when missing */
     const struct jmap *envs; /* copied */
+    const char *origin;      /* checkpoint of which the first kernel is a copy */
 };
 
 /* Starts a kernel. The context is there at once (*ret_ctx, may be NULL); on_ready (may be NULL) is posted once, with
@@ -90,6 +96,21 @@ bool code_has_language(const struct code_manager *m, const char *language); /* a
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);
 
+/* Copies of a context's kernel. The first makes one, if the kernel is at rest and a fork takes along all there is of it,
+ * else ERR_CHECKPOINT_REFUSED names what is in the way; fn is posted once. */
+typedef void (*code_checkpoint_fn)(void *arg, const struct checkpoint *c, const struct err *err);
+int code_context_checkpoint(struct code_context *ctx, code_checkpoint_fn fn, void *arg,
+                            struct err *err) must_check;
+/* The kernel as it was: as a restart, but by a copy of the checkpoint, which stays. */
+int code_context_rewind(struct code_context *ctx, const char *checkpoint_id, code_ready_fn on_ready,
+                        void *arg, struct err *err) must_check;
+/* A context of its own that goes on from the checkpoint; as code_context_create. */
+int code_context_branch(struct code_context *ctx, const char *checkpoint_id, code_ready_fn on_ready,
+                        void *arg, struct err *err) must_check;
+int code_checkpoint_delete(struct code_context *ctx, const char *checkpoint_id,
+                           struct err *err) must_check;
+json_t *code_context_checkpoints(const struct code_context *ctx);
+
 /* Code to run. Fields that are NULL or 0 are left to us. */
 struct code_run_request {
     struct code_context *context; /* NULL: the default context of the language, made on first use */
@@ -109,6 +130,7 @@ int code_interrupt(struct code_context *ctx, struct err *err) must_check;
 
 struct code_counts {
     uint64_t runs_ok, runs_failed, kernels_started, kernels_died, frames_dropped, pool_taken;
-    unsigned contexts, busy, pool_ready;
+    uint64_t checkpoints_made, checkpoints_evicted, checkpoint_bytes;
+    unsigned contexts, busy, pool_ready, checkpoints;
 };
 void code_manager_counts(const struct code_manager *m, struct code_counts *ret_counts);

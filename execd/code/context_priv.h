@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "execd/code/checkpoint.h"
 #include "execd/code/clients.h"
 #include "execd/code/context.h"
 #include "execd/code/kernel.h"
@@ -50,6 +51,7 @@ struct code_context {
     bool is_default;                  /* made by a run without context */
     struct kernel *kernel;            /* owned; NULL once it is dead and its end was handled */
     bool kernel_ended;                /* to be freed by post */
+    char origin[ID_HEX_LEN + 1];      /* checkpoint of which the next kernel is a copy; "" = none */
     bool restart_wanted;              /* once the old kernel is gone */
     struct code_run *current, *queue; /* owned */
     unsigned n_queued;
@@ -78,10 +80,11 @@ struct code_manager {
     struct code_config config;
     char *runtime_dir; /* owned */
     struct kernel_host host;
-    struct kernelspec_env spec_env; /* values owned */
-    struct code_context *contexts;  /* owned, oldest first */
-    struct event *cull_timer;       /* owned; NULL until a context may be culled */
-    struct code_counts counts;      /* without the two gauges */
+    struct kernelspec_env spec_env;  /* values owned */
+    struct code_context *contexts;   /* owned, oldest first */
+    struct event *cull_timer;        /* owned; NULL until a context may be culled */
+    struct checkpoints *checkpoints; /* owned */
+    struct code_counts counts;       /* without the two gauges */
 };
 
 void context_free(struct code_context *ctx); /* kills its kernel; runs end with an error event */
@@ -92,6 +95,15 @@ void context_touch(struct code_context *ctx); /* it is used just now */
 /* cull.c */
 void cull_watch(struct code_context *ctx); /* a new one that has cull_idle_ms */
 void cull_done(struct code_manager *m);
+
+/* As code_context_restart; origin: id of the checkpoint to go on from, or "". */
+int context_restart(struct code_context *ctx, const char *origin, code_ready_fn on_ready, void *arg,
+                    struct err *err) must_check;
+
+/* context_copies.c */
+/* Makes the plan one for a copy when there is an origin, which is used up by that. */
+int context_use_origin(struct code_context *ctx, struct kernel_plan *plan,
+                       struct err *err) must_check;
 
 /* context_runs.c */
 /* After anything that may have moved the current run. */

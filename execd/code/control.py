@@ -59,6 +59,7 @@ class Control:
     def attach(self, loop):
         self.baseline = Baseline(self.app, self.talk)
         self.loop = loop
+        self.app.shell.enable_tip = False  # the banner's, for which each kernel_info draws a random number
         handlers = self.app.kernel.shell_handlers
         handlers["execute_request"] = self.counted(handlers["execute_request"])
         self.talk.setblocking(False)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "execd/code/askline.h"
 #include "execd/code/kernel_priv.h"
 #include "execd/code/pool.h"
 #include "execd/proc/proc_usage.h"
@@ -60,7 +61,10 @@ const char *kernel_cwd(const struct kernel *k)
 const char *kernel_how(const struct kernel *k, const char **ret_note)
 {
     *ret_note = k->process.note;
-    return k->process.pooled ? "pool" : k->process.forked ? "forked" : "cold";
+    return k->process.is_copy  ? "checkpoint"
+           : k->process.pooled ? "pool"
+           : k->process.forked ? "forked"
+                               : "cold";
 }
 
 void kernel_usage(const struct kernel *k, struct leaf_usage *ret_usage)
@@ -84,6 +88,20 @@ const struct kernel_info *kernel_get_info(const struct kernel *k)
 bool kernel_was_oom(const struct kernel *k)
 {
     return k->oom;
+}
+
+int kernel_fork_socket(const struct kernel *k, const char **ret_why)
+{
+    *ret_why = !k->process.forked           ? "it was not forked from a warm interpreter"
+               : k->state != KERNEL_READY   ? "it is not ready"
+               : k->process.control == NULL ? "it is not ready"
+                                            : NULL;
+    return *ret_why ? -1 : askline_socket(k->process.control);
+}
+
+const struct leaf *kernel_leaf(const struct kernel *k)
+{
+    return k->process.leaf;
 }
 
 /* ---- state ------------------------------------------------------------------------------------- */
@@ -292,7 +310,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
                  const struct kernel_ops *ops, void *arg, struct kernel **ret_kernel,
                  struct err *err)
 {
-    if (host->pool && !plan->in_advance) {
+    if (host->pool && !plan->in_advance && !plan->is_copy) {
         int r = pool_take(host->pool, plan, ops, arg, ret_kernel, err);
         if (r != -EAGAIN)
             return r;

@@ -32,6 +32,7 @@ struct zmsg;
 struct kernel;
 struct zygotes;
 struct pool;
+struct leaf;
 
 #define KERNEL_TAIL_MAX 8192
 #define KERNEL_MESSAGE_MAX (32u << 20) /* bytes; a larger one is lost */
@@ -76,6 +77,9 @@ struct kernel_plan {
     const char *cwd;         /* NULL or "" = execd's; made when missing */
     const struct jmap *envs; /* may be NULL */
     bool in_advance;         /* for nobody yet: only when it can be forked */
+    bool is_copy; /* forked from a checkpoint, of which copy_fd is the socket (borrowed) */
+    int copy_fd;
+    const struct leaf *copy_leaf; /* borrowed */
 };
 
 /* Is it an IPython kernel as usual, PYTHON -m ipykernel_launcher ...? */
@@ -98,8 +102,11 @@ void kernel_free(struct kernel *k);
 bool kernel_is_ready(const struct kernel *k);
 /* The working directory it was started in; empty when it was left to execd. */
 const char *kernel_cwd(const struct kernel *k);
-/* "pool" (forked in advance), "forked" from a warm interpreter, or "cold"; why (may be ""). */
+/* "checkpoint" (a copy), "pool" (forked in advance), "forked" from a warm interpreter, or "cold"; why (may be ""). */
 const char *kernel_how(const struct kernel *k, const char **ret_note);
+/* Where it takes requests for a copy of itself; -1: it cannot be copied, *ret_why says why. */
+int kernel_fork_socket(const struct kernel *k, const char **ret_why);
+const struct leaf *kernel_leaf(const struct kernel *k);
 /* What it wrote to descriptors 1 and 2 lately: text, repaired UTF-8 is up to the reader. */
 const char *kernel_tail(const struct kernel *k);
 unsigned kernel_quirks(const struct kernel *k); /* of enum kernel_quirk */

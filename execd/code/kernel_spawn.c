@@ -162,8 +162,9 @@ static void on_forked(void *arg, pid_t pid, const char *why)
         if (pid > 0)
             birth_cancel(birth);
         (void)snprintf(p->note, sizeof(p->note), "%s", why ? why : "lost"); /* cutting is fine */
-        r = p->in_advance ? err_set(&err, ERR_KERNEL_UNAVAILABLE, EAGAIN, "%s", p->note)
-                          : start_cold(p, &err);
+        r = p->in_advance || p->is_copy
+                ? err_set(&err, ERR_KERNEL_UNAVAILABLE, EAGAIN, "%s", p->note)
+                : start_cold(p, &err);
     }
     if (!p->in_advance)
         forget_preparations(p);
@@ -221,6 +222,17 @@ static int open_output(struct kernel_process *p, const struct kernelspec *spec, 
     return r;
 }
 
+/* Folder and environment are those of the original, as its user has left them. */
+static int start_copy(struct kernel_process *p, const struct kernel_plan *plan,
+                      const char *connection_file, struct err *err)
+{
+    int r =
+        birth_ask(p->base, plan->copy_fd, json_pack("{s:s}", "connection_file", connection_file),
+                  p->leaf, p->out_fd, on_forked, p, &p->birth);
+    (void)snprintf(p->cwd, sizeof(p->cwd), "%s", plan->cwd ? plan->cwd : ""); /* was checked */
+    return r < 0 ? err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "ask the checkpoint for a kernel") : 1;
+}
+
 int kernel_process_start(struct kernel_process *p, const struct kernel_host *host,
                          const struct kernel_plan *plan, const char *connection_file,
                          kernel_started_fn on_started, void *arg, struct err *err)
@@ -230,13 +242,17 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_host *hos
     *p = KERNEL_PROCESS_UNSET;
     p->base = host->base;
     p->in_advance = plan->in_advance;
+    p->is_copy = plan->is_copy;
     p->on_started = on_started;
     p->arg = arg;
     arena_init(&p->arena);
     (void)snprintf(name, sizeof(name), "kernel-%lu", ++n_started); /* fits */
     int r = open_output(p, plan->spec, err);
     if (r >= 0)
-        r = leaf_new(name, &p->leaf, err);
+        r = plan->is_copy ? leaf_new_below(name, plan->copy_leaf, &p->leaf, err)
+                          : leaf_new(name, &p->leaf, err);
+    if (r >= 0 && plan->is_copy)
+        return start_copy(p, plan, connection_file, err);
     if (r >= 0)
         r = prepare(plan, connection_file, p, err);
     if (r >= 0 && start_warm(p, plan, host->zygotes))

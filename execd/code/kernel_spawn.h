@@ -25,6 +25,7 @@ struct kernel_process {
     int output[KERNEL_PIPES]; /* owned; the second is -1 where both write to the first */
     char cwd[PATH_MAX];
     bool forked;             /* from a warm interpreter */
+    bool is_copy;            /* of another kernel */
     bool pooled;             /* before anybody asked for it */
     char note[120];          /* why not */
     struct askline *control; /* owned; of one that was forked */

@@ -4,6 +4,7 @@
 
 #include "execd/code/connection.h"
 #include "execd/code/context_priv.h"
+#include "execd/code/memory.h"
 #include "execd/code/pool.h"
 #include "execd/code/zsock.h"
 #include "execd/code/zygote.h"
@@ -56,6 +57,11 @@ int code_manager_new(struct event_base *base, const struct code_config *config,
     };
     if (m->host.zygotes && config->pool > 0)
         m->host.pool = pool_new(&m->host, &m->spec_env, (unsigned)config->pool);
+    const struct checkpoint_limits limits = {
+        .per_context = config->checkpoints_max,
+        .bytes = config->checkpoint_bytes ? config->checkpoint_bytes : memory_total() / 4,
+    };
+    m->checkpoints = checkpoints_new(base, config->workers, &limits);
     *ret_manager = m;
     return 0;
 }
@@ -70,6 +76,7 @@ void code_manager_free(struct code_manager *m)
         context_free(ctx);
     }
     cull_done(m);
+    checkpoints_free(m->checkpoints);
     pool_free(m->host.pool);
     zygotes_free(m->host.zygotes);
     zcontext_free(m->host.zcontext);
@@ -85,10 +92,16 @@ void code_manager_counts(const struct code_manager *m, struct code_counts *ret_c
 {
     struct code_counts counts = m->counts;
     struct pool_stats pool;
+    struct checkpoint_stats copies;
     counts.frames_dropped = m->host.frames_dropped + zcontext_dropped(m->host.zcontext);
     pool_get_stats(m->host.pool, &pool);
     counts.pool_taken = pool.taken;
     counts.pool_ready = pool.ready;
+    checkpoints_get_stats(m->checkpoints, &copies);
+    counts.checkpoints_made = copies.made;
+    counts.checkpoints_evicted = copies.evicted;
+    counts.checkpoint_bytes = copies.bytes;
+    counts.checkpoints = copies.ready;
     for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next) {
         counts.contexts += ctx->state != CONTEXT_GONE;
         counts.busy += ctx->current != NULL;

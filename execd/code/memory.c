@@ -30,23 +30,31 @@ bool memory_parse_meminfo(const char *text)
     return total > 0 && left < total / 100 * LEFT_PERCENT;
 }
 
+/* "" when it cannot be read. */
+static void read_meminfo(char *text, size_t size)
+{
+    cleanup_fd int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+    text[MAX(n, 0)] = '\0';
+}
+
 static bool machine_is_short(void)
 {
     char text[4096];
-    cleanup_fd int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
+    read_meminfo(text, sizeof(text));
     return memory_parse_meminfo(text);
+}
+
+static bool read_limit(int fd, bool v2, uint64_t *ret_limit)
+{
+    return cgroup_read_u64(fd, v2 ? "memory.max" : "memory.limit_in_bytes", ret_limit) == 0;
 }
 
 static bool group_is_short(int fd, bool v2)
 {
     uint64_t used, limit, idle;
     if (cgroup_read_u64(fd, v2 ? "memory.current" : "memory.usage_in_bytes", &used) < 0 ||
-        cgroup_read_u64(fd, v2 ? "memory.max" : "memory.limit_in_bytes", &limit) < 0 ||
-        !memory_exceeds(used, limit))
+        !read_limit(fd, v2, &limit) || !memory_exceeds(used, limit))
         return false;
     if (cgroup_read_keyed(fd, "memory.stat", v2 ? "inactive_file" : "total_inactive_file", &idle) <
         0)
@@ -59,4 +67,16 @@ bool memory_is_short(void)
     const struct cgroup_dirs *root = leaf_root();
     int fd = root ? root->fd[CGROUP_MEMORY] : -1;
     return (fd >= 0 && group_is_short(fd, root->v2[CGROUP_MEMORY])) || machine_is_short();
+}
+
+uint64_t memory_total(void)
+{
+    const struct cgroup_dirs *root = leaf_root();
+    int fd = root ? root->fd[CGROUP_MEMORY] : -1;
+    uint64_t limit;
+    char text[4096];
+    if (fd >= 0 && read_limit(fd, root->v2[CGROUP_MEMORY], &limit) && limit < NO_LIMIT)
+        return limit;
+    read_meminfo(text, sizeof(text));
+    return field(text, "MemTotal:") * 1024;
 }

@@ -9,6 +9,8 @@
 #include "proto/base/defs.h"
 
 bool memory_is_short(void);
+/* Bytes that the sandbox may use: its limit, or all there is. */
+uint64_t memory_total(void);
 
 /* Pure parts. Used and limit in bytes; limit 0 or UINT64_MAX: none. */
 bool memory_exceeds(uint64_t used, uint64_t limit);

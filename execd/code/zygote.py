@@ -99,7 +99,7 @@ def run_kernel(request, talk, packages):
     from tornado.ioloop import IOLoop
     app = new_kernel(request["arguments"])
     while True:
-        control = Control(talk, app, request["env"], packages)
+        control = Control(talk, app, request.get("env", {}), packages)
         control.attach(IOLoop.current().asyncio_loop)
         try:
             app.start()
@@ -165,8 +165,8 @@ def main():
         pass
     except BaseException:
         import traceback
-        traceback.print_exc()
-        sys.stderr.flush()
+        traceback.print_exc(file=sys.__stderr__)
+        sys.__stderr__.flush()
         os._exit(1)
     os._exit(0)
 

@@ -316,6 +316,15 @@ int leaf_new(const char *name, struct leaf **ret_leaf, struct err *err)
     return 0;
 }
 
+int leaf_new_below(const char *name, const struct leaf *origin, struct leaf **ret_leaf,
+                   struct err *err)
+{
+    int result = leaf_new(name, ret_leaf, err);
+    if (result == 0 && !(*ret_leaf)->has_group)
+        (*ret_leaf)->tag = tree_new_tag_below(origin->tag);
+    return result;
+}
+
 void leaf_free(struct leaf *leaf)
 {
     if (leaf == NULL)

@@ -26,6 +26,9 @@ bool leaf_has_groups(void);
 const struct cgroup_dirs *leaf_root(void);
 
 int leaf_new(const char *name, struct leaf **ret_leaf, struct err *err) must_check;
+/* For a process that one of `origin` forks, not execd. */
+int leaf_new_below(const char *name, const struct leaf *origin, struct leaf **ret_leaf,
+                   struct err *err) must_check;
 /* Adds the cgroup joins to a plan; descriptors stay owned by the leaf. */
 void leaf_add_to_plan(struct leaf *leaf, struct spawn_plan *plan);
 /* Tells the leaf its leader, for the walk where there is no cgroup. */

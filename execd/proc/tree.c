@@ -19,6 +19,9 @@
 #define TAG_LIMIT_MIN (UINT64_C(1) << 40)
 #define TAG_LIMIT_MAX (UINT64_C(1) << 62)
 
+/* How far a tag is below the one of its parent, at most: generations never come to an end. */
+#define TAG_STEP (UINT64_C(1) << 32)
+
 struct proc_stat {
     pid_t pid, ppid, session;
     char state;
@@ -36,6 +39,15 @@ uint64_t tree_new_tag(void)
     uint64_t half = MIN((uint64_t)limit.rlim_max, TAG_LIMIT_MAX) / 2;
     ids_random(&drawn, sizeof(drawn));
     return half + drawn % half;
+}
+
+uint64_t tree_new_tag_below(uint64_t tag)
+{
+    uint64_t drawn;
+    if (tag <= TAG_STEP)
+        return TREE_NO_TAG;
+    ids_random(&drawn, sizeof(drawn));
+    return tag - 1 - drawn % TAG_STEP;
 }
 
 /* ---- reading /proc ---- */

@@ -21,6 +21,10 @@
  * machine; TREE_NO_TAG when the limit leaves no room. */
 uint64_t tree_new_tag(void);
 
+/* A tag for what a process with this one forks: it may lower its limit, but not raise it. As random as it need be
+ * beside the other. */
+uint64_t tree_new_tag_below(uint64_t tag);
+
 /* Signals every living process (zombies do not count) that carries the tag, or is in session `session` when that
  * is not 0, but for those that are spared (NULL: none). signum 0 only counts. Returns how many there were, -errno when /proc cannot be read. */
 int tree_signal_tagged(uint64_t tag, pid_t session, int signum,

@@ -1,0 +1,317 @@
+"""Kernels copied at rest: back to a checkpoint, on from it elsewhere, or a refusal that names what is in the way."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness.execd import EXECD, children, eventually, output_of, sse_events
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts an execd whose python can be forked; it is warm when it comes."""
+    started = []
+
+    def start(*options):
+        from harness.execd import Execd
+
+        folder = tmp_path_factory.mktemp("checkpoint")
+        spec = folder / "share/kernels/python3"
+        spec.mkdir(parents=True)
+        (spec / "kernel.json").write_text(json.dumps({
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python",
+            "display_name": "Python"}))
+        execd = Execd(folder, "--kernel-dir", str(folder / "run"), "--kernel-pool", "0", *options,
+                      env={"JUPYTER_PATH": str(folder / "share")})
+        started.append(execd)
+        eventually(lambda: create(execd, keep="forked")["start"] == "forked", 30)
+        return execd
+
+    yield start
+    for execd in started:
+        assert execd.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def execd(start):
+    return start()
+
+
+def create(execd, keep=None):
+    response = execd.client.post("/code/context", json={"language": "python"}, timeout=60)
+    assert response.status_code == 200, response.text
+    context = response.json()
+    if keep and context["start"] != keep:
+        execd.client.delete(f"/code/contexts/{context['id']}")
+    return context
+
+
+@pytest.fixture
+def context(execd):
+    context = create(execd)
+    assert context["start"] == "forked"
+    yield context
+    execd.client.delete("/code/contexts", params={"language": "python"})
+
+
+def run(execd, context, code):
+    response = execd.client.post("/code", json={"code": code, "context": {"id": context["id"], "language": "python"}}, timeout=60)
+    return [e for e in sse_events(response.text) if e["type"] != "ping"]
+
+
+def printed(execd, context, code):
+    events = run(execd, context, code)
+    assert events[-1]["type"] == "execution_complete", events
+    return output_of(events).strip()
+
+
+def post(execd, context, what, **body):
+    return execd.client.post(f"/code/contexts/{context['id']}/{what}", json=body or None, timeout=30)
+
+
+def good(response):
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def checkpoint(execd, context):
+    return good(post(execd, context, "checkpoint"))["id"]
+
+
+def listed(execd, context):
+    return good(execd.client.get(f"/code/contexts/{context['id']}/checkpoints"))
+
+
+def test_back_to_where_it_was(execd, context):
+    printed(execd, context, "x = [1]; f = open('/etc/passwd'); first = f.readline(); import random; random.seed(5)")
+    made = good(post(execd, context, "checkpoint"))
+    assert made["state"] == "ready" and made["context_id"] == context["id"] and made["bytes"] > 0
+    after = printed(execd, context, "print(f.readline(), random.random())")
+    printed(execd, context, "x.append(2); del first")
+    for _ in range(2):  # it stays
+        back = good(post(execd, context, "rewind", checkpoint=made["id"]))
+        assert (back["id"], back["start"], back["state"]) == (context["id"], "checkpoint", "idle")
+        assert printed(execd, context, "print(f.readline(), random.random())") == after
+        assert printed(execd, context, "print(x, bool(first), len(In))") == "[1] True 4"
+    assert [c["id"] for c in listed(execd, context)] == [made["id"]]
+
+
+def test_output_errors_and_interrupts_work_as_before(execd, context):
+    printed(execd, context, "import logging, sys; logging.basicConfig(stream=sys.stdout, format='%(message)s')")
+    good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+    assert printed(execd, context, "logging.warning('through an old handle')") == "through an old handle"
+    assert "from a child" in printed(execd, context, "import subprocess; print(subprocess.run(['echo', 'from a child'], capture_output=True, text=True).stdout)")
+    assert run(execd, context, "1/0")[-1]["error"]["ename"] == "ZeroDivisionError"
+    with execd.client.stream("POST", "/code", json={"code": "print('on', flush=True)\nwhile True: pass", "context": {"id": context["id"], "language": "python"}}) as response:
+        pieces = response.iter_text()
+        text = next(pieces)
+        while '"on' not in text:
+            text += next(pieces)
+        assert execd.client.delete("/code", params={"id": context["id"]}).status_code == 200
+        text += "".join(pieces)
+    assert sse_events(text)[-1]["error"]["ename"] == "KeyboardInterrupt"
+    events = run(execd, context, "6 * 7")
+    assert [e["results"]["text/plain"] for e in events if e["type"] == "result"] == ["42"]
+
+
+def test_branches_go_their_own_ways(execd, context):
+    printed(execd, context, "import os; os.chdir('/tmp'); os.environ['MARK'] = 'here'; x = 1")
+    origin = checkpoint(execd, context)
+    branches = [good(post(execd, context, "branch", checkpoint=origin)) for _ in range(3)]
+    assert len({b["id"] for b in branches} | {context["id"]}) == 4
+    for i, branch in enumerate(branches):
+        assert printed(execd, branch, f"x += {i + 10}; print(x, os.getcwd(), os.environ['MARK'])") == f"{i + 11} /tmp here"
+    assert printed(execd, context, "print(x)") == "1"
+    assert len({printed(execd, c, "print(os.getpid())") for c in [context, *branches]}) == 4
+    assert printed(execd, branches[0], "import uuid; print(uuid.uuid4())") != printed(execd, branches[1], "import uuid; print(uuid.uuid4())")
+
+
+def test_a_branch_without_a_checkpoint_makes_one(execd, context):
+    printed(execd, context, "x = 'now'")
+    branch = good(post(execd, context, "branch"))
+    assert printed(execd, branch, "print(x)") == "now" and len(listed(execd, context)) == 1
+    again = good(post(execd, branch, "branch"))
+    assert printed(execd, again, "print(x)") == "now"
+
+
+def test_a_dead_kernel_lives_again(execd, context):
+    printed(execd, context, "x = 5")
+    origin = checkpoint(execd, context)
+    assert run(execd, context, "import os; os._exit(3)")[-1]["error"]["ename"] == "KernelDied"
+    good(post(execd, context, "rewind", checkpoint=origin))
+    assert printed(execd, context, "print(x)") == "5"
+
+
+def test_a_running_cell_is_given_up_by_a_rewind(execd, context):
+    origin = checkpoint(execd, context)
+    with execd.client.stream("POST", "/code", json={"code": "print('on', flush=True)\nwhile True: pass", "context": {"id": context["id"], "language": "python"}}) as response:
+        pieces = response.iter_text()
+        text = next(pieces)
+        while '"on' not in text:
+            text += next(pieces)
+        refused = execd.new_client().post(f"/code/contexts/{context['id']}/checkpoint")
+        assert refused.status_code == 409 and "under way" in refused.json()["message"]
+        assert execd.new_client().post(f"/code/contexts/{context['id']}/rewind", json={"checkpoint": origin}).status_code == 200
+        text += "".join(pieces)
+    assert sse_events(text)[-1]["error"]["ename"] == "KernelRestarted"
+    assert printed(execd, context, "print('free')") == "free"
+
+
+REFUSALS = {
+    "thread": ("import threading, time; go = True\nt = threading.Thread(target=lambda: [time.sleep(.01) for _ in iter(lambda: go, False)]); t.start()",
+               "threads of its own", "go = False; t.join()"),
+    "socket": ("import socket; s = socket.socket()", "open socket", "s.close()"),
+    "listening": ("import socket; s = socket.create_server(('127.0.0.1', 0))", "open socket", "s.close()"),
+    "pipe": ("import os; p = os.pipe()", "open pipe", "[os.close(fd) for fd in p]"),
+    "child": ("import subprocess; c = subprocess.Popen(['sleep', '60'])", "child processes", "c.kill(); c.wait()"),
+    "shared memory": ("import mmap; m = mmap.mmap(-1, 4096)", "shares memory", "m.close()"),
+    "task": ("import asyncio\nasync def tick(): await asyncio.sleep(60)\nt = asyncio.get_running_loop().create_task(tick())\nawait asyncio.sleep(0)", "tasks in its event loop", "t.cancel()"),
+    "loop": ("import select; e = select.epoll()", "event loop of its own", "e.close()"),
+    "timer": ("import signal; _ = signal.alarm(600)", "set a timer", "_ = signal.alarm(0)"),
+    "device": ("f = open('/dev/ptmx', 'rb+', buffering=0)", "uses a device", "f.close()"),
+    "notification": ("import ctypes, os; i = ctypes.CDLL(None).inotify_init()", "inotify", "os.close(i)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_a_fork_would_lose_is_refused_by_name(execd, context, case):
+    there, words, gone = REFUSALS[case]
+    printed(execd, context, there)
+    for what in ("checkpoint", "branch"):
+        response = post(execd, context, what)
+        assert response.status_code == 409 and response.json()["code"] == "CHECKPOINT_REFUSED", response.text
+        assert words in response.json()["message"]
+    assert listed(execd, context) == []
+    printed(execd, context, gone)
+    good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+
+
+def test_cold_kernels_cannot_be_copied(execd, context):
+    cold = good(execd.client.post("/code/context", json={"language": "python", "envs": {"PYTHONHASHSEED": "1"}}, timeout=60))
+    assert cold["start"] == "cold"
+    response = post(execd, cold, "checkpoint")
+    assert response.status_code == 409 and "not forked" in response.json()["message"]
+
+
+def test_ids_and_bodies(execd, context):
+    origin = checkpoint(execd, context)
+    other = create(execd)
+    for response in (post(execd, other, "rewind", checkpoint=origin), post(execd, other, "branch", checkpoint=origin),
+                     post(execd, context, "rewind", checkpoint="0" * 32),
+                     execd.client.delete(f"/code/contexts/{other['id']}/checkpoints/{origin}")):
+        assert response.status_code == 404 and "no checkpoint" in response.json()["message"]
+    nobody = {"id": "00000000-0000-4000-8000-000000000000"}
+    for what in ("checkpoint", "rewind", "branch"):
+        assert post(execd, nobody, what).status_code == 404
+    assert execd.client.get(f"/code/contexts/{nobody['id']}/checkpoints").status_code == 404
+    for body in ({}, {"checkpoint": 5}, {"checkpoint": "x" * 100}):
+        assert execd.client.post(f"/code/contexts/{context['id']}/rewind", json=body).status_code == 400
+    assert execd.client.delete(f"/code/contexts/{context['id']}/checkpoints/{origin}").status_code == 200
+    assert listed(execd, context) == [] and post(execd, context, "rewind", checkpoint=origin).status_code == 404
+
+
+def test_one_that_dies_says_so(execd, context):
+    known = {pid for pid, _ in children(execd.pid)}
+    origin = checkpoint(execd, context)
+    (pid,) = {pid for pid, _ in children(execd.pid)} - known
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: [c["state"] for c in listed(execd, context)] == ["gone"])
+    assert "died" in listed(execd, context)[0]["reason"]
+    assert "died" in post(execd, context, "rewind", checkpoint=origin).json()["message"]
+    assert printed(execd, context, "print('unharmed')") == "unharmed"
+
+
+def test_a_context_takes_its_checkpoints_along(execd, context):
+    known = {pid for pid, _ in children(execd.pid)}
+    for _ in range(3):
+        checkpoint(execd, context)
+    branch = good(post(execd, context, "branch"))
+    assert execd.client.delete(f"/code/contexts/{context['id']}").status_code == 200
+    kernel = int(printed(execd, branch, "import os; print(os.getpid())"))
+    eventually(lambda: {pid for pid, _ in children(execd.pid)} - known == {kernel})
+
+
+def test_the_oldest_go_first(start):
+    execd = start("--checkpoints-max", "3")
+    context = create(execd)
+    ids = []
+    for i in range(3):
+        printed(execd, context, f"x = {i}")
+        ids.append(checkpoint(execd, context))
+    good(post(execd, context, "rewind", checkpoint=ids[0]))  # a use: now the second is the oldest
+    ids.append(checkpoint(execd, context))
+    rows = {c["id"]: c for c in listed(execd, context)}
+    assert [rows[i]["state"] for i in ids] == ["ready", "gone", "ready", "ready"]
+    assert "evicted" in rows[ids[1]]["reason"]
+    assert "evicted" in post(execd, context, "rewind", checkpoint=ids[1]).json()["message"]
+
+
+def test_memory_is_bounded(start):
+    execd = start("--checkpoint-memory", "100Mi")
+    context = create(execd)
+    printed(execd, context, "x = bytearray(b'1' * 60_000_000)")
+    first = checkpoint(execd, context)
+    printed(execd, context, "x[:] = b'2' * len(x)")  # now the first has 60 MB for itself
+    second = checkpoint(execd, context)
+    printed(execd, context, "x[:] = b'3' * len(x)")
+    eventually(lambda: [c["state"] for c in listed(execd, context)] == ["gone", "ready"], 10)
+    assert "more memory" in listed(execd, context)[0]["reason"]
+    good(post(execd, context, "rewind", checkpoint=second))
+    assert printed(execd, context, "print(x[0], x[-1])") == "50 50"
+    assert post(execd, context, "rewind", checkpoint=first).status_code == 404
+
+
+def test_they_can_be_switched_off(start):
+    execd = start("--checkpoints-max", "0")
+    context = create(execd)
+    assert post(execd, context, "checkpoint").status_code == 409
+    for option, wrong in (("--checkpoints-max", "65"), ("--checkpoint-memory", "much")):
+        assert subprocess.run([EXECD, option, wrong], capture_output=True).returncode != 0
+
+
+STATE = "import hashlib; print(hashlib.sha256(repr((sorted(d.items()), n, random.getstate())).encode()).hexdigest())"
+
+
+def test_random_sequences_agree_with_a_model(execd):
+    """The model is plain Python: a dictionary, a number and a generator per context, copied at each checkpoint."""
+    rng = random.Random(20)
+    seed = create(execd)
+    printed(execd, seed, "import random; random.seed(1); d = {}; n = 0")
+    model = random.Random(1)
+    contexts = {seed["id"]: ({}, 0, model.getstate())}
+    saved = {}
+
+    def state_hash(state):
+        d, n, generator = state
+        return hashlib.sha256(repr((sorted(d.items()), n, generator)).encode()).hexdigest()
+
+    for _ in range(40):
+        key = rng.choice(list(contexts))
+        context, (d, n, generator) = {"id": key}, contexts[key]
+        own = [c for c, (owner, _) in saved.items() if owner == key]
+        step = rng.choice(["run", "run", "checkpoint", "rewind", "branch"])
+        if step == "run":
+            k = rng.randrange(5)
+            printed(execd, context, f"d[{k}] = random.random(); n += {k}")
+            draw = random.Random()
+            draw.setstate(generator)
+            contexts[key] = ({**d, k: draw.random()}, n + k, draw.getstate())
+        elif step == "checkpoint" and len(own) < 8:
+            saved[checkpoint(execd, context)] = (key, contexts[key])
+        elif step == "rewind" and own:
+            origin = rng.choice(own)
+            good(post(execd, context, "rewind", checkpoint=origin))
+            contexts[key] = saved[origin][1]
+        elif step == "branch" and own and len(contexts) < 6:
+            origin = rng.choice(own)
+            contexts[good(post(execd, context, "branch", checkpoint=origin))["id"]] = saved[origin][1]
+        assert printed(execd, context, STATE) == state_hash(contexts[key]), step
+    for key, state in contexts.items():
+        assert printed(execd, {"id": key}, STATE) == state_hash(state)
+        execd.client.delete(f"/code/contexts/{key}")
