@@ -123,7 +123,9 @@ static enum http_result run_sql(struct http_req *req, struct api *api, const str
     char id[ID_UUID_LEN + 1];
     struct channel *channel;
     struct err err = {0};
-    if (sql_start(api->sql, body->code, 0, id, &channel, &err) < 0)
+    if (body->input)
+        return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "stdin: statements have none");
+    if (sql_start(api->sql, body->code, body->timeout, id, &channel, &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
     return api_stream(req, api, channel, id, STREAM_VERBATIM);
 }

@@ -1,4 +1,6 @@
+#include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "execd/sql/mysql_packet.h"
@@ -67,9 +69,11 @@ static bool fits_number(unsigned type, struct slice value)
     text[value.len] = '\0';
     if (strlen(text) != value.len || !is_json_number(text))
         return false;
-    if (is_integer(type))
+    if (type != TYPE_FLOAT && type != TYPE_DOUBLE && !is_integer(type))
+        return false;
+    if (strpbrk(text, ".eE") == NULL) /* a whole one, whatever the column's type */
         return str_to_i64(text, &whole) == 0;
-    return type == TYPE_FLOAT || type == TYPE_DOUBLE;
+    return isfinite(strtod(text, NULL));
 }
 
 static bool is_bytes(const struct mysql_column *column)

@@ -152,6 +152,13 @@ def test_an_interrupt_ends_the_statement_on_the_server(agent):
     eventually(lambda: not statements(agent), 20)
 
 
+def test_a_timeout_ends_the_statement_on_the_server(agent):
+    body = {"code": LONG, "timeout": 300, "context": {"language": "sql"}}
+    events = sse_events(agent.client.post("/code", json=body, timeout=30).text)
+    assert error_of(events)["evalue"] == "timeout after 300 ms" and events[-1]["receipt"]["reason"] == "timeout"
+    eventually(lambda: not statements(agent), 20)
+
+
 def test_the_death_of_the_server_is_an_error_and_its_return_is_enough(start_execd, tmp_path):
     if not is_there():
         pytest.skip("no MariaDB below build/deps: run `make setup`")

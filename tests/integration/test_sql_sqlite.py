@@ -149,6 +149,17 @@ def test_an_interrupt_ends_the_statement(agent):
     assert (again.status_code, again.json()["code"]) == (500, "RUNTIME_ERROR")
 
 
+def test_a_timeout_ends_the_statement(agent):
+    body = {"code": ENDLESS, "timeout": 300, "context": {"language": "sql"}}
+    events = sse_events(agent.client.post("/code", json=body, timeout=30).text)
+    assert error_of(events)["evalue"] == "timeout after 300 ms" and events[-1]["receipt"]["reason"] == "timeout"
+
+
+def test_statements_have_no_standard_input(agent):
+    refused = agent.client.post("/code", json={"code": "SELECT 1", "stdin": "x", "context": {"language": "sql"}})
+    assert (refused.status_code, refused.json()["code"]) == (501, "NOT_SUPPORTED")
+
+
 def test_runs_are_parallel_and_bounded(agent):
     running = [start_endless(agent) for _ in range(16)]
     refused = post(agent, "SELECT 1")
