@@ -39,7 +39,8 @@ struct code_client *code_client_attach(struct code_context *ctx, const struct co
                                        void *arg);
 void code_client_detach(struct code_client *client); /* NULL is fine; no callback any more */
 
-/* header must hold the msg_id given. -EAGAIN: too much is open; -EMSGSIZE: too many buffers; -ESRCH: there is no
+/* header must hold the msg_id given. -EAGAIN: too much is open, or the kernel would drop
+ * it (a run that comes while another one is failing); -EMSGSIZE: too many buffers; -ESRCH: there is no
  * kernel (err says why). */
 int code_client_send(struct code_client *client, enum kernel_channel channel, const char *msg_id,
                      const struct jmsg_parts *parts, struct err *err) must_check;

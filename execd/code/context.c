@@ -193,6 +193,7 @@ static int start_kernel(struct code_context *ctx, const struct kernelspec *spec,
 {
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
     ctx->client_busy = ctx->client_interrupt = false;
+    ctx->failing[0] = '\0';
     int r = context_use_origin(ctx, &plan, err);
     return r < 0 ? r
                  : kernel_start(&ctx->manager->host, &plan, &kernel_callbacks, ctx, &ctx->kernel,

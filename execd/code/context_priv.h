@@ -69,6 +69,8 @@ struct code_context {
     unsigned clients_walked;     /* their list is being walked, so many times */
     bool client_busy;            /* the kernel works on something that is no run */
     bool client_interrupt;       /* as soon as it does */
+    char failing[JMSG_ID_MAX];   /* a client's run that has failed and not ended yet; "" = none */
+    int64_t failing_until_ms;    /* how long that counts */
     enum context_state told;     /* to the clients */
     void (*on_gone)(void *arg);
     void *gone_arg;

@@ -229,6 +229,39 @@ def test_enterprise_gateway_client(base):
     assert client.get(address).status_code == 404
 
 
+# ---- an error, and what was sent before and behind it ---------------------------------------------
+
+
+def test_what_was_sent_before_an_error_is_dropped_and_what_comes_behind_it_is_run(base):
+    """Run All: an error stops the cells behind it. Who has seen it and goes on is heard, on any connection."""
+    kernel = httpx.post(f"{base}/api/kernels", params={"token": SECRET}).json()["id"]
+    address = f"/api/kernels/{kernel}/channels?token={SECRET}"
+    one, other = Socket(base, address), Socket(base, address)
+
+    def execute(connection, code):
+        msg_id = uuid.uuid4().hex
+        connection.send_message({
+            "header": {"msg_id": msg_id, "username": "", "session": "s", "msg_type": "execute_request", "version": "5.3"},
+            "parent_header": {}, "metadata": {}, "channel": "shell",
+            "content": {"code": code, "silent": False, "store_history": True, "user_expressions": {},
+                        "allow_stdin": False, "stop_on_error": True},
+        })
+        return msg_id
+
+    def until(connection, kind, msg_id):
+        return next(m for m in connection.messages() if m["msg_type"] == kind and m["parent_header"].get("msg_id") == msg_id)
+
+    until(one, "execute_reply", execute(one, "1"))
+    for _ in range(3):
+        cells = [execute(one, "import time; time.sleep(0.2); 1 / 0"), execute(one, "ran = 1"), execute(one, "ran = 2")]
+        until(other, "error", cells[0])
+        behind = execute(other, "'ran' in dir()")
+        assert [until(one, "execute_reply", cell)["content"]["status"] for cell in cells] == ["error", "aborted", "aborted"]
+        assert until(other, "execute_result", behind)["content"]["data"]["text/plain"] == "False"
+    one.socket.close()
+    other.socket.close()
+
+
 # ---- who brings no token --------------------------------------------------------------------------
 
 
