@@ -31,7 +31,7 @@ enum events_type {
     EVENTS_PTY_ENDED,        /* id, reason: exited (exit_code) or deleted */
     EVENTS_KERNEL_STATE, /* id (context), language, state: starting, idle, busy, dead, deleted */
     EVENTS_PORT_OPENED,  /* port, address, pid, command */
-    EVENTS_PORT_CLOSED,  /* port, address */
+    EVENTS_PORT_CLOSED,  /* port, address, pid, command: as it was last seen */
     EVENTS_OOM,          /* kills (new ones), total */
     EVENTS_PRESSURE,     /* resource, state: high or normal, some_avg10 */
     EVENTS_SHUTDOWN,     /* the last one */
@@ -64,8 +64,8 @@ struct events_entry {
 };
 
 uint64_t events_last(void); /* sequence number of the newest entry; 0 = none yet */
-/* Starts behind entry `since`. A number that this log never gave (from before a restart) starts at the oldest kept
- * entry. on_ready is called when something was published to a reader that had read everything; posted, not from inside
+/* Begins with the entry behind `since`, or with a gap where that one is no longer kept. A number that this log has not
+ * given yet (it is from before a restart) begins with the oldest entry kept. on_ready is called when something was published to a reader that had read everything; posted, not from inside
  * events_publish. */
 void events_attach(struct events_reader *r, uint64_t since, void (*on_ready)(void *), void *arg);
 void events_detach(struct events_reader *r); /* legal on a zeroed struct */

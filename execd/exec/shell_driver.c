@@ -8,38 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "execd/proc/shell.h"
-#include "execd/proc/spawn.h"
+#include "execd/exec/shell_driver_priv.h"
 #include "execd/stream/feed.h"
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
 #include "proto/base/ids.h"
 #include "proto/base/mem.h"
-#include "proto/base/str.h"
 
 #define READ_SIZE (64 * 1024)
 #define REPORT_MAX (8 * 1024)
-/* Below the smallest read of any shell. */
-#define PACKET 512
-
-enum { FD_LINES, FD_OUT, FD_NULL, FD_REPORT, FD_ERR = 5, FD_TELL, FD_EVAL, FD_CONFIG };
-
-/* The client's text moves the shell's own descriptors away; they come back behind it. */
-#define ASIDE " 3>&- 6<&- 7<&-"
-#define PRINT "\\command printf '%s\\000%s\\000%s\\000' "
-/* Before the text runs, the whole line has been read: from here on an interrupt hits the text and no half a line. */
-#define BEGUN "begun"
-#define TELL_BEGUN PRINT BEGUN " 0 0 >&3"
-/* What bash sources for every run, and for its report. Thus no line that it reads meanwhile has quotes: should an
- * interrupt make it drop a part of one, the rest does no harm. Only the client's text has the client's stderr: what
- * set -x says of our own is nobody's. */
-static const char eval_text[] =
-    TELL_BEGUN "\neval \"{ unset __execd_code __execd_err; } 2>/dev/null\n$__execd_code\""
-               " 2>&$__execd_err 5>&-" ASIDE "\n";
-static const char tell_text[] = PRINT "\"$__execd_nonce\" \"$?\" \"$PWD\" >&3\n";
 
 static struct jpair env_items[] = {
     {"PS1", ""}, {"PS2", ""}, {"ENV", ""}, {"PROMPT_COMMAND", ""}, {"HISTFILE", ""}};
@@ -158,7 +137,7 @@ static void take_reports(struct shell_driver *d)
     while ((len = next_report(&d->report, field)) > 0) {
         bool ours =
             d->running && strcmp(field[0], d->nonce) == 0 && str_to_i64(field[1], &status) == 0;
-        bool begun = d->running && !d->begun && strcmp(field[0], BEGUN) == 0;
+        bool begun = d->running && !d->begun && strcmp(field[0], SHELL_BEGUN) == 0;
         cleanup_free char *cwd = xstrdup(field[2]);
         memmove(d->report.data, d->report.data + len, d->report.len - len);
         d->report.len -= len;
@@ -204,66 +183,7 @@ static void on_exit_status(void *arg, const struct exit_status *status)
     d->ops->on_exit(d->arg, status);
 }
 
-/* ---- text ---- */
-
-static void add_quoted(struct strbuf *out, const char *text)
-{
-    strbuf_addc(out, '\'');
-    for (const char *p = text; *p != '\0'; p++) {
-        const char *end = strchrnul(p, '\'');
-        strbuf_add(out, p, (size_t)(end - p));
-        if (*end == '\0')
-            break;
-        strbuf_adds(out, "'\\''");
-        p = end;
-    }
-    strbuf_addc(out, '\'');
-}
-
-static void add_report(const struct shell_driver *d, struct strbuf *out)
-{
-    if (d->by_source)
-        strbuf_addf(out, "__execd_nonce=%s . /dev/fd/%d\n", d->nonce, FD_TELL);
-    else
-        strbuf_addf(out, "%s %s \"$?\" \"$PWD\" >&3\n", PRINT, d->nonce);
-}
-
-static void add_envs(struct strbuf *out, const struct jmap *envs)
-{
-    for (size_t i = 0; envs != NULL && i < envs->n; i++) {
-        strbuf_adds(out, envs->items[i].key);
-        strbuf_addc(out, '=');
-        add_quoted(out, envs->items[i].value);
-        strbuf_addc(out, ' ');
-    }
-}
-
-static void add_run(const struct shell_driver *d, const struct shell_text *text, struct strbuf *out)
-{
-    int err = text->merge ? FD_OUT : FD_ERR;
-
-    if (text->cwd != NULL) {
-        strbuf_adds(out, "\\command cd ");
-        add_quoted(out, text->cwd);
-        strbuf_adds(out, " 2>&5\n");
-    }
-    if (d->by_source) {
-        strbuf_addf(out, "__execd_err=%d\n__execd_code=", err);
-        add_quoted(out, text->code);
-        strbuf_addc(out, '\n');
-        add_envs(out, text->envs);
-        strbuf_addf(out, ". /dev/fd/%d </dev/null\n", FD_EVAL);
-        return;
-    }
-    strbuf_adds(out, TELL_BEGUN "; ");
-    add_envs(out, text->envs);
-    strbuf_adds(out, "eval ");
-    add_quoted(out, text->code);
-    strbuf_addf(out, " </dev/null 2>&%d 5>&-" ASIDE, err);
-    while ((out->len + 1) % PACKET != 0 && !out->failed)
-        strbuf_addc(out, ' ');
-    strbuf_addc(out, '\n');
-}
+/* ---- texts ---- */
 
 static int give(struct shell_driver *d, struct strbuf *text)
 {
@@ -280,8 +200,8 @@ int shell_driver_run(struct shell_driver *d, const struct shell_text *text)
     ids_hex(d->nonce);
     d->begun = d->interrupt = false;
     strbuf_init(&out, 64 * 1024 * 1024);
-    add_run(d, text, &out);
-    add_report(d, &out);
+    shell_script_add_run(&out, text, d->by_source);
+    shell_script_add_report(&out, d->nonce, d->by_source);
     int rc = give(d, &out);
     d->running = rc == 0;
     return rc;
@@ -299,7 +219,7 @@ void shell_driver_interrupt(struct shell_driver *d)
     leaf_signal_group(d->leaf, SIGINT);
     strbuf_init(&out, 0);
     strbuf_adds(&out, "\n\n"); /* what a shell drops that was just waiting for its next line */
-    add_report(d, &out);
+    shell_script_add_report(&out, d->nonce, d->by_source);
     (void)give(d, &out); /* a shell that does not read any more is about to end */
 }
 
@@ -335,115 +255,7 @@ pid_t shell_driver_pid(const struct shell_driver *d)
     return d->pid.pid;
 }
 
-/* ---- the start ---- */
-
-struct ends {
-    int lines[2], out[2], err[2], report[2], eval, tell;
-};
-
-static void close_ends(struct ends *e)
-{
-    int *all[] = {&e->lines[0], &e->lines[1],  &e->out[0],    &e->out[1], &e->err[0],
-                  &e->err[1],   &e->report[0], &e->report[1], &e->eval,   &e->tell};
-
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        if (*all[i] >= 0)
-            close(take_fd(all[i]));
-    }
-}
-
-/* Sealed: no session can change what another one sources. */
-static int make_script(const char *text, int *ret_fd)
-{
-    cleanup_fd int fd = memfd_create("execd-session", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0)
-        return -errno;
-    int rc = fd_write_all(fd, text, strlen(text));
-    if (rc == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-        rc = -errno;
-    if (rc == 0)
-        *ret_fd = take_fd(&fd);
-    return rc;
-}
-
-static int open_ends(struct ends *e, bool packets)
-{
-    *e = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1, -1};
-    int rc = pipe2(e->lines, O_CLOEXEC | (packets ? O_DIRECT : 0)) < 0 ? -errno : 0;
-    if (rc == 0)
-        rc = fd_pipe(e->out);
-    if (rc == 0)
-        rc = fd_pipe(e->err);
-    if (rc == 0)
-        rc = fd_pipe(e->report);
-    if (rc == 0)
-        rc = make_script(eval_text, &e->eval);
-    return rc == 0 ? make_script(tell_text, &e->tell) : rc;
-}
-
-static const char *const bash_options[] = {"--noprofile", "--norc", "--noediting", "-i", NULL};
-static const char *const sh_options[] = {"-i", NULL};
-static const char bash_setup[] = "set +H +m +o history; shopt -u checkwinsize\n"
-                                 "unset HISTFILE PROMPT_COMMAND ENV TMOUT; export -n PS1 PS2\n";
-
-static int plan_argv(const struct shell_start *start, const struct shell *shell,
-                     struct arena *arena, struct spawn_plan *plan)
-{
-    const char *const *const options = strcmp(shell->name, "bash") == 0 ? bash_options : sh_options;
-    const char *const *const wrap = start->wrap != NULL ? start->wrap->argv : NULL;
-    size_t n = 0;
-    const char **argv = arena_alloc(arena, 32 * sizeof(*argv));
-
-    if (argv == NULL)
-        return -ENOMEM;
-    for (size_t i = 0; wrap != NULL && wrap[i] != NULL && n < 16; i++)
-        argv[n++] = wrap[i];
-    argv[n++] = wrap != NULL ? shell->file : shell->name;
-    for (size_t i = 0; options[i] != NULL; i++)
-        argv[n++] = options[i];
-    argv[n] = NULL;
-    plan->argv = argv;
-    plan->file = wrap != NULL ? start->wrap->file : shell->file;
-    return 0;
-}
-
-static void plan_fds(const struct shell_start *start, const struct ends *e, struct spawn_plan *plan)
-{
-    const struct plan_fd fds[] = {
-        {e->lines[0], FD_LINES}, {e->out[1], FD_OUT}, {-1, FD_NULL},      {e->report[1], FD_REPORT},
-        {e->err[1], FD_ERR},     {e->eval, FD_EVAL},  {e->tell, FD_TELL},
-    };
-
-    memcpy(plan->fds, fds, sizeof(fds));
-    plan->n_fds = ARRAY_LEN(fds);
-    if (start->wrap != NULL && start->wrap->config_fd >= 0)
-        plan->fds[plan->n_fds++] = (struct plan_fd){start->wrap->config_fd, FD_CONFIG};
-}
-
-static int spawn(struct shell_driver *d, const struct shell_start *start, const struct shell *shell,
-                 const struct ends *e, struct arena *arena, struct err *err)
-{
-    struct spawn_plan plan;
-
-    plan_init(&plan);
-    plan.envp = start->envp;
-    plan.cwd = start->cwd;
-    plan.oom_score_adj = PLAN_OOM_SCORE_ADJ;
-    int rc = plan_argv(start, shell, arena, &plan);
-    if (rc < 0)
-        return err_sys(err, ERR_OUT_OF_MEMORY, -rc, "start the shell");
-    plan_fds(start, e, &plan);
-    if (start->wrap != NULL)
-        plan.namespaces = start->wrap->namespaces;
-    plan.trusted = start->wrap != NULL && start->wrap->trusted;
-    leaf_add_to_plan(d->leaf, &plan);
-    rc = spawn_process(&plan, &d->pid, err);
-    if (rc == 0)
-        leaf_set_leader(d->leaf, d->pid.pid);
-    return rc;
-}
+/* ---- life ---- */
 
 static int watch_outlet(struct shell_driver *d, struct event_base *base, int index, int *fd)
 {
@@ -456,9 +268,9 @@ static int watch_outlet(struct shell_driver *d, struct event_base *base, int ind
     return fd_set_nonblock(o->fd, true);
 }
 
-static int connect_ends(struct shell_driver *d, struct event_base *base, struct ends *e)
+static int connect_ends(struct shell_driver *d, struct event_base *base, struct shell_ends *e)
 {
-    int rc = feed_new(base, take_fd(&e->lines[1]), d->is_bash ? 0 : PACKET, &d->lines);
+    int rc = feed_new(base, take_fd(&e->lines[1]), d->is_bash ? 0 : SHELL_PACKET, &d->lines);
     if (rc == 0)
         rc = watch_outlet(d, base, 0, &e->out[0]);
     if (rc == 0)
@@ -471,7 +283,7 @@ static int connect_ends(struct shell_driver *d, struct event_base *base, struct 
         return -ENOMEM;
     rc = fd_set_nonblock(d->report_fd, true);
     if (rc == 0 && d->is_bash)
-        rc = feed_write(d->lines, bash_setup, sizeof(bash_setup) - 1);
+        rc = feed_write(d->lines, shell_script_setup, strlen(shell_script_setup));
     return rc;
 }
 
@@ -480,7 +292,7 @@ int shell_driver_new(struct event_base *base, const struct shell_start *start,
                      struct err *err)
 {
     struct shell_driver *d = xnew(struct shell_driver);
-    struct ends ends = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1, -1};
+    struct shell_ends ends = SHELL_ENDS_UNSET;
     struct shell shell;
     struct arena arena;
 
@@ -497,15 +309,15 @@ int shell_driver_new(struct event_base *base, const struct shell_start *start,
     if (rc == 0) {
         d->is_bash = strcmp(shell.name, "bash") == 0;
         d->by_source = d->is_bash && access("/proc/self/fd", X_OK) == 0;
-        rc = open_ends(&ends, !d->is_bash);
+        rc = shell_ends_open(&ends, !d->is_bash);
         if (rc < 0)
             rc = err_sys(err, ERR_RUNTIME_ERROR, -rc, "open the shell's pipes");
     }
     if (rc == 0)
-        rc = spawn(d, start, &shell, &ends, &arena, err);
+        rc = shell_spawn(start, &shell, &ends, &arena, &d->pid, err);
     if (rc == 0 && (rc = connect_ends(d, base, &ends)) < 0)
         (void)err_sys(err, ERR_RUNTIME_ERROR, -rc, "connect the shell");
-    close_ends(&ends);
+    shell_ends_close(&ends);
     arena_done(&arena);
     if (rc < 0) {
         shell_driver_free(d);

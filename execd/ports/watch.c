@@ -130,6 +130,12 @@ static void scan_done(void *arg)
     struct err err = {0};
 
     w->scanning = false;
+    if (w->scan_error == -ECANCELED) {
+        (void)err_set(&err, ERR_SHUTTING_DOWN, ECANCELED,
+                      "the agent is shutting down"); /* a value */
+        answer_all(w, &err);
+        return;
+    }
     if (w->scan_error < 0) {
         (void)err_sys(&err, ERR_NOT_SUPPORTED, -w->scan_error,
                       "the kernel does not tell who listens"); /* a value */
