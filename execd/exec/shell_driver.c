@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "execd/exec/shell_driver_priv.h"
@@ -36,7 +37,8 @@ struct shell_driver {
     struct leaf *leaf; /* borrowed */
     struct pidref pid;
     bool wrapped, is_bash, by_source;
-    struct feed *lines;      /* owned */
+    struct feed *lines; /* owned */
+    ino_t lines_inode;
     struct outlet out[2];    /* stdout, stderr */
     int report_fd;           /* owned */
     struct event *on_report; /* owned */
@@ -234,6 +236,11 @@ static pid_t first_child(pid_t pid)
     return (pid_t)strtol(text, NULL, 10);
 }
 
+static pid_t shell_of(const struct shell_driver *d)
+{
+    return d->wrapped ? first_child(d->pid.pid) : d->pid.pid;
+}
+
 void shell_driver_kill_others(struct shell_driver *d)
 {
     struct pid_list spared = {.pid = {d->pid.pid}, .n = 1};
@@ -241,13 +248,23 @@ void shell_driver_kill_others(struct shell_driver *d)
     if (d->pid.pid == 0)
         return;
     if (d->wrapped)
-        spared.pid[spared.n++] = first_child(d->pid.pid);
+        spared.pid[spared.n++] = shell_of(d);
     (void)leaf_kill_others(d->leaf, &spared);
+}
+
+/* While a text runs, the shell's standard input is /dev/null or the text's own; at its prompt it is our pipe. */
+static bool is_at_prompt(const struct shell_driver *d)
+{
+    char path[64], link[64] = "", ours[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", shell_of(d), SHELL_FD_LINES); /* fits */
+    (void)snprintf(ours, sizeof(ours), "pipe:[%llu]", (unsigned long long)d->lines_inode);
+    return readlink(path, link, sizeof(link) - 1) > 0 && strcmp(link, ours) == 0;
 }
 
 bool shell_driver_is_silent(const struct shell_driver *d)
 {
-    return d->running && d->begun && feed_is_through(d->lines);
+    return d->running && d->begun && d->pid.pid > 0 && feed_is_through(d->lines) && is_at_prompt(d);
 }
 
 pid_t shell_driver_pid(const struct shell_driver *d)
@@ -270,6 +287,11 @@ static int watch_outlet(struct shell_driver *d, struct event_base *base, int ind
 
 static int connect_ends(struct shell_driver *d, struct event_base *base, struct shell_ends *e)
 {
+    struct stat st;
+
+    if (fstat(e->lines[1], &st) < 0)
+        return -errno;
+    d->lines_inode = st.st_ino;
     int rc = feed_new(base, take_fd(&e->lines[1]), d->is_bash ? 0 : SHELL_PACKET, &d->lines);
     if (rc == 0)
         rc = watch_outlet(d, base, 0, &e->out[0]);

@@ -75,7 +75,7 @@ void shell_driver_interrupt(struct shell_driver *d);
 /* SIGKILL to everything but the shell itself. */
 void shell_driver_kill_others(struct shell_driver *d);
 
-/* The shell has read everything, the report's line too, and yet there is no report: seen twice in a row, some time
+/* The shell has read everything, the report's line too, waits for more, and yet there is no report: seen twice in a row, some time
  * apart, there will be none, because the text has redefined what the report is made with. */
 bool shell_driver_is_silent(const struct shell_driver *d);
 

@@ -302,6 +302,14 @@ def test_shutdown_ends_streams_with_the_reason(start_execd):
     assert end["receipt"]["reason"] == "agent_shutdown", json.dumps(end)
 
 
+def test_a_long_text_is_no_lost_one(agent):
+    """A shell reads ahead: that it has read all lines does not tell that it has run them."""
+    texts = ("sleep 2.5", "i=0; until [ $i = 25 ]; do sleep 0.1; i=$((i+1)); done", "sleep 2.5 | cat")
+    with concurrent.futures.ThreadPoolExecutor(len(texts)) as pool:
+        for events in pool.map(lambda text: run(agent, create(agent), text + "; echo end"), texts):
+            assert output_of(events) == "end\n" and events[-1]["type"] == "execution_complete"
+
+
 @pytest.mark.parametrize("code", ["command() { :; }; printf() { :; }; .() { :; }", "command() { :; }", "alias command=true printf=true"])
 def test_a_text_that_redefines_the_shells_words_has_an_end(agent, code):
     s = create(agent)
