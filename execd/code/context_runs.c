@@ -70,6 +70,16 @@ static void begin_interrupt(struct code_context *ctx, enum run_end why)
         (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
 }
 
+/* Everybody in the queue learns where it stands. */
+static void tell_queue(struct code_context *ctx)
+{
+    unsigned ahead = ctx->current != NULL;
+    if (ctx->current)
+        channel_set_ahead(run_channel(ctx->current), 0);
+    for (struct code_run *run = ctx->queue; run; run = run_next(run))
+        channel_set_ahead(run_channel(run), ahead++);
+}
+
 /* After anything that may have moved the current run: interrupts it once it is busy, starts the next when it is
  * over. A run that cannot even be sent ends at once, hence the loop. */
 void context_tick(struct code_context *ctx)
@@ -90,6 +100,7 @@ void context_tick(struct code_context *ctx)
         ctx->queued_bytes -= run_size(ctx->current);
         context_touch(ctx);
         context_tell(ctx);
+        tell_queue(ctx);
         run_begin(ctx->current, ctx->kernel);
         if (run_is_done(ctx->current))
             end_current(ctx);
@@ -112,6 +123,7 @@ static void enqueue(struct code_context *ctx, struct code_run *run)
         ctx->queue = run;
     ctx->n_queued++;
     ctx->queued_bytes += run_size(run);
+    tell_queue(ctx);
     context_tick(ctx);
 }
 

@@ -311,6 +311,16 @@ void channel_append_error(struct channel *ch, const char *ename, const char *eva
     strbuf_done(&json);
 }
 
+void channel_set_ahead(struct channel *ch, unsigned n)
+{
+    ch->ahead = n;
+}
+
+unsigned channel_ahead(const struct channel *ch)
+{
+    return ch->ahead;
+}
+
 bool channel_is_closed(const struct channel *ch)
 {
     return ch->closed;

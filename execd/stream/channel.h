@@ -64,6 +64,10 @@ bool channel_is_closed(const struct channel *ch);
 bool channel_has_room(const struct channel *ch);
 void channel_on_room(struct channel *ch, void (*on_room)(void *arg), void *arg);
 
+/* While the writer waits in a queue: how many are before it. Readers may be told; it is no entry of the log. */
+void channel_set_ahead(struct channel *ch, unsigned n);
+unsigned channel_ahead(const struct channel *ch);
+
 struct channel_stats {
     uint64_t first_seq, last_seq; /* retained range; first > last when empty */
     uint64_t bytes_total, bytes_dropped, bytes_held;

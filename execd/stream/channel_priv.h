@@ -45,6 +45,7 @@ struct channel {
     uint64_t appended, bytes_dropped;
     uint64_t bytes[2]; /* of stdout and stderr */
     bool closed;
+    unsigned ahead;                 /* before the writer, in a queue */
     struct channel_reader *readers; /* attached ones, linked through them */
     void (*on_room)(void *arg);     /* a writer that waits */
     void *room_arg;

@@ -132,6 +132,10 @@ static void put_ping(struct sink *s)
 {
     strbuf_reset(&json);
     event_encode_text(&json, EVENT_PING, clock_wall_ms(), "pong", 4);
+    if (channel_ahead(s->reader.channel) > 0 && strbuf_check(&json) == 0) {
+        json.len--; /* the closing brace */
+        strbuf_addf(&json, ",\"queue\":%u}", channel_ahead(s->reader.channel));
+    }
     if (strbuf_check(&json) == 0)
         sse_frame(s->out, s->options.framing, NULL, event_rows[EVENT_PING].wire, json.data,
                   json.len);

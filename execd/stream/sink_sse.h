@@ -10,6 +10,8 @@
  * line without terminator, "\n" for an empty one, and holds an unfinished line until it ends (1 MiB at most).
  * VERBATIM sends entries as they are (kernel output).
  *
+ * A ping says how many are before a writer that waits ("queue"); clients that do not know pings drop them whole.
+ *
  * A RECEIPT entry is not sent by itself: the terminal event carries it under the key "receipt".
  *
  * Ids of the standard framing: `id: SEQ.OUT.ERR`. The stream has looked at all entries up to number SEQ and has

@@ -18,6 +18,7 @@ import pytest
 
 from control import Faults
 from harness.execd import BUILD, Execd
+from harness.kernels import write_spec
 
 EXECD = BUILD / "fault" / "execd"
 SOAK = bool(os.environ.get("SOAK"))
@@ -100,6 +101,10 @@ ENDPOINTS = {
     "all metrics": lambda c, f: c.get("/metrics", headers={"Accept": "text/plain"}),
     "watch": lambda c, f: first_piece(c, "/metrics/watch"),
     "events": lambda c, f: open_stream(c, "/events"),
+    "contexts": lambda c, f: c.get("/code/contexts"),
+    "no such language": lambda c, f: c.post("/code", json={"code": "1", "context": {"language": "cobol"}}),
+    # The kernel itself talks through libzmq, which ends a process that has no memory: here it is never reached.
+    "no such kernel": lambda c, f: c.post("/code/context", json={"language": "missing"}),
     "proxy to nobody": lambda c, f: c.get("/proxy/1/x"),
     "proxy": proxied,
 }
@@ -112,7 +117,8 @@ class Subject:
         self.folder = folder
         (folder / "file").write_bytes(b"y" * 50000)
         self.faults = Faults(folder)
-        env = {"FAULT_CONTROL": str(self.faults.path),
+        write_spec(folder, "missing", ["/no/such/kernel", "{connection_file}"])
+        env = {"FAULT_CONTROL": str(self.faults.path), "JUPYTER_PATH": str(folder),
                "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:allocator_may_return_null=1",
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
         self.agent = Execd(folder, binary=EXECD, env=env)

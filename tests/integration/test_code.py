@@ -407,6 +407,17 @@ def test_H05_H07_lies_of_a_kernel(lying, lie):
     assert (output_of(after), after[-1]["type"]) == GOOD[:2]
 
 
+@pytest.mark.parametrize("lie", ["broken_frames", "wrong_signature"])
+def test_H05_messages_that_are_refused_are_counted(lying, lie):
+    def refused():
+        text = lying.client.get("/metrics", headers={"Accept": "text/plain"}).text
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("execd_kernel_frames_dropped"))
+
+    before = refused()
+    run(lying, lie, "fake", lying.context)
+    assert refused() > before
+
+
 def test_H12_children_that_keep_the_sockets_and_a_new_program_are_noticed(code):
     started = time.monotonic()
     events = run(code, "forks", "fake")

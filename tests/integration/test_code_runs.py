@@ -140,6 +140,25 @@ def test_a_run_that_waits_knows_how_many_are_before_it(agent, context):
     assert post(agent, "1", context=context).headers["X-Execd-Queue-Position"] in "0123"
 
 
+def test_pings_tell_how_many_are_before_a_run(agent, context):
+    meet = agent.folder / f"ping-{context}"
+    wait = f"import os, time\nwhile not os.path.exists({str(meet)!r}): time.sleep(.01)"
+    first = in_background(run, agent, wait, context=context)
+    eventually(lambda: state_of(agent, context) == "busy")
+    with agent.new_client(timeout=30) as client:
+        with client.stream("POST", "/code", json=body_of("7", context=context)) as answer:
+            text = ""
+            for chunk in answer.iter_text():
+                text += chunk
+                if text.count("\n\n") >= 2:
+                    meet.touch()
+    events = sse_events(text)
+    assert [event["type"] for event in events[:2]] == ["init", "ping"]
+    assert (events[1]["text"], events[1]["queue"]) == ("pong", 1)
+    assert all("queue" not in event for event in sse_events(post(agent, "1", context=context).text))
+    first.result(20)
+
+
 def test_the_bytes_that_wait_are_bounded(agent, context):
     large = "#" * (15 << 20)
     sleeper = in_background(run, agent, "import time; time.sleep(60)", context=context)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.execd import Execd, children, eventually
+from harness.kernels import create, error_of, make_specs, results, run
 
 V1 = ("memory", "pids", "freezer", "cpuacct")
 MEMORY = 256 << 20
@@ -75,9 +76,10 @@ def start_in(tmp_path, groups, **keywords):
     if "unified" in opened and "memory" not in opened:
         words += [f"{name}:{opened['unified']}+v2" for name in ("cpu", "memory", "pids", "io")]
     join = "; ".join(f"echo 0 > {folder}/cgroup.procs" for folder in groups.values())
+    env = {"EXECD_CGROUP_FDS": ",".join(words), **keywords.pop("env", {})}
     try:
         return Execd(tmp_path, launcher=["/bin/sh", "-c", f'{join}; exec "$@"', "sh"], pass_fds=tuple(opened.values()),
-                     env={"EXECD_CGROUP_FDS": ",".join(words)}, **keywords)
+                     env=env, **keywords)
     finally:
         for fd in opened.values():
             os.close(fd)
@@ -194,6 +196,23 @@ def test_C31_metrics_are_the_sandboxes_own(tmp_path, sandbox_groups):
             return float(line.split()[1]) > float(shown["sandbox_cpu_seconds_total"])
 
         eventually(grown)
+
+
+def test_a_kernel_killed_for_lack_of_memory_says_so(tmp_path, sandbox_groups):
+    limit(sandbox_groups)
+    specs = make_specs(tmp_path / "share")
+    with start_in(tmp_path, sandbox_groups, env={"JUPYTER_PATH": str(specs), "EXECD_ZYGOTE": "off"}) as agent:
+        if 'source="cgroup"' not in agent.client.get("/metrics", headers={"Accept": "text/plain"}).text:
+            pytest.skip("no controller for memory and CPU here")
+        context = create(agent)["id"]
+        events = run(agent, "x = b'x' * (400 << 20)", context=context)
+        error, receipt = error_of(events), events[-1]["receipt"]
+        assert error["ename"] == "KernelDied"
+        assert "EXECD_001" in error["evalue"] and "out of memory: limit " in error["evalue"]
+        assert (receipt["reason"], receipt["source"], receipt["oom_kills"]) == ("oom", "cgroup", 1)
+        assert receipt["memory_peak_bytes"] > 100 << 20 and receipt["memory_peak_of"] == "kernel"
+        assert agent.client.post(f"/code/contexts/{context}/restart", timeout=60).status_code == 200
+        assert results(run(agent, "6 * 7", context=context))[0]["text"] == "42"
 
 
 def test_out_of_memory_is_counted_and_told(tmp_path, sandbox_groups):
