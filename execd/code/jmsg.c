@@ -10,8 +10,6 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 
-#define PROTOCOL_VERSION "5.3" /* what kernels in the field report; nothing newer is used */
-
 static const struct slice delimiter = SLICE_LIT("<IDS|MSG>");
 static const struct slice empty_object = SLICE_LIT("{}");
 
@@ -154,7 +152,7 @@ static char *build_header(struct jmsg_session *session, const char *type, char i
                    (unsigned long long)++session->sent); /* fits */
     json_t *header =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "session", session->id,
-                  "username", "execd", "date", date, "msg_type", type, "version", PROTOCOL_VERSION);
+                  "username", "execd", "date", date, "msg_type", type, "version", JMSG_PROTOCOL_VERSION);
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     return text;

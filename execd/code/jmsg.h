@@ -14,6 +14,7 @@
 
 #include "proto/base/err.h"
 
+#define JMSG_PROTOCOL_VERSION "5.3" /* what kernels in the field report; nothing newer is used */
 #define JMSG_ID_MAX 128 /* msg_id with its NUL; longer ones are refused */
 #define JMSG_TYPE_MAX 64
 #define JMSG_IDENTS_MAX 16

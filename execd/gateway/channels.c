@@ -69,9 +69,9 @@ static void trim_away(struct channels *c, const struct code_context *ctx)
 /* ---- one ------------------------------------------------------------------------------------------- */
 
 static const struct outbox_limits limits = {
-    .stream_max = 4u << 20,
-    .output_max = 24u << 20,
-    .hard_max = 32u << 20,
+    .stream_max = 48u << 20,
+    .output_max = 56u << 20,
+    .hard_max = 64u << 20,
     .away_max = 2u << 20,
     .keep_max = 1u << 20,
 };
@@ -137,7 +137,7 @@ static int make_session(struct channels *c, struct code_context *ctx, const char
 static void leave(struct channels_session *s)
 {
     session_release(s);
-    outbox_leave(&s->outbox, s->ops->unread(s->arg));
+    outbox_leave(&s->outbox, s->ops->undelivered(s->arg));
     s->ops = NULL;
     code_client_set_away(s->client, true);
 }

@@ -35,9 +35,9 @@ enum channels_end {
 
 /* The connection. Callbacks may come from inside of functions of this module. */
 struct channels_ops {
-    void (*on_more)(void *arg);  /* channels_peek has something */
-    void (*on_room)(void *arg);  /* after channels_send gave false: messages are taken again */
-    size_t (*unread)(void *arg); /* bytes that were sent and have not reached the client */
+    void (*on_more)(void *arg);       /* channels_peek has something */
+    void (*on_room)(void *arg);       /* after channels_send gave false: messages are taken again */
+    size_t (*undelivered)(void *arg); /* bytes that were popped and have not reached the client */
     /* Last call; channels_peek and channels_pop may still be used inside of it. */
     void (*on_end)(void *arg, enum channels_end why);
 };

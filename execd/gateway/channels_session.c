@@ -13,7 +13,7 @@
 #define SPLIT_AT (512u << 10)
 #define PIECE_MAX (128u << 10)
 /* What all outboxes may hold together; beyond it each may hold less. */
-#define TOTAL_MAX (128u << 20)
+#define TOTAL_MAX (192u << 20)
 #define TIGHT_SHIFT 4
 
 /* ---- the end, later ---------------------------------------------------------------------------------- */
@@ -304,7 +304,8 @@ const struct code_client_ops session_client_ops = {on_message, on_state, on_end}
 void session_settle(struct channels_session *s)
 {
     bool wake = false;
-    int64_t next = requests_tick(&s->requests, clock_monotonic_ms(), &wake);
+    bool idle = code_context_state(s->ctx) == CODE_IDLE;
+    int64_t next = requests_tick(&s->requests, clock_monotonic_ms(), idle, &wake);
 
     if (wake)
         code_client_nudge(s->client);

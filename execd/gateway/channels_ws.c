@@ -6,12 +6,13 @@
 #include "proto/http/ws_conn.h"
 
 #define OUT_HIGH (256u << 10)
+#define CLOSE_FRAME_MAX (2 + WS_CONTROL_MAX)
 
 struct socket {
     struct ws_conn *ws;               /* owned until on_close */
     struct channels_session *session; /* borrowed; NULL once it has ended */
     enum framing framing;
-    bool with_seq;
+    bool with_seq, closed_in_order;
 };
 
 /* ---- out ------------------------------------------------------------------------------------------- */
@@ -61,11 +62,13 @@ static void on_room(void *arg)
     ws_conn_pause(k->ws, false);
 }
 
-static size_t unread(void *arg)
+/* Behind the messages a close frame of ours may be on its way, which is smaller than any message. */
+static size_t undelivered(void *arg)
 {
     const struct socket *k = arg;
+    size_t n = k->ws != NULL ? ws_conn_undelivered(k->ws) : 0; /* none: the upgrade has failed */
 
-    return k->ws != NULL ? ws_conn_unread(k->ws) : 0; /* none: the upgrade has failed */
+    return k->closed_in_order && n <= CLOSE_FRAME_MAX ? 0 : n;
 }
 
 static void on_end(void *arg, enum channels_end why)
@@ -128,7 +131,7 @@ static void on_close(void *arg, uint16_t code)
 {
     struct socket *k = arg;
 
-    (void)code;
+    k->closed_in_order = code != WS_CLOSE_ABNORMAL;
     if (k->session != NULL)
         channels_detach(k->session);
     free(k);
@@ -139,7 +142,7 @@ static void on_close(void *arg, uint16_t code)
 int channels_ws_start(struct http_req *req, struct channels *channels, struct code_context *ctx,
                       const struct channels_options *options, struct err *err)
 {
-    static const struct channels_ops ops = {on_more, on_room, unread, on_end};
+    static const struct channels_ops ops = {on_more, on_room, undelivered, on_end};
     static const struct ws_handlers handlers = {on_message, on_writable, on_close};
     static const char *const subprotocols[] = {FRAMING_V1_NAME, NULL};
     static const struct ws_options ws_options = {

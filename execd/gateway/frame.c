@@ -63,15 +63,17 @@ static int copy_text(const json_t *header, const char *key, char *buf, size_t si
     return 0;
 }
 
-/* A date in front: one of its own that comes behind it wins. */
-static int add_date(struct frame *frame)
+/* Members put in front: those of its own that come behind them win. */
+static int add_members(struct frame *frame, bool version)
 {
     struct slice old = frame->parts.header;
     char date[CLOCK_RFC3339_MAX];
 
     clock_format_us(clock_wall_us(), date);
-    strbuf_init(&frame->header, old.len + sizeof(date) + 16);
+    strbuf_init(&frame->header, old.len + 2 * sizeof(date));
     strbuf_addf(&frame->header, "{\"date\":\"%s\",", date);
+    if (version)
+        strbuf_adds(&frame->header, "\"version\":\"" JMSG_PROTOCOL_VERSION "\",");
     strbuf_add(&frame->header, old.ptr + 1, old.len - 1); /* it has members */
     frame->parts.header = (struct slice){frame->header.data, frame->header.len};
     return strbuf_check(&frame->header) < 0 ? -ENOMEM : 0;
@@ -79,8 +81,7 @@ static int add_date(struct frame *frame)
 
 int frame_renew(struct frame *frame)
 {
-    return frame->header.data == NULL ? add_date(frame)
-                                      : 0; /* else it has the present date already */
+    return frame->header.data == NULL ? add_members(frame, false) : 0; /* else: dated now */
 }
 
 static int take_header(struct frame *frame, struct err *err)
@@ -96,7 +97,9 @@ static int take_header(struct frame *frame, struct err *err)
     int r = copy_text(header, "msg_id", frame->id, sizeof(frame->id), err);
     if (r >= 0)
         r = copy_text(header, "msg_type", frame->type, sizeof(frame->type), err);
-    if (r >= 0 && json_object_get(header, "date") == NULL && add_date(frame) < 0)
+    bool no_date = json_object_get(header, "date") == NULL,
+         no_version = json_object_get(header, "version") == NULL;
+    if (r >= 0 && (no_date || no_version) && add_members(frame, no_version) < 0)
         return err_set(err, 0, ENOMEM, "no memory for a header");
     return r;
 }

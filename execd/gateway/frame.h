@@ -3,8 +3,8 @@
  *
  * Three framings: legacy text (one JSON object), legacy binary (the same with buffers behind it), and
  * v1.kernel.websocket.jupyter.org (all parts as they are). Decoding is tolerant where clients differ (parts that are
- * missing or null count as {}, the channel follows from the type, a date is put into a header without one, because
- * kernels drop what they have seen before) and strict where it protects: every part is an object of valid JSON, so that
+ * missing or null count as {}, the channel follows from the type, a header gets a date and a version, because kernels
+ * drop what they have seen before and what is of no version) and strict where it protects: every part is an object of valid JSON, so that
  * no kernel is sent what it would drop in silence. Encoding takes nothing on trust either: what a kernel sent is
  * repaired to UTF-8, and parts that are no objects are refused, so that no kernel can write outside its part.
  * Parts are passed on byte for byte where possible: numbers keep their digits.

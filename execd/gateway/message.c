@@ -11,8 +11,6 @@
 #include "proto/json/jfield.h"
 #include "proto/json/json_scan.h"
 
-#define PROTOCOL_VERSION "5.3" /* what the field speaks */
-
 /* ---- one block ------------------------------------------------------------------------------------- */
 
 static size_t bytes_of(const struct jmsg_parts *p)
@@ -126,7 +124,7 @@ static char *make_header(const char *id, const char *type, size_t *ret_len)
     clock_format_us(clock_wall_us(), date);
     cleanup_json json_t *header =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "msg_type", type, "username",
-                  "execd", "session", "execd", "date", date, "version", PROTOCOL_VERSION);
+                  "execd", "session", "execd", "date", date, "version", JMSG_PROTOCOL_VERSION);
     return header != NULL ? json_compact(header, ret_len) : NULL;
 }
 

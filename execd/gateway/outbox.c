@@ -163,11 +163,11 @@ static bool step_back(struct outbox *o)
     return true;
 }
 
-void outbox_leave(struct outbox *o, size_t unread)
+void outbox_leave(struct outbox *o, size_t undelivered)
 {
     o->away = true;
-    while (unread > 0 && step_back(o))
-        unread -= MIN(unread, o->unsent->wire_size);
+    while (undelivered > 0 && step_back(o))
+        undelivered -= MIN(undelivered, o->unsent->wire_size);
     trim_away(o);
 }
 

@@ -43,7 +43,7 @@ struct message *outbox_peek(const struct outbox *o); /* borrowed; NULL: nothing 
 /* The peeked one went out as so many bytes. */
 void outbox_sent(struct outbox *o, size_t wire_size);
 
-/* The client is gone; the last `unread` bytes that were sent have not reached it and are unsent again. */
-void outbox_leave(struct outbox *o, size_t unread);
+/* The client is gone; the last `undelivered` bytes that were sent have not reached it and are unsent again. */
+void outbox_leave(struct outbox *o, size_t undelivered);
 /* It is back and goes on behind what was sent, or behind last_seq (NULL: not given). */
 void outbox_return(struct outbox *o, const uint64_t *last_seq);

@@ -14,7 +14,8 @@ struct request {
     struct message *reply, *idle; /* owned; held back */
     bool busy, replied;
     unsigned n_wakes;
-    int64_t sent_ms, due_ms; /* due: of what it waits for; INT64_MAX = nothing that can be late */
+    int64_t waits_since_ms; /* for the kernel to begin */
+    int64_t due_ms;         /* of what it waits for; INT64_MAX = nothing that can be late */
     size_t header_len;
     char header[]; /* parent of what we say for the kernel */
 };
@@ -79,7 +80,7 @@ int requests_add(struct requests *r, const struct frame *frame, int64_t now_ms)
     q->channel = frame->channel;
     memcpy(q->id, frame->id, sizeof(q->id));
     memcpy(q->type, frame->type, sizeof(q->type));
-    q->sent_ms = now_ms;
+    q->waits_since_ms = now_ms;
     q->due_ms = INT64_MAX;
     q->header_len = header.len;
     memcpy(q->header, header.ptr, header.len);
@@ -165,11 +166,8 @@ static void take_reply(struct requests *r, struct message *m, const char *parent
     q->reply = m;
     if (q->idle != NULL) {
         end(r, q, NULL, NULL); /* both are there */
-    } else if (is_execute(q)) {
-        q->due_ms = now_ms + REQUESTS_OUTPUT_MS;
     } else {
-        give_reply(r, q);
-        q->due_ms = now_ms + REQUESTS_IDLE_MS;
+        q->due_ms = now_ms + REQUESTS_OUTPUT_MS;
     }
 }
 
@@ -212,24 +210,30 @@ static void late(struct requests *r, struct request *q, int64_t now_ms)
     }
 }
 
-/* The oldest request that the kernel has not begun: it alone shows whether the kernel sleeps. */
-static int64_t check_wake(struct requests *r, int64_t now_ms, bool *ret_wake)
+/* The oldest request that the kernel has not begun: it alone shows whether the kernel sleeps or has dropped it. Only the
+ * time in which the kernel has nothing else to do counts. */
+static int64_t check_begun(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake)
 {
-    static const int64_t after_ms[] = {250, 1000, 4000};
+    static const int64_t after_ms[] = {250, 1000, 4000, 6000}; /* the last one: given up */
     struct request *q = TAILQ_FIRST(&r->list);
 
     *ret_wake = false;
-    if (q == NULL || q->busy || q->replied || q->reply || q->channel != CHANNEL_SHELL ||
-        q->n_wakes == ARRAY_LEN(after_ms))
+    if (q == NULL || q->busy || q->replied || q->reply != NULL || q->idle != NULL)
         return INT64_MAX;
-    if (now_ms >= q->sent_ms + after_ms[q->n_wakes]) {
+    if (!kernel_idle) {
+        q->waits_since_ms = now_ms;
+        q->n_wakes = 0;
+    } else if (now_ms >= q->waits_since_ms + after_ms[q->n_wakes]) {
+        if (++q->n_wakes == ARRAY_LEN(after_ms)) {
+            end(r, q, "NoReply", "the kernel has dropped this request");
+            return now_ms;
+        }
         *ret_wake = true;
-        q->n_wakes++;
     }
-    return q->n_wakes < ARRAY_LEN(after_ms) ? q->sent_ms + after_ms[q->n_wakes] : INT64_MAX;
+    return q->waits_since_ms + after_ms[q->n_wakes];
 }
 
-int64_t requests_tick(struct requests *r, int64_t now_ms, bool *ret_wake)
+int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake)
 {
     struct request *q = TAILQ_FIRST(&r->list);
     int64_t next = INT64_MAX;
@@ -243,6 +247,6 @@ int64_t requests_tick(struct requests *r, int64_t now_ms, bool *ret_wake)
     }
     TAILQ_FOREACH(q, &r->list, link)
     next = MIN(next, q->due_ms);
-    int64_t wake = check_wake(r, now_ms, ret_wake);
-    return MIN(next, wake);
+    int64_t begun = check_begun(r, now_ms, kernel_idle, ret_wake);
+    return MIN(next, begun);
 }

@@ -4,10 +4,10 @@
  * Some clients stop reading at the reply, some at the idle status. The two travel on different sockets, so here they are
  * joined: first everything that a request puts out, then its reply, then its idle.
  *
- *   an execute_reply waits for the idle behind the outputs   REQUESTS_OUTPUT_MS at most
- *   an idle waits for its reply                               REQUESTS_REPLY_MS, then an error stands in for it
- *   a reply whose idle does not come                          REQUESTS_IDLE_MS, then an idle of ours follows
- *   no busy after 250 ms, 1 s, 4 s                            the owner is asked to wake the kernel
+ *   a reply waits for the idle behind the outputs   REQUESTS_OUTPUT_MS at most
+ *   an idle waits for its reply                     REQUESTS_REPLY_MS, then an error stands in for it
+ *   a reply whose idle does not come                REQUESTS_IDLE_MS, then an idle of ours follows
+ *   no busy after 250 ms, 1 s, 4 s of an idle kernel    the owner is asked to wake it; after 6 s it has dropped the request
  *
  * A second reply is dropped. When the kernel is gone every request ends by an error, its reply and its idle.
  * Only messages whose type ends in "_request" are followed; there is no answer to others.
@@ -41,9 +41,9 @@ bool requests_has_room(const struct requests *r);
 int requests_add(struct requests *r, const struct frame *frame, int64_t now_ms) must_check;
 /* A message of the kernel whose parent is parent_id: delivered now, later, or (an unexpected reply) never. Takes m. */
 void requests_take(struct requests *r, struct message *m, const char *parent_id, int64_t now_ms);
-/* Looks after what is late. Returns the time at which to be called again, INT64_MAX for never; *ret_wake: the kernel
+/* Looks after what is late. kernel_idle: it is ready and works for nobody. Returns the time at which to be called again, INT64_MAX for never; *ret_wake: the kernel
  * seems to have missed a request. */
-int64_t requests_tick(struct requests *r, int64_t now_ms, bool *ret_wake);
+int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake);
 /* Nothing more will come for any of them. */
 void requests_fail_all(struct requests *r, const char *ename, const char *evalue);
 /* The end of a request that was never sent. */

@@ -65,6 +65,15 @@ size_t ws_conn_unread(const struct ws_conn *ws)
     return queued(ws) + (size_t)held;
 }
 
+size_t ws_conn_undelivered(const struct ws_conn *ws)
+{
+    int domain = AF_UNIX;
+    socklen_t len = sizeof(domain);
+
+    (void)getsockopt(bufferevent_getfd(ws->bev), SOL_SOCKET, SO_DOMAIN, &domain, &len);
+    return domain == AF_UNIX ? queued(ws) : ws_conn_unread(ws);
+}
+
 /* ---- its end ------------------------------------------------------------------------------------- */
 
 static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)

@@ -78,6 +78,10 @@ bool ws_conn_wants_more(const struct ws_conn *ws); /* OPEN and below out_high */
 /* Unsent bytes and what the kernel still holds for the peer: falls as long as the peer reads. */
 size_t ws_conn_unread(const struct ws_conn *ws);
 
+/* Unsent bytes and those of which it is not known that they have reached the peer's system. What a Unix socket has
+ * taken has reached it. */
+size_t ws_conn_undelivered(const struct ws_conn *ws);
+
 /* Stops and resumes on_message; the peer is held back by TCP. */
 void ws_conn_pause(struct ws_conn *ws, bool paused);
 
