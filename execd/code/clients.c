@@ -279,6 +279,15 @@ void clients_end(struct code_context *ctx)
     }
 }
 
+void clients_tell_lost(struct code_context *ctx)
+{
+    walk_begin(ctx);
+    for (struct code_client *c = ctx->clients; c; c = c->next)
+        if (!c->gone)
+            c->ops->on_lost(c->arg);
+    walk_end(ctx);
+}
+
 void clients_tell(struct code_context *ctx)
 {
     if (ctx->told == ctx->state)

@@ -118,6 +118,7 @@ static void on_kernel_output_lost(void *arg)
     struct code_context *ctx = arg;
     if (ctx->current)
         run_output_lost(ctx->current);
+    clients_tell_lost(ctx);
 }
 
 /* The reason and the last lines that the kernel wrote, as many as fit. */

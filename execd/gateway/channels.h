@@ -3,7 +3,7 @@
  *
  * A session belongs to a kernel (a code context) and to the id that the client gave (session_id). It hears what the
  * kernel publishes and the replies to what it sent, in an order that clients bear (requests.h), through a bounded
- * outbox (outbox.h). While a client reads too slowly the kernel is held back for a moment; after that its own stream
+ * outbox (outbox.h). While a client lags behind the kernel is held back, as long as the client goes on reading; after that its own
  * outputs are left out, never another client's. While a client that gave an id is away its messages are kept, for
  * CHANNELS_AWAY_MS; a second connection with the same id takes the first one's place.
  * When the kernel dies or is restarted every request ends by an error, its reply and its idle; a status
@@ -23,8 +23,9 @@ struct channels_session;
 #define CHANNELS_ID_MAX 128 /* bytes of a session_id */
 #define CHANNELS_AWAY_MAX 8 /* sessions without a connection, per kernel: the oldest goes */
 #define CHANNELS_AWAY_MS (5 * 60 * 1000)
-#define CHANNELS_HOLD_MS                                                                           \
-    1000 /* a slow client holds the kernel for so long without taking anything */
+/* A slow client holds the kernel while it takes so many bytes in each such time; one that is alone: any. */
+#define CHANNELS_HOLD_MS 1000
+#define CHANNELS_PACE (256u << 10)
 
 enum channels_end {
     CHANNELS_KERNEL_GONE, /* deleted; what is left is to be sent before closing */

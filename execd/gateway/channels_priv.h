@@ -27,6 +27,7 @@ struct channels_session {
     struct message *kept; /* owned; of the client, not yet sent */
     bool was_restarted;   /* and is not ready yet */
     bool holds, has_held; /* the kernel; has_held: in vain */
+    size_t taken;         /* bytes by the client, while it holds */
     bool is_ending;       /* by the timer, for ... */
     enum channels_end ending;
     size_t bytes; /* of the outbox, as counted in channels */

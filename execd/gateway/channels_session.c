@@ -53,6 +53,7 @@ static void count_bytes(struct channels_session *s)
 static void hold(struct channels_session *s, bool value)
 {
     s->holds = value;
+    s->taken = 0;
     s->hold_end_ms = value ? clock_monotonic_ms() + CHANNELS_HOLD_MS : INT64_MAX;
     if (s->client != NULL)
         code_client_hold(s->client, value);
@@ -77,6 +78,20 @@ static void update_hold(struct channels_session *s)
     }
 }
 
+/* A client that goes on reading may go on holding; one that is alone with the kernel as slowly as it likes. */
+static void check_hold(struct channels_session *s)
+{
+    bool alone = channels_n_connected(s->channels, s->ctx) == 1;
+
+    if (s->taken >= (alone ? 1 : CHANNELS_PACE)) {
+        s->taken = 0;
+        s->hold_end_ms = clock_monotonic_ms() + CHANNELS_HOLD_MS;
+    } else {
+        session_release(s);
+        s->has_held = true;
+    }
+}
+
 static void check_bounds(struct channels_session *s)
 {
     count_bytes(s);
@@ -92,10 +107,8 @@ static void check_bounds(struct channels_session *s)
 void channels_pop(struct channels_session *s, size_t wire_size)
 {
     outbox_sent(&s->outbox, wire_size);
+    s->taken += wire_size;
     count_bytes(s);
-    /* Whoever is alone with the kernel and goes on reading may take his time. */
-    if (s->holds && channels_n_connected(s->channels, s->ctx) == 1)
-        s->hold_end_ms = clock_monotonic_ms() + CHANNELS_HOLD_MS;
     update_hold(s);
 }
 
@@ -259,6 +272,15 @@ static void on_message(void *arg, enum kernel_channel channel, const struct jmsg
     session_settle(s);
 }
 
+static void on_lost(void *arg)
+{
+    struct channels_session *s = arg;
+
+    put(s, message_stderr(requests_current(&s->requests),
+                          "\n[output is lost: the kernel has sent a message that is too large]\n"));
+    session_settle(s);
+}
+
 static void on_ready(struct channels_session *s)
 {
     if (s->was_restarted) {
@@ -297,7 +319,7 @@ static void on_end(void *arg, const char *reason)
     session_end(s, CHANNELS_KERNEL_GONE);
 }
 
-const struct code_client_ops session_client_ops = {on_message, on_state, on_end};
+const struct code_client_ops session_client_ops = {on_message, on_lost, on_state, on_end};
 
 /* ---- time ---------------------------------------------------------------------------------------------- */
 
@@ -332,10 +354,8 @@ void session_on_timer(evutil_socket_t fd, short what, void *arg)
         session_free(s);
         return;
     }
-    if (now >= s->hold_end_ms) {
-        session_release(s);
-        s->has_held = true;
-    }
+    if (now >= s->hold_end_ms)
+        check_hold(s);
     if (now >= s->retry_ms)
         retry(s);
     session_settle(s);

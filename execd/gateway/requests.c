@@ -198,6 +198,13 @@ void requests_take(struct requests *r, struct message *m, const char *parent_id,
     deliver(r, m);
 }
 
+struct slice requests_current(const struct requests *r)
+{
+    const struct request *q = TAILQ_FIRST(&r->list);
+
+    return q != NULL && q->busy ? header_of(q) : (struct slice){0};
+}
+
 /* ---- what does not come ------------------------------------------------------------------------------ */
 
 static void late(struct requests *r, struct request *q, int64_t now_ms)

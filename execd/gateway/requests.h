@@ -44,6 +44,8 @@ void requests_take(struct requests *r, struct message *m, const char *parent_id,
 /* Looks after what is late. kernel_idle: it is ready and works for nobody. Returns the time at which to be called again, INT64_MAX for never; *ret_wake: the kernel
  * seems to have missed a request. */
 int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake);
+/* Header of the request that the kernel works on; empty when there is none. */
+struct slice requests_current(const struct requests *r);
 /* Nothing more will come for any of them. */
 void requests_fail_all(struct requests *r, const char *ename, const char *evalue);
 /* The end of a request that was never sent. */

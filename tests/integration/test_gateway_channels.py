@@ -310,24 +310,37 @@ def test_the_number_of_connections_is_told_and_bounded(agent, own_kernel):
 
 # ---- coming back -------------------------------------------------------------------------------------------
 
-def test_a_second_connection_with_the_same_id_takes_the_place(agent, kernel):
+def in_two_steps(gate):
+    """Code that prints, waits for a file, and prints again."""
+    return f"""
+        import os, time
+        print('first', flush=True)
+        while not os.path.exists({str(gate)!r}): time.sleep(0.01)
+        print('second')
+        'third'
+    """
+
+
+def test_a_second_connection_with_the_same_id_takes_the_place(agent, kernel, tmp_path):
     session = uuid.uuid4().hex
     with Channels(agent, kernel, f"?session_id={session}") as old:
-        msg_id = old.execute("import time\nprint('go', flush=True)\ntime.sleep(0.5)\nprint('later')")
+        msg_id = old.execute(in_two_steps(tmp_path / "gate"))
         old.until(lambda m: m.msg_type == "stream")
         with Channels(agent, kernel, f"?session_id={session}") as new:
             assert old.closed()[0] == 1000
+            (tmp_path / "gate").touch()
             seen = new.result(msg_id)
-            assert text_of(seen) == "later\n" and types(seen)[-2:] == ["execute_reply", "idle"]
+            assert text_of(seen) == "second\n" and types(seen)[-2:] == ["execute_reply", "idle"]
 
 
 @pytest.mark.parametrize("v1", [False, True], ids=["legacy", "v1"])
-def test_what_a_client_missed_waits_for_it(agent, kernel, v1):
+def test_what_a_client_missed_waits_for_it(agent, kernel, v1, tmp_path):
     query = f"?session_id={uuid.uuid4().hex}"
     with Channels(agent, kernel, query, v1=v1) as client:
-        msg_id = client.execute("import time\nprint('first', flush=True)\ntime.sleep(0.3)\nprint('second')\n'third'")
+        msg_id = client.execute(in_two_steps(tmp_path / "gate"))
         client.until(lambda m: m.msg_type == "stream")
         client.ws.close()
+    (tmp_path / "gate").touch()
     with Channels(agent, kernel) as other:
         other.run("print('not for the first one alone')")
     with Channels(agent, kernel, query, v1=not v1) as client:
@@ -452,24 +465,38 @@ def test_deletion_is_told_and_closes(agent):
 
 # ---- slow clients -------------------------------------------------------------------------------------------
 
+FLOOD = "for n in range({0}): print(f'{{n:06}}' * 10000, flush=True)"
+
+
+def flood_text(n):
+    return "".join(f"{i:06}" * 10000 + "\n" for i in range(n))
+
+
 def test_H03_a_client_alone_that_reads_on_loses_nothing(agent, own_kernel):
     with Channels(agent, own_kernel, v1=True) as client:
-        msg_id = client.execute("for n in range(400): print(f'{n:06}' * 10000)")
+        msg_id = client.execute(FLOOD.format(800))
         time.sleep(0.3)
         seen = client.result(msg_id, 60)
-        assert text_of(seen) == "".join(f"{n:06}" * 10000 + "\n" for n in range(400))
+        assert text_of(seen) == flood_text(800) and text_of(seen, "stderr") == ""
 
 
 def test_H03_a_client_that_does_not_read_loses_its_own_outputs_only(agent, own_kernel):
     with Channels(agent, own_kernel) as slow, Channels(agent, own_kernel, v1=True) as quick:
         quick.run("1")
-        msg_id = quick.execute("for n in range(1500): print(f'{n:06}' * 10000)")
-        seen = quick.result(msg_id, 60)
-        assert text_of(seen) == "".join(f"{n:06}" * 10000 + "\n" for n in range(1500))
+        msg_id = quick.execute(FLOOD.format(1500))
+        assert text_of(quick.result(msg_id, 60)) == flood_text(1500)
         seen = slow.result(msg_id, 60)
         assert types(seen)[-1] == "idle" and "left out" in text_of(seen, "stderr")
         assert len(text_of(seen)) < 1500 * 60001
         assert agent.client.get(f"/api/kernels/{own_kernel}").json()["execution_state"] == "idle"
+
+
+def test_H03_a_message_that_is_too_large_is_lost_and_told(agent, own_kernel):
+    with Channels(agent, own_kernel) as client:
+        client.run("from IPython.display import display")
+        seen = client.run("display({'text/plain': 'x' * (33 << 20)}, raw=True)")
+        assert "lost" in text_of(seen, "stderr") and types(seen)[-1] == "idle" and reply_of(seen)
+        assert text_of(client.run("print('goes on')")) == "goes on\n"
 
 
 # ---- nothing is left ----------------------------------------------------------------------------------------
