@@ -38,6 +38,16 @@ unsigned channels_n_connected(const struct channels *c, const struct code_contex
     return n;
 }
 
+bool channels_is_held(const struct channels *c, const struct code_context *ctx)
+{
+    const struct channels_session *s;
+
+    TAILQ_FOREACH(s, &c->sessions, link)
+    if (s->ctx == ctx && s->holds)
+        return true;
+    return false;
+}
+
 static struct channels_session *find_session(const struct channels *c,
                                              const struct code_context *ctx, const char *id)
 {

@@ -24,7 +24,7 @@ struct channels_session;
 #define CHANNELS_AWAY_MAX 8 /* sessions without a connection, per kernel: the oldest goes */
 #define CHANNELS_AWAY_MS (5 * 60 * 1000)
 /* A slow client holds the kernel while it takes so many bytes in each such time; one that is alone: any. */
-#define CHANNELS_HOLD_MS 1000
+#define CHANNELS_HOLD_MS 2000
 #define CHANNELS_PACE (256u << 10)
 
 enum channels_end {

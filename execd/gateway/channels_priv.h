@@ -46,6 +46,8 @@ struct channels {
 
 /* channels.c */
 unsigned channels_n_connected(const struct channels *c, const struct code_context *ctx);
+bool channels_is_held(const struct channels *c,
+                      const struct code_context *ctx); /* by one of them */
 void session_free(struct channels_session *s);
 void session_end(struct channels_session *s, enum channels_end why); /* tells, then frees */
 

@@ -153,6 +153,21 @@ static size_t piece_of(const char *text, size_t n, size_t max)
     return max;
 }
 
+static void take_piece(struct channels_session *s, const struct message *whole, const char *name,
+                       struct slice text)
+{
+    struct message *piece =
+        message_make(CHANNEL_IOPUB, "stream", whole->parts.parent,
+                     json_pack("{s:s, s:s%}", "name", name, "text", text.ptr, text.len));
+
+    if (piece == NULL) {
+        end_soon(s, CHANNELS_NO_MEMORY);
+        return;
+    }
+    memcpy(piece->parent_id, whole->parent_id, sizeof(piece->parent_id));
+    requests_take(&s->requests, piece, clock_monotonic_ms());
+}
+
 /* A stream output that is too large for some clients goes in pieces. False: it has to go as it is. */
 static bool split_stream(struct channels_session *s, const struct message *m)
 {
@@ -167,9 +182,7 @@ static bool split_stream(struct channels_session *s, const struct message *m)
     const char *p = json_string_value(text);
     for (size_t left = json_string_length(text), n; left > 0; left -= n, p += n) {
         n = piece_of(p, left, PIECE_MAX);
-        put(s,
-            message_make(CHANNEL_IOPUB, "stream", m->parts.parent,
-                         json_pack("{s:s, s:s%}", "name", json_string_value(name), "text", p, n)));
+        take_piece(s, m, json_string_value(name), (struct slice){p, n});
     }
     return true;
 }
@@ -186,32 +199,48 @@ static void put_broken(struct channels_session *s, const struct jmsg *msg)
 
 /* ---- from the client --------------------------------------------------------------------------------- */
 
+static bool is_recent(const struct channels_session *s, const char *id)
+{
+    for (size_t i = 0; i < CHANNELS_RECENT; i++)
+        if (strcmp(s->recent[i], id) == 0)
+            return true;
+    return false;
+}
+
 /* A message that was seen before gets a header of its own, for the kernel would drop it in silence. */
 static int make_unique(struct channels_session *s, struct frame *frame)
 {
-    for (size_t i = 0; i < CHANNELS_RECENT; i++)
-        if (strcmp(s->recent[i], frame->id) == 0)
-            return frame_renew(frame);
+    if (is_recent(s, frame->id))
+        return frame_renew(frame);
     memcpy(s->recent[s->next_recent], frame->id, sizeof(frame->id));
     s->next_recent = (s->next_recent + 1) % CHANNELS_RECENT;
     return 0;
 }
 
-/* False: not now. */
+/* False: not now. Before the kernel is ready its outputs might be lost: nobody may be listening yet. */
 static bool try_send(struct channels_session *s, const struct frame *frame)
 {
+    enum code_state state = code_context_state(s->ctx);
     struct err err = {0};
 
-    if (!requests_has_room(&s->requests))
+    if (state == CODE_STARTING || state == CODE_RESTARTING || !requests_has_room(&s->requests))
         return false;
     int r = code_client_send(s->client, frame->channel, frame->id, &frame->parts, &err);
-    if (r == -EAGAIN || (r == -ESRCH && code_context_state(s->ctx) != CODE_DEAD))
+    if (r == -EAGAIN || (r == -ESRCH && state != CODE_DEAD))
         return false;
     if (r < 0)
         requests_refuse(&s->requests, frame, "KernelUnavailable", err.text);
     else if (requests_add(&s->requests, frame, clock_monotonic_ms()) < 0)
         end_soon(s, CHANNELS_NO_MEMORY); /* nobody would see to its end */
     return true;
+}
+
+static void refuse_kept(struct channels_session *s, const char *ename, const char *evalue)
+{
+    struct frame frame;
+
+    message_frame(s->kept, &frame);
+    requests_refuse(&s->requests, &frame, ename, evalue);
 }
 
 static void retry(struct channels_session *s)
@@ -251,6 +280,16 @@ bool channels_send(struct channels_session *s, struct frame *frame)
 
 /* ---- from the kernel ---------------------------------------------------------------------------------- */
 
+/* What we tell ourselves, or have told: a start (on_state), and the end of a request of this client. */
+static bool is_told(const struct channels_session *s, const struct jmsg *msg,
+                    const struct message *m)
+{
+    if (msg->parent_id[0] == '\0')
+        return message_has_state(m, "starting");
+    return message_has_state(m, "idle") && str_ends(msg->parent_type, "_request") &&
+           is_recent(s, msg->parent_id) && !requests_has(&s->requests, msg->parent_id);
+}
+
 static void on_message(void *arg, enum kernel_channel channel, const struct jmsg *msg)
 {
     struct channels_session *s = arg;
@@ -261,12 +300,10 @@ static void on_message(void *arg, enum kernel_channel channel, const struct jmsg
         put_broken(s, msg);
     } else if (r < 0) {
         end_soon(s, CHANNELS_NO_MEMORY);
-    } else if (msg->parent_id[0] == '\0' && message_has_state(m, "starting")) {
-        message_free(m); /* told by on_state */
-    } else if (split_stream(s, m)) {
+    } else if (is_told(s, msg, m) || split_stream(s, m)) {
         message_free(m);
     } else {
-        requests_take(&s->requests, m, msg->parent_id, clock_monotonic_ms());
+        requests_take(&s->requests, m, clock_monotonic_ms());
     }
     retry(s);
     session_settle(s);
@@ -315,6 +352,8 @@ static void on_end(void *arg, const char *reason)
 
     s->client = NULL; /* it is detached */
     requests_fail_all(&s->requests, "KernelDeleted", reason);
+    if (s->kept != NULL)
+        refuse_kept(s, "KernelDeleted", reason);
     put_status(s, "dead");
     session_end(s, CHANNELS_KERNEL_GONE);
 }
@@ -327,7 +366,11 @@ void session_settle(struct channels_session *s)
 {
     bool wake = false;
     bool idle = code_context_state(s->ctx) == CODE_IDLE;
-    int64_t next = requests_tick(&s->requests, clock_monotonic_ms(), idle, &wake);
+    int64_t now = clock_monotonic_ms();
+
+    if (channels_is_held(s->channels, s->ctx))
+        requests_postpone(&s->requests, now);
+    int64_t next = requests_tick(&s->requests, now, idle, &wake);
 
     if (wake)
         code_client_nudge(s->client);

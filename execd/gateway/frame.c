@@ -88,9 +88,9 @@ static int take_header(struct frame *frame, struct err *err)
 {
     struct slice text = frame->parts.header;
 
-    if (text.len > JMSG_HEADER_MAX)
+    if (text.len > FRAME_HEADER_MAX)
         return err_set(err, 0, EPROTO, "a header of %zu bytes, at most %u", text.len,
-                       JMSG_HEADER_MAX);
+                       FRAME_HEADER_MAX);
     cleanup_json json_t *header = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, NULL);
     if (header == NULL)
         return err_set(err, 0, EPROTO, "the header cannot be read");

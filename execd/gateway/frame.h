@@ -16,6 +16,9 @@
 #include "execd/code/jmsg.h"
 #include "proto/base/str.h"
 
+/* Bytes of a client's header: kernels send it back, escaped in their own way, within JMSG_HEADER_MAX. */
+#define FRAME_HEADER_MAX (JMSG_HEADER_MAX / 4)
+
 enum framing { FRAMING_LEGACY, FRAMING_V1 };
 
 #define FRAMING_V1_NAME "v1.kernel.websocket.jupyter.org"

@@ -80,6 +80,7 @@ int message_copy(enum kernel_channel channel, const struct jmsg *msg, struct mes
     m->channel = channel;
     memcpy(m->id, msg->id, sizeof(m->id));
     memcpy(m->type, msg->type, sizeof(m->type));
+    memcpy(m->parent_id, msg->parent_id, sizeof(m->parent_id));
     *ret_message = m;
     return 0;
 }

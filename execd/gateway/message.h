@@ -15,10 +15,11 @@ struct message {
     TAILQ_ENTRY(message) link; /* for the owner's list */
     enum kernel_channel channel;
     char id[JMSG_ID_MAX], type[JMSG_TYPE_MAX];
-    struct jmsg_parts parts; /* into this block */
-    size_t size;             /* of the block */
-    uint64_t seq;            /* given by the outbox */
-    size_t wire_size;        /* once sent: bytes on the wire */
+    char parent_id[JMSG_ID_MAX]; /* of the message that caused it; "" = none, or of no interest */
+    struct jmsg_parts parts;     /* into this block */
+    size_t size;                 /* of the block */
+    uint64_t seq;                /* given by the outbox */
+    size_t wire_size;            /* once sent: bytes on the wire */
 };
 TAILQ_HEAD(message_list, message);
 

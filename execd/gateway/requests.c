@@ -12,7 +12,7 @@ struct request {
     enum kernel_channel channel;
     char id[JMSG_ID_MAX], type[JMSG_TYPE_MAX];
     struct message *reply, *idle; /* owned; held back */
-    bool busy, replied;
+    bool busy, replied, waits;    /* waits: its idle came first */
     unsigned n_wakes;
     int64_t waits_since_ms; /* for the kernel to begin */
     int64_t due_ms;         /* of what it waits for; INT64_MAX = nothing that can be late */
@@ -41,8 +41,9 @@ static void deliver(struct requests *r, struct message *m)
 
 void requests_init(struct requests *r, void (*on_message)(void *arg, struct message *m), void *arg)
 {
+    memset(r, 0, sizeof(*r));
     TAILQ_INIT(&r->list);
-    r->n = 0;
+    TAILQ_INIT(&r->behind);
     r->deliver = on_message;
     r->arg = arg;
 }
@@ -51,13 +52,25 @@ static void remove_request(struct requests *r, struct request *q)
 {
     TAILQ_REMOVE(&r->list, q, link);
     r->n--;
+    r->n_waiting -= q->waits;
     message_free(q->reply);
     message_free(q->idle);
     free(q);
 }
 
+static struct message *pop_behind(struct requests *r)
+{
+    struct message *m = TAILQ_FIRST(&r->behind);
+
+    TAILQ_REMOVE(&r->behind, m, link);
+    r->behind_bytes -= m->size;
+    return m;
+}
+
 void requests_done(struct requests *r)
 {
+    while (!TAILQ_EMPTY(&r->behind))
+        message_free(pop_behind(r));
     while (!TAILQ_EMPTY(&r->list))
         remove_request(r, TAILQ_FIRST(&r->list));
 }
@@ -124,6 +137,8 @@ void requests_fail_all(struct requests *r, const char *ename, const char *evalue
 {
     while (!TAILQ_EMPTY(&r->list))
         end(r, TAILQ_FIRST(&r->list), ename, evalue);
+    while (!TAILQ_EMPTY(&r->behind))
+        deliver(r, pop_behind(r));
 }
 
 void requests_refuse(struct requests *r, const struct frame *frame, const char *ename,
@@ -155,9 +170,19 @@ static struct request *find(const struct requests *r, const char *id, bool for_r
     return NULL;
 }
 
-static void take_reply(struct requests *r, struct message *m, const char *parent_id, int64_t now_ms)
+bool requests_has(const struct requests *r, const char *id)
 {
-    struct request *q = find(r, parent_id, true);
+    const struct request *q;
+
+    TAILQ_FOREACH(q, &r->list, link)
+    if (strcmp(q->id, id) == 0)
+        return true;
+    return false;
+}
+
+static void take_reply(struct requests *r, struct message *m, int64_t now_ms)
+{
+    struct request *q = find(r, m->parent_id, true);
 
     if (q == NULL) {
         message_free(m); /* nobody asked, or it was answered already */
@@ -174,35 +199,74 @@ static void take_reply(struct requests *r, struct message *m, const char *parent
 static void take_idle(struct requests *r, struct request *q, struct message *m, int64_t now_ms)
 {
     q->idle = m;
-    if (q->replied || q->reply != NULL)
+    if (q->replied || q->reply != NULL) {
         end(r, q, NULL, NULL); /* both are there */
-    else
-        q->due_ms = now_ms + REQUESTS_REPLY_MS;
+        return;
+    }
+    q->due_ms = now_ms + REQUESTS_REPLY_MS;
+    q->waits = true;
+    r->n_waiting++;
 }
 
-void requests_take(struct requests *r, struct message *m, const char *parent_id, int64_t now_ms)
+static void take_published(struct requests *r, struct message *m, int64_t now_ms)
 {
-    bool is_reply = m->channel == CHANNEL_SHELL || m->channel == CHANNEL_CONTROL;
+    struct request *q = find(r, m->parent_id, false);
+    bool is_idle = message_has_state(m, "idle");
 
-    if (is_reply) {
-        take_reply(r, m, parent_id, now_ms);
-        return;
-    }
-    struct request *q = find(r, parent_id, false);
-    if (q != NULL && message_has_state(m, "idle")) {
+    if (q != NULL && is_idle) {
         take_idle(r, q, m, now_ms);
-        return;
+    } else if (is_idle && requests_has(r, m->parent_id)) {
+        message_free(m); /* a second one */
+    } else {
+        if (q != NULL)
+            q->busy = true; /* whatever it puts out: the kernel is at work on it */
+        deliver(r, m);
     }
-    if (q != NULL && m->channel == CHANNEL_IOPUB)
-        q->busy = true; /* whatever it puts out: the kernel is at work on it */
-    deliver(r, m);
+}
+
+/* An output whose idle came before it, and waits. */
+static bool is_overtaken(const struct requests *r, const struct message *m)
+{
+    const struct request *q;
+
+    if (r->n_waiting == 0 || strcmp(m->type, "status") == 0)
+        return false;
+    TAILQ_FOREACH(q, &r->list, link)
+    if (q->waits && strcmp(q->id, m->parent_id) == 0)
+        return true;
+    return false;
+}
+
+/* all: whether or not they are still behind something. */
+static void release(struct requests *r, bool all, int64_t now_ms)
+{
+    while ((all || r->n_waiting == 0) && !TAILQ_EMPTY(&r->behind))
+        take_published(r, pop_behind(r), now_ms);
+}
+
+void requests_take(struct requests *r, struct message *m, int64_t now_ms)
+{
+    if (m->channel == CHANNEL_STDIN) {
+        deliver(r, m);
+    } else if (m->channel != CHANNEL_IOPUB) {
+        take_reply(r, m, now_ms);
+        release(r, false, now_ms);
+    } else if (is_overtaken(r, m)) {
+        deliver(r, m);
+    } else if (r->n_waiting > 0 && r->behind_bytes + m->size <= REQUESTS_BEHIND_MAX) {
+        TAILQ_INSERT_TAIL(&r->behind, m, link);
+        r->behind_bytes += m->size;
+    } else {
+        release(r, true, now_ms);
+        take_published(r, m, now_ms);
+    }
 }
 
 struct slice requests_current(const struct requests *r)
 {
     const struct request *q = TAILQ_FIRST(&r->list);
 
-    return q != NULL && q->busy ? header_of(q) : (struct slice){0};
+    return q != NULL ? header_of(q) : (struct slice){0};
 }
 
 /* ---- what does not come ------------------------------------------------------------------------------ */
@@ -240,6 +304,15 @@ static int64_t check_begun(struct requests *r, int64_t now_ms, bool kernel_idle,
     return q->waits_since_ms + after_ms[q->n_wakes];
 }
 
+void requests_postpone(struct requests *r, int64_t now_ms)
+{
+    struct request *q;
+
+    TAILQ_FOREACH(q, &r->list, link)
+    if (q->due_ms != INT64_MAX)
+        q->due_ms = MAX(q->due_ms, now_ms + REQUESTS_REPLY_MS);
+}
+
 int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake)
 {
     struct request *q = TAILQ_FIRST(&r->list);
@@ -252,6 +325,7 @@ int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool
             late(r, q, now_ms);
         q = following;
     }
+    release(r, false, now_ms);
     TAILQ_FOREACH(q, &r->list, link)
     next = MIN(next, q->due_ms);
     int64_t begun = check_begun(r, now_ms, kernel_idle, ret_wake);

@@ -9,7 +9,8 @@
  *   a reply whose idle does not come                REQUESTS_IDLE_MS, then an idle of ours follows
  *   no busy after 250 ms, 1 s, 4 s of an idle kernel    the owner is asked to wake it; after 6 s it has dropped the request
  *
- * A second reply is dropped. When the kernel is gone every request ends by an error, its reply and its idle.
+ * What the kernel publishes behind an idle that waits is held back too (REQUESTS_BEHIND_MAX bytes), so that the order of
+ * requests is kept. A second reply is dropped. When the kernel is gone every request ends by an error, its reply and its idle.
  * Only messages whose type ends in "_request" are followed; there is no answer to others.
  * Knows no sockets and no clock: the time is given. Thread rule: loop thread only.
  * Source: contracts/jupyter.md 1.8, 1.12, 3.9.
@@ -22,12 +23,15 @@
 #define REQUESTS_REPLY_MS 1000
 #define REQUESTS_IDLE_MS 2000
 #define REQUESTS_MAX 1024
+#define REQUESTS_BEHIND_MAX (4u << 20)
 
 struct request;
 
 struct requests {
     TAILQ_HEAD(, request) list; /* oldest first */
-    size_t n;
+    size_t n, n_waiting;        /* n_waiting: idles that wait for their reply */
+    struct message_list behind; /* owned; published behind such an idle */
+    size_t behind_bytes;
     /* Messages in the order in which the client is to see them; owned by the callee. */
     void (*deliver)(void *arg, struct message *m);
     void *arg;
@@ -37,14 +41,17 @@ void requests_init(struct requests *r, void (*deliver)(void *arg, struct message
 void requests_done(struct requests *r);
 
 bool requests_has_room(const struct requests *r);
+bool requests_has(const struct requests *r, const char *id);
 /* A message that was sent to the kernel. -ENOMEM: it is not followed. */
 int requests_add(struct requests *r, const struct frame *frame, int64_t now_ms) must_check;
-/* A message of the kernel whose parent is parent_id: delivered now, later, or (an unexpected reply) never. Takes m. */
-void requests_take(struct requests *r, struct message *m, const char *parent_id, int64_t now_ms);
+/* A message of the kernel: delivered now, later, or (an unexpected reply) never. Takes m. */
+void requests_take(struct requests *r, struct message *m, int64_t now_ms);
 /* Looks after what is late. kernel_idle: it is ready and works for nobody. Returns the time at which to be called again, INT64_MAX for never; *ret_wake: the kernel
  * seems to have missed a request. */
 int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake);
-/* Header of the request that the kernel works on; empty when there is none. */
+/* The kernel is being held: nothing is late. */
+void requests_postpone(struct requests *r, int64_t now_ms);
+/* Header of the oldest one, on which the kernel most likely works; empty when there is none. */
 struct slice requests_current(const struct requests *r);
 /* Nothing more will come for any of them. */
 void requests_fail_all(struct requests *r, const char *ename, const char *evalue);

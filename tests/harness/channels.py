@@ -140,12 +140,12 @@ class Channels:
 
 
 def is_status(message, state):
-    return message.msg_type == "status" and message.content["execution_state"] == state
+    return message.msg_type == "status" and message.content.get("execution_state") == state
 
 
 def types(messages):
     """Short names: statuses by their state."""
-    return [m.content["execution_state"] if m.msg_type == "status" else m.msg_type for m in messages]
+    return [m.content.get("execution_state") if m.msg_type == "status" else m.msg_type for m in messages]
 
 
 def text_of(messages, name="stdout"):

@@ -188,6 +188,36 @@ def replay(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def raw_content(kernel, msg_type, content, parent):
+    """Signed as it should be, whatever the content is."""
+    parts = [json.dumps({"msg_id": uuid.uuid4().hex, "msg_type": msg_type}).encode(), json.dumps(parent).encode(), b"{}", content]
+    digest = hmac.new(kernel.info["key"].encode(), b"".join(parts), hashlib.sha256).hexdigest().encode()
+    kernel.iopub.send_multipart([b"<IDS|MSG>", digest, *parts])
+
+
+def no_json(kernel, ident, parent):
+    def middle():
+        for content in (b'{"injected":NaN}', b'{}, "channel":"shell","injected":{}', b'{"injected":', b"\xff", b"[" * 100000):
+            raw_content(kernel, "display_data", content, parent)
+
+    behave(kernel, ident, parent, middle)
+
+
+def no_utf8(kernel, ident, parent):
+    behave(kernel, ident, parent, lambda: raw_content(
+        kernel, "stream", b'{"name":"stdout","text":"\xff(\xc3"}', parent))
+
+
+def display_flood(kernel, ident, parent):
+    """150 MB that is no stream."""
+    kernel.state("busy", parent)
+    for _ in range(1500):
+        kernel.publish("display_data", {"data": {"text/plain": "x" * 100000}, "metadata": {}}, parent)
+    time.sleep(1)  # or what follows is dropped here
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
 def huge_frame(kernel, ident, parent):
     """Over the limit of one frame: the connection breaks, the next run must find a new one."""
     kernel.state("busy", parent)
@@ -342,6 +372,9 @@ MISBEHAVIOURS = {
     "broken_frames": broken_frames,
     "odd_content": odd_content,
     "replay": replay,
+    "no_json": no_json,
+    "no_utf8": no_utf8,
+    "display_flood": display_flood,
     "huge_frame": huge_frame,
     "huge_reply": huge_reply,
     "flood": flood,

@@ -12,7 +12,8 @@
 #include "execd/gateway/frame.h"
 #include "proto/base/mem.h"
 
-#define HEADER "{\"msg_id\":\"m1\",\"msg_type\":\"execute_request\",\"date\":1.5}"
+#define HEADER                                                                                     \
+    "{\"msg_id\":\"m1\",\"msg_type\":\"execute_request\",\"date\":1.5,\"version\":\"5.0\"}"
 
 static struct slice text(const char *s)
 {
@@ -77,7 +78,7 @@ static void what_is_missing_has_a_default(void **state)
     }
 }
 
-static void a_header_without_a_date_gets_one(void **state)
+static void a_header_gets_a_date_and_a_version(void **state)
 {
     (void)state;
     struct frame f;
@@ -88,6 +89,8 @@ static void a_header_without_a_date_gets_one(void **state)
     json_t *header = json_loadb(f.parts.header.ptr, f.parts.header.len, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(header, "msg_id")), "m");
     assert_int_equal(json_string_length(json_object_get(header, "date")), 27);
+    assert_string_equal(json_string_value(json_object_get(header, "version")),
+                        JMSG_PROTOCOL_VERSION);
     json_decref(header);
     frame_done(&f);
 }
@@ -135,7 +138,7 @@ static void broken_legacy_frames_have_a_reason(void **state)
 static void headers_are_bounded_H05(void **state)
 {
     (void)state;
-    size_t n = JMSG_HEADER_MAX + 100;
+    size_t n = FRAME_HEADER_MAX + 100;
     char *data = xmalloc(n + 200);
     struct frame f;
     int used = sprintf(data, "{\"header\":{\"msg_id\":\"m\",\"msg_type\":\"t\",\"x\":\"");
@@ -378,12 +381,28 @@ static void parts_of_kernels_are_cleaned_H05(void **state)
     }
 }
 
+static void a_message_may_be_made_new(void **state)
+{
+    (void)state;
+    struct frame f;
+    assert_int_equal(frame_decode(FRAMING_LEGACY, false, text("{\"header\":" HEADER "}"), &f, NULL),
+                     0);
+    assert_slice(f.parts.header, HEADER);
+    assert_int_equal(frame_renew(&f), 0);
+    assert_true(f.parts.header.len > sizeof(HEADER));
+    json_t *header = json_loadb(f.parts.header.ptr, f.parts.header.len, 0, NULL);
+    assert_true(json_real_value(json_object_get(header, "date")) == 1.5); /* still the client's */
+    json_decref(header);
+    frame_done(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(legacy_text_with_everything),
         cmocka_unit_test(what_is_missing_has_a_default),
-        cmocka_unit_test(a_header_without_a_date_gets_one),
+        cmocka_unit_test(a_header_gets_a_date_and_a_version),
+        cmocka_unit_test(a_message_may_be_made_new),
         cmocka_unit_test(broken_legacy_frames_have_a_reason),
         cmocka_unit_test(headers_are_bounded_H05),
         cmocka_unit_test(legacy_binary_with_buffers),
