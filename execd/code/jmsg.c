@@ -150,9 +150,9 @@ static char *build_header(struct jmsg_session *session, const char *type, char i
     clock_format_us(clock_wall_us(), date);
     (void)snprintf(id, JMSG_ID_MAX, "%s_%llu", session->id,
                    (unsigned long long)++session->sent); /* fits */
-    json_t *header =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "session", session->id,
-                  "username", "execd", "date", date, "msg_type", type, "version", JMSG_PROTOCOL_VERSION);
+    json_t *header = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "msg_id", id, "session",
+                               session->id, "username", "execd", "date", date, "msg_type", type,
+                               "version", JMSG_PROTOCOL_VERSION);
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     return text;

@@ -15,7 +15,7 @@
 #include "proto/base/err.h"
 
 #define JMSG_PROTOCOL_VERSION "5.3" /* what kernels in the field report; nothing newer is used */
-#define JMSG_ID_MAX 128 /* msg_id with its NUL; longer ones are refused */
+#define JMSG_ID_MAX 128             /* msg_id with its NUL; longer ones are refused */
 #define JMSG_TYPE_MAX 64
 #define JMSG_IDENTS_MAX 16
 #define JMSG_HEADER_MAX (64u << 10) /* header and parent_header, bytes each */
