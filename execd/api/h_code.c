@@ -100,6 +100,14 @@ static enum http_result run_in_shell(struct http_req *req, struct api *api,
     return api_stream(req, api, channel, command_id(command), STREAM_LINES);
 }
 
+/* How many runs are before it. */
+static void tell_position(struct http_req *req, unsigned ahead)
+{
+    char number[16];
+    (void)snprintf(number, sizeof(number), "%u", ahead); /* fits */
+    http_resp_header(req, "X-Execd-Queue-Position", number);
+}
+
 /* A language of shells: in a session, which keeps its state. */
 static enum http_result run_in_session(struct http_req *req, struct api *api,
                                        const struct code_body *body)
@@ -108,13 +116,15 @@ static enum http_result run_in_session(struct http_req *req, struct api *api,
         .command = body->code, .timeout_ms = body->timeout, .separate = true, .verbatim = true};
     struct session_run *run;
     struct channel *channel;
+    unsigned ahead;
     struct err err = {0};
     if (body->input)
         return http_resp_fail(req, ERR_NOT_SUPPORTED,
                               RUN_PREFIX "stdin: a shell session has none, use a here-document");
-    if (shell_code_run(api, body->context.id, body->context.language, &request, &run, &channel,
-                       &err) < 0)
+    if (shell_code_run(api, body->context.id, body->context.language, &request, &ahead, &run,
+                       &channel, &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
+    tell_position(req, ahead);
     return api_stream(req, api, channel, session_run_id(run), STREAM_VERBATIM);
 }
 
@@ -139,7 +149,7 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
                                        .input = body->input};
     struct channel *channel;
     unsigned ahead;
-    char run_id[ID_HEX_LEN + 1], number[16];
+    char run_id[ID_HEX_LEN + 1];
     struct err err = {0};
     if (!api->code)
         return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "kernels are switched off");
@@ -151,8 +161,7 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
     if (code_run(api->code, &request, &channel, &ahead, &err) < 0)
         return fail_with(req, RUN_PREFIX, &err);
     ids_hex(run_id);
-    (void)snprintf(number, sizeof(number), "%u", ahead); /* fits */
-    http_resp_header(req, "X-Execd-Queue-Position", number);
+    tell_position(req, ahead);
     archive_add(api->archive, run_id, channel, true);
     return api_stream(req, api, channel, run_id, STREAM_VERBATIM);
 }
@@ -338,10 +347,11 @@ enum http_result h_context_restart(struct http_req *req, void *app)
     struct api *api = app;
     struct code_context *ctx = find_context(req, api);
     struct err err = {0};
-    if (find_shell(req, api))
-        return http_resp_fail(req, ERR_NOT_SUPPORTED,
-                              RESTART_PREFIX
-                              "it is a shell session: the code `exit` makes it begin anew");
+    struct session *shell = find_shell(req, api);
+    if (shell)
+        return session_restart(shell, &err) < 0
+                   ? fail_with(req, RESTART_PREFIX, &err)
+                   : http_resp_json(req, 200, shell_code_describe(shell));
     if (!ctx)
         return not_found(req);
     struct ready_wait *wait = new_wait(req, api, RESTART_PREFIX);

@@ -24,12 +24,13 @@ bool shell_code_takes(const struct api *api, const char *id, const char *languag
 }
 
 int shell_code_run(const struct api *api, const char *id, const char *language,
-                   const struct session_run_request *request, struct session_run **ret_run,
-                   struct channel **ret_channel, struct err *err)
+                   const struct session_run_request *request, unsigned *ret_ahead,
+                   struct session_run **ret_run, struct channel **ret_channel, struct err *err)
 {
     struct session *ctx = is_empty(id) ? NULL : shell_context_find(api->sessions, id);
 
-    return shell_context_run(api->sessions, ctx, language, request, ret_run, ret_channel, err);
+    return shell_context_run(api->sessions, ctx, language, request, ret_ahead, ret_run, ret_channel,
+                             err);
 }
 
 json_t *shell_code_describe(const struct session *s)

@@ -13,8 +13,9 @@ bool shell_code_serves(const struct api *api, const char *language);
 bool shell_code_takes(const struct api *api, const char *id, const char *language);
 
 int shell_code_run(const struct api *api, const char *id, const char *language,
-                   const struct session_run_request *request, struct session_run **ret_run,
-                   struct channel **ret_channel, struct err *err) must_check;
+                   const struct session_run_request *request, unsigned *ret_ahead,
+                   struct session_run **ret_run, struct channel **ret_channel,
+                   struct err *err) must_check;
 /* *ret_json describes the new context. */
 int shell_code_create(const struct api *api, const struct session_request *request,
                       json_t **ret_json, struct err *err) must_check;

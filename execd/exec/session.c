@@ -416,9 +416,8 @@ void session_interrupt_all(struct session *s)
         stop_run(s, RUN_END_INTERRUPTED);
 }
 
-void session_close_all(struct session *s, enum run_end reason)
+static void end_runs(struct session *s, enum run_end reason)
 {
-    s->on_idle_change = NULL;
     while (s->queue != NULL)
         close_queued(s, s->queue, reason);
     if (s->current == NULL)
@@ -426,6 +425,24 @@ void session_close_all(struct session *s, enum run_end reason)
     s->current->end = reason;
     s->current->status = -1;
     finish_current(s, NULL);
+}
+
+void session_close_all(struct session *s, enum run_end reason)
+{
+    s->on_idle_change = NULL;
+    end_runs(s, reason);
+}
+
+int session_restart(struct session *s, struct err *err)
+{
+    if (s->manager->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "the agent is shutting down");
+    end_runs(s, RUN_END_RESTARTED);
+    session_drop_shell(s);
+    free(s->cwd);
+    s->cwd = xstrdup(s->start_cwd);
+    s->restarts++;
+    return start_shell_again(s, err);
 }
 
 void session_get_status(const struct session *s, struct session_status *ret)

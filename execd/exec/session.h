@@ -78,6 +78,8 @@ struct session_run *session_find_run(struct session *s, const char *run_id);
 const char *session_run_id(const struct session_run *run);
 /* Ends the run; one that still waits is taken from the queue. NULL = the one that runs now. -ESRCH: there is none. */
 int session_interrupt(struct session *s, struct session_run *run, struct err *err) must_check;
+/* A new shell where the first began, with the same variables; runs end with an error. */
+int session_restart(struct session *s, struct err *err) must_check;
 /* Ends the runs that wait, then the one that runs now. */
 void session_interrupt_all(struct session *s);
 

@@ -117,6 +117,7 @@ static const char *reason_of(const struct session_run *run, const struct receipt
         [RUN_END_INTERRUPTED] = "cancelled",
         [RUN_END_SHELL_GONE] = "exit",
         [RUN_END_DELETED] = "cancelled",
+        [RUN_END_RESTARTED] = "cancelled",
         [RUN_END_SHUTDOWN] = "agent_shutdown",
         [RUN_END_SPAWN_FAILED] = "spawn_failed",
     };
@@ -161,6 +162,9 @@ static void describe(const struct session_run *run, const struct exit_status *ex
     case RUN_END_DELETED:
         (void)snprintf(buf, size, "the session was deleted"); /* fits */
         break;
+    case RUN_END_RESTARTED:
+        (void)snprintf(buf, size, "the shell was restarted"); /* fits */
+        break;
     case RUN_END_SHUTDOWN:
         (void)snprintf(buf, size, "the agent is shutting down"); /* fits */
         break;
@@ -185,7 +189,8 @@ static void append_end(struct session_run *run, const struct exit_status *exit)
 {
     const char *own_name = run->session->error_name;
     bool lost = run->end == RUN_END_TIMEOUT || run->end == RUN_END_DELETED ||
-                run->end == RUN_END_SHUTDOWN || (exit != NULL && exit->signalled) ||
+                run->end == RUN_END_RESTARTED || run->end == RUN_END_SHUTDOWN ||
+                (exit != NULL && exit->signalled) ||
                 (own_name != NULL && (exit != NULL || run->end == RUN_END_SPAWN_FAILED));
     char text[EXIT_TEXT_MAX], value[16];
 

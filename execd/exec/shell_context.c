@@ -86,9 +86,10 @@ int shell_context_create(struct session_manager *m, const struct session_request
 }
 
 int shell_context_run(struct session_manager *m, struct session *ctx, const char *language,
-                      const struct session_run_request *request, struct session_run **ret_run,
-                      struct channel **ret_channel, struct err *err)
+                      const struct session_run_request *request, unsigned *ret_ahead,
+                      struct session_run **ret_run, struct channel **ret_channel, struct err *err)
 {
+    struct session_status status;
     const struct session_request first = {.language = language, .is_default = true};
 
     if (ctx == NULL)
@@ -98,5 +99,7 @@ int shell_context_run(struct session_manager *m, struct session *ctx, const char
         if (rc < 0)
             return rc;
     }
+    session_get_status(ctx, &status);
+    *ret_ahead = status.queued + status.busy;
     return session_start_run(ctx, request, ret_run, ret_channel, err);
 }

@@ -17,9 +17,11 @@ struct session *shell_context_default(struct session_manager *m, const char *lan
 /* The directory is made when it is not there. */
 int shell_context_create(struct session_manager *m, const struct session_request *request,
                          struct session **ret_session, struct err *err) must_check;
-/* The default one where ctx is NULL, begun with the first run. *ret_run is borrowed, *ret_channel the caller's. */
+/* The default one where ctx is NULL, begun with the first run. *ret_ahead: runs before it. *ret_run is borrowed,
+ * *ret_channel the caller's. */
 int shell_context_run(struct session_manager *m, struct session *ctx, const char *language,
-                      const struct session_run_request *request, struct session_run **ret_run,
-                      struct channel **ret_channel, struct err *err) must_check;
+                      const struct session_run_request *request, unsigned *ret_ahead,
+                      struct session_run **ret_run, struct channel **ret_channel,
+                      struct err *err) must_check;
 /* Deletes all of a language. */
 void shell_context_delete_all(struct session_manager *m, const char *language);

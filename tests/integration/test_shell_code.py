@@ -154,6 +154,38 @@ def test_deleting_a_context_ends_its_run(agent):
     assert outcome[0][-1]["type"] == "error"
 
 
+def test_a_restart_ends_runs_and_begins_anew(agent, tmp_path):
+    made = create(agent, cwd=str(tmp_path / "here"), envs={"KEPT": "yes"})
+    context = made["id"]
+    run(agent, "x=1; cd /", context=context)
+    outcome = []
+    threads = [in_background(lambda: outcome.append(run(agent, "sleep 60", context=context))) for _ in range(2)]
+    eventually(lambda: sum(s["queued"] for s in agent.client.get("/session").json()["sessions"]) == 1)
+    again = agent.client.post(f"/code/contexts/{context}/restart")
+    assert (again.status_code, again.json()["id"], again.json()["state"]) == (200, context, "idle")
+    for thread in threads:
+        thread.join(20)
+    assert [(events[-1]["error"]["traceback"], events[-1]["receipt"]["reason"]) for events in outcome] == \
+        [(["the shell was restarted"], "cancelled")] * 2
+    assert text_of(run(agent, "echo \"[$x]$KEPT\"; pwd", context=context)) == f"[]yes\n{made['cwd']}\n"
+
+
+def test_a_run_tells_how_many_are_before_it(agent):
+    context = create(agent)["id"]
+    assert post(agent, "true", context=context).headers["x-execd-queue-position"] == "0"
+    thread = in_background(post, agent, "sleep 0.3", "bash", context)
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
+    assert post(agent, "true", context=context).headers["x-execd-queue-position"] == "1"
+    thread.join(20)
+
+
+def test_a_timeout_ends_the_run_and_not_the_context(agent):
+    body = {"code": "x=1; while :; do :; done", "timeout": 200, "context": {"language": "bash"}}
+    events = sse_events(agent.client.post("/code", json=body, timeout=30).text)
+    assert events[-1]["receipt"]["reason"] == "timeout" and events[-1]["type"] == "error"
+    assert text_of(run(agent, "echo $x")) == "1\n"
+
+
 def test_a_run_can_be_seen_again(agent):
     first = post(agent, "printf 'one\\n\\ntwo'")
     again = agent.client.get(f"/command/{first.headers['x-execd-run-id']}/stream")
