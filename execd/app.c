@@ -190,6 +190,37 @@ static void take_config(struct api *api, const struct config *config)
     };
 }
 
+/* Commands and files work without kernels: why there are none is said, and all else goes on. */
+static void start_kernels(struct app *app)
+{
+    struct api *api = &app->api;
+    struct code_config code = app->config->code;
+    struct err err = {.text = ""};
+    code.workers = api->pool;
+    if (code_manager_new(app->base, &code, &api->code, &err) < 0) {
+        log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err.text, NULL);
+        api->code = NULL;
+    }
+    api->channels = channels_new(app->base);
+    api->jsessions = api->code != NULL ? jsessions_new(api->code) : NULL;
+}
+
+static int start_http(struct app *app, struct err *err)
+{
+    struct api *api = &app->api;
+    struct http_server_config http = {
+        .routes = api_routes,
+        .n_routes = api_n_routes,
+        .app = api,
+        .authorize = api_authorize,
+        .rewrite = api_rewrite,
+        .decorate = api_decorate,
+        .render_error = api_render_error,
+    };
+    int result = http_server_new(app->base, &http, &api->server);
+    return result < 0 ? err_sys(err, 0, -result, "start the HTTP server") : 0;
+}
+
 static int start_managers(struct app *app, struct err *err)
 {
     struct api *api = &app->api;
@@ -235,27 +266,8 @@ static int start_managers(struct app *app, struct err *err)
     const struct sql_config sql = {.dsn = config->sql_dsn, .archive = api->archive};
     if ((result = sql_manager_new(app->base, &sql, &api->sql, err)) < 0)
         return result;
-    struct code_config code = config->code;
-    code.workers = api->pool;
-    if ((result = code_manager_new(app->base, &code, &api->code, err)) < 0) {
-        /* Commands and files work without kernels: say why there are none, and go on. */
-        log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err->text, NULL);
-        api->code = NULL;
-    }
-    api->channels = channels_new(app->base);
-    api->jsessions = api->code != NULL ? jsessions_new(api->code) : NULL;
-    struct http_server_config http = {
-        .routes = api_routes,
-        .n_routes = api_n_routes,
-        .app = api,
-        .authorize = api_authorize,
-        .rewrite = api_rewrite,
-        .decorate = api_decorate,
-        .render_error = api_render_error,
-    };
-    if ((result = http_server_new(app->base, &http, &api->server)) < 0)
-        return err_sys(err, 0, -result, "start the HTTP server");
-    return 0;
+    start_kernels(app);
+    return start_http(app, err);
 }
 
 static void log_listening(const char *where, int port)
