@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "execd/api/api.h"
+#include "execd/api/shared.h"
 #include "execd/events/bus.h"
 #include "execd/gateway/channels.h"
 #include "execd/gateway/jsessions.h"
@@ -42,9 +43,10 @@ struct app {
     const struct config *config;
     struct event_base *base;
     struct api api;
-    struct alarms *alarms; /* owned */
-    bool filtered;         /* the system call filter is installed */
-    bool serving;          /* listeners are open, the entrypoint was started */
+    struct shared_server *shared; /* NULL: none */
+    struct alarms *alarms;        /* owned */
+    bool filtered;                /* the system call filter is installed */
+    bool serving;                 /* listeners are open, the entrypoint was started */
     bool stopping;
     bool processes_gone, requests_gone;
     int exit_code;
@@ -309,6 +311,18 @@ static void listen_inside(struct app *app)
                   where, "error", err.text, NULL);
 }
 
+static int start_file_server(struct app *app, struct err *err)
+{
+    const struct shared_config *shared = &app->config->shared;
+    int port,
+        result = shared_server_new(app->base, app->api.pool, shared, &port, &app->shared, err);
+    char where[96];
+    snprintf(where, sizeof(where), "%.80s (files)", shared->listen);
+    if (result == 0)
+        log_listening(where, port);
+    return result;
+}
+
 static int start_listeners(struct app *app, struct err *err)
 {
     const struct config *config = app->config;
@@ -333,7 +347,7 @@ static int start_listeners(struct app *app, struct err *err)
             return result;
     }
     listen_inside(app);
-    return 0;
+    return config->shared.listen != NULL ? start_file_server(app, err) : 0;
 }
 
 static void log_start(const struct app *app)
@@ -375,6 +389,7 @@ static void teardown(struct app *app)
     lifecycle_stop();
     entrypoint_forget();
     http_server_free(api->server);
+    shared_server_free(app->shared);
     watch_close_all();
     jsessions_free(api->jsessions);
     channels_free(api->channels); /* behind their connections, before the contexts */

@@ -1,6 +1,5 @@
 #include "execd/config.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -34,6 +33,7 @@ struct flags {
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_poll;
     struct gateway_flags gateway;
+    struct shared_flags shared;
     bool isolation_grant, insecure, init, exit_with_entrypoint, help, version, json;
 };
 
@@ -210,6 +210,15 @@ static const struct option_row option_rows[] = {
     {"gateway-root", 0, OPTION_STRING, "EXECD_GATEWAY_ROOT", "DIR",
      "What /api/contents shows (the directory that execd was started in).", NULL, AT(gateway.root),
      NULL},
+    {"file-server", 0, OPTION_STRING, "EXECD_FILE_SERVER", "WHERE",
+     "Serve one folder of files on ADDR:PORT (8080 is usual): listing and reading ask for nothing, "
+     "writing for a token.",
+     "File server", AT(shared.listen), NULL},
+    {"file-server-root", 0, OPTION_STRING, "EXECD_FILE_SERVER_ROOT", "DIR",
+     "That folder (/data/shared).", NULL, AT(shared.root), NULL},
+    {"file-server-token", 0, OPTION_STRING, "WRITE_TOKEN", "TOKEN",
+     "What writers send in the header `token`; without one nothing is written.", NULL,
+     AT(shared.token), NULL},
     {"isolation-root", 0, OPTION_STRING, "EXECD_ISOLATION_ROOT", "DIR",
      "Where isolated sessions keep what they write (/var/lib/execd/isolation).",
      "Isolated sessions", AT(isolation_root), NULL},
@@ -487,23 +496,6 @@ static void take_compatibility(const struct flags *f, struct config *c)
 
 /* ---- checks ---- */
 
-bool config_is_exposed(const char *where)
-{
-    char host[64];
-    const char *colon = strrchr(where, ':');
-    if (str_starts(where, "unix:"))
-        return false;
-    size_t len = colon != NULL ? (size_t)(colon - where) : strlen(where);
-    if (len >= sizeof(host))
-        return true;
-    memcpy(host, where, len);
-    host[len] = '\0';
-    struct in_addr v4;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 != 127;
-    return strcmp(host, "[::1]") != 0;
-}
-
 static int check_exposure(const struct config *c, struct err *err)
 {
     const char *exposed = c->listen_fd >= 0                      ? "an inherited socket"
@@ -530,6 +522,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
         (result = set_kernels(f, c, err)) < 0 || (result = set_seccomp(f->seccomp, c, err)) < 0 ||
         (result = set_isolation(f, c, err)) < 0 || (result = set_sql(f->sql, c, err)) < 0 ||
         (result = config_set_gateway(&f->gateway, c, err)) < 0 ||
+        (result = config_set_shared(&f->shared, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)
         return result;
     take_compatibility(f, c);

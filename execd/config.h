@@ -8,6 +8,7 @@
 #pragma once
 
 #include "execd/code/context.h"
+#include "execd/api/shared.h"
 #include "execd/harden/filter.h"
 #include "execd/stream/sink_sse.h"
 #include "proto/base/codec.h"
@@ -37,6 +38,7 @@ struct config {
     size_t n_listen;   /* 0 = every address, `port`, unless listen_fd or gateway_only is set */
     bool gateway_only; /* nothing is served but the gateway's listeners */
     struct gateway_config gateway;
+    struct shared_config shared;
     int listen_fd; /* an inherited listening socket; -1 = none */
     uint16_t port;
     const char *inner_listen; /* the second listener inside the sandbox; NULL = none */

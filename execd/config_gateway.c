@@ -1,3 +1,4 @@
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 #include "proto/base/str.h"
 
 #define TOKEN_MAX 4096
+#define SHARED_ROOT "/data/shared"
 #define KERNEL_NAME_MAX 64
 
 int config_add_gateway_listen(struct config *c, const char *where, struct err *err)
@@ -39,6 +41,23 @@ static int set_token(const struct gateway_flags *f, struct gateway_config *g, st
     return 0;
 }
 
+bool config_is_exposed(const char *where)
+{
+    char host[64];
+    const char *colon = strrchr(where, ':');
+    if (str_starts(where, "unix:"))
+        return false;
+    size_t len = colon != NULL ? (size_t)(colon - where) : strlen(where);
+    if (len >= sizeof(host))
+        return true;
+    memcpy(host, where, len);
+    host[len] = '\0';
+    struct in_addr v4;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 != 127;
+    return strcmp(host, "[::1]") != 0;
+}
+
 static int check_exposure(const struct config *c, struct err *err)
 {
     const struct gateway_config *g = &c->gateway;
@@ -68,6 +87,23 @@ int config_set_gateway(const struct gateway_flags *f, struct config *c, struct e
     c->gateway_only =
         g->n_listen > 0 && c->n_listen == 0 && c->listen_fd < 0 && !c->has_token && !c->insecure;
     return check_exposure(c, err);
+}
+
+int config_set_shared(const struct shared_flags *f, struct config *c, struct err *err)
+{
+    struct shared_config *s = &c->shared;
+    const char *root = f->root != NULL && f->root[0] != '\0' ? f->root : SHARED_ROOT;
+    if (f->token != NULL && f->token[0] != '\0') {
+        codec_sha256(f->token, strlen(f->token), s->token_sha256);
+        s->has_token = true;
+        config_wipe(f->token);
+    }
+    if (f->listen == NULL || f->listen[0] == '\0')
+        return 0;
+    s->listen = arena_printf(&c->arena, "%s", f->listen);
+    if (s->listen == NULL)
+        return err_set(err, 0, ENOMEM, "out of memory");
+    return config_keep_path(c, "", root, &s->root, err);
 }
 
 const char *config_inner(struct config *c, const char *given)

@@ -14,6 +14,11 @@ struct gateway_flags {
     bool open;
 };
 
+/* The same of the file server. */
+struct shared_flags {
+    const char *listen, *root, *token;
+};
+
 /* Makes a path absolute while execd is still where it was started; the result, behind `prefix`, is in the arena. */
 int config_keep_path(struct config *c, const char *prefix, const char *path, const char **ret_kept,
                      struct err *err) must_check;
@@ -23,5 +28,6 @@ void config_wipe(const char *secret);
 int config_add_gateway_listen(struct config *c, const char *where, struct err *err) must_check;
 /* After execd's own token and --insecure were read; decides whether anything else is served. */
 int config_set_gateway(const struct gateway_flags *f, struct config *c, struct err *err) must_check;
+int config_set_shared(const struct shared_flags *f, struct config *c, struct err *err) must_check;
 /* The inner listener's address: what was given, or the default, whose port JUPYTER_PORT may name. */
 const char *config_inner(struct config *c, const char *given);

@@ -22,6 +22,7 @@ except ImportError:
 
 PROGRAMS = {
     "execd": (Path("execd/api/routes.c"), Path("proto/api/openapi-execd.yaml")),
+    "shared": (Path("execd/api/shared_routes.c"), Path("proto/api/openapi-shared.yaml")),
     "server": (Path("server/api/routes.c"), Path("proto/api/openapi-server.yaml")),
 }
 ERRORS, EVENTS, TABLE = Path("proto/api/errors.def"), Path("proto/api/events.def"), Path("proto/api/ERRORS.md")
