@@ -225,8 +225,9 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     run->on_change(run->arg);
 }
 
-static void arm_deadline(struct code_run *run)
+void run_arm_deadline(struct code_run *run)
 {
+    run->overdue = false;
     struct timeval tv = {run->timeout_ms / 1000, run->timeout_ms % 1000 * 1000};
     if (run->deadline)
         (void)event_add(run->deadline, &tv); /* fails only when memory is exhausted */
@@ -239,7 +240,7 @@ void run_begin(struct code_run *run, struct kernel *kernel)
     kernel_usage(kernel, &run->before);
     run->started_ns = clock_monotonic_ns();
     run_quirks_begin(run);
-    arm_deadline(run);
+    run_arm_deadline(run);
     run->state = RUN_RESTING;
     if (rest_ms > 0)
         arm(run, rest_ms);

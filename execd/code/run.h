@@ -16,7 +16,7 @@
  * kernel is stopped until the reader catches up, above STORE_MAX (a kernel that cannot be stopped) they are
  * dropped and the loss is said. So a flood costs a bounded amount of memory and loses nothing in a healthy kernel.
  *
- * A time limit counts from the moment when the kernel gets the code. Then the run is overdue, and the context
+ * A time limit counts from the moment when the kernel begins with the code, or gets it and does nothing. Then the run is overdue, and the context
  * interrupts it as it does when it is asked to; a run that still ends well has ended well.
  *
  * Before its terminal event stands a receipt. Its peak of memory is that of the kernel since its start: kernels keep

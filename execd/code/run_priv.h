@@ -55,6 +55,8 @@ void run_drop_store(struct code_run *run);
 void run_on_arrival(evutil_socket_t fd, short what, void *arg); /* of `arrival` */
 
 /* run.c */
+/* Its time begins: when it is sent, and anew when the kernel is at it, which may do something for a client first. */
+void run_arm_deadline(struct code_run *run);
 /* Outputs were shown: the run may be over, or its reader made room. */
 void run_moved(struct code_run *run);
 

@@ -32,6 +32,7 @@ static void take_status(struct code_run *run, const json_t *content)
     if (state && strcmp(state, "busy") == 0 && run->state == RUN_SENT) {
         run->state = RUN_BUSY;
         (void)event_del(run->timer); /* cannot fail for an event of ours */
+        run_arm_deadline(run);
     } else if (state && strcmp(state, "idle") == 0) {
         run->idle = true;
     }

@@ -112,6 +112,13 @@ def test_the_time_of_a_run_begins_with_its_work(agent, context):
     assert first.result(10)[-1]["type"] == "execution_complete"
 
 
+def test_the_time_of_a_run_is_not_spent_by_a_client(agent, context):
+    with Channels(agent, context) as client:
+        request = client.execute("import time; time.sleep(1.5); x = 'kept'")
+        client.until(lambda m: m.msg_type == "execute_input" and m.parent == request)
+        assert results(run(agent, "x", context=context, timeout=500))[0]["text"] == "'kept'"
+
+
 @pytest.mark.parametrize("limit", ["-1", "1.5", '"1"', "1e3", "9999999999999999", "[]"])
 def test_bad_limits(agent, limit):
     response = agent.client.post("/code", content=f'{{"code": "1", "context": {{"language": "python"}}, "timeout": {limit}}}')
