@@ -149,6 +149,7 @@ llhttp_stamp   := $(DEPS)/.llhttp-$(call sum,$(setup_dir)/fetch-llhttp)
 prometheus_stamp := $(DEPS)/.prometheus-$(call sum,$(setup_dir)/fetch-prometheus)
 mariadb_stamp  := $(DEPS)/.mariadb-$(call sum,$(setup_dir)/fetch-mariadb)
 docker_stamp   := $(DEPS)/.docker-$(call sum,$(setup_dir)/fetch-docker)
+ipykernel_stamp := $(DEPS)/.ipykernel-$(call sum,$(setup_dir)/fetch-debian-ipykernel)
 packages_sum   := $(call sum,$(setup_dir)/packages)
 venv_stamp     := $(BUILD)/venv/.requirements-$(call sum,tests/requirements.txt)
 js_stamp       := $(BUILD)/js/.sdk-$(call sum,$(setup_dir)/fetch-js-sdk tests/conformance/js/package-lock.json)
@@ -164,7 +165,7 @@ $(BUILD)/.packages-%-$(packages_sum): | $(BUILD)/
 $(BUILD)/.packages-test-$(packages_sum) $(BUILD)/.packages-image-$(packages_sum): | $(BUILD)/.packages-build-$(packages_sum)
 $(BUILD)/.packages-test-$(packages_sum): | $(if $(installs),$(BUILD)/.packages-image-$(packages_sum))
 
-$(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp): | $(BUILD)/.packages-build-$(packages_sum) $(DEPS)/
+$(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp) $(ipykernel_stamp): | $(BUILD)/.packages-build-$(packages_sum) $(DEPS)/
 $(zmq_stamp):
 	$(call say,SETUP,libzmq)
 	$(Q)$(setup_dir)/build-libzmq $(DEPS) >$(DEPS)/libzmq.log 2>&1 || { tail -30 $(DEPS)/libzmq.log; exit 1; }
@@ -185,6 +186,10 @@ $(docker_stamp):
 	$(call say,SETUP,docker)
 	$(Q)$(setup_dir)/fetch-docker $(DEPS) >$(DEPS)/docker.log 2>&1 || { tail -30 $(DEPS)/docker.log; exit 1; }
 	$(Q)touch $@
+$(ipykernel_stamp):
+	$(call say,SETUP,ipykernel of Debian)
+	$(Q)$(setup_dir)/fetch-debian-ipykernel $(DEPS) >$(DEPS)/ipykernel.log 2>&1 || { tail -30 $(DEPS)/ipykernel.log; exit 1; }
+	$(Q)touch $@
 $(venv_stamp): | $(BUILD)/.packages-test-$(packages_sum)
 	$(call say,SETUP,$(BUILD)/venv)
 	$(Q)rm -rf $(BUILD)/venv && python3 -m venv $(BUILD)/venv
@@ -197,7 +202,7 @@ $(js_stamp): | $(BUILD)/js/
 	$(Q)touch $@
 
 deps: $(deps_stamps) ## Prepare libzmq and llhttp below build/deps
-setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp) $(venv_stamp) $(js_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
+setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp) $(ipykernel_stamp) $(venv_stamp) $(js_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
 
 # ---- rules of one flavour ----------------------------------------------------------------------
 

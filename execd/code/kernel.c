@@ -238,8 +238,10 @@ void kernel_hold(struct kernel *k, enum kernel_hold who, bool value)
 {
     bool before = k->held != 0;
     k->held = value ? k->held | who : k->held & ~(unsigned)who;
-    if (before != (k->held != 0))
-        signal_leader(k, k->held ? SIGSTOP : SIGCONT);
+    if (before == (k->held != 0))
+        return;
+    signal_leader(k, k->held ? SIGSTOP : SIGCONT);
+    kernel_pause_output(k, k->held != 0);
 }
 
 /* A stopped process can react to nothing; who still lags behind says so again. */

@@ -92,6 +92,16 @@ struct kernel_msg *kernel_next_output(struct kernel *k)
     return NULL;
 }
 
+void kernel_pause_output(struct kernel *k, bool pause)
+{
+    for (int which = 0; (k->quirks & QUIRK_RAW_OUTPUT) && which < KERNEL_PIPES; which++) {
+        if (pause && k->output_events[which])
+            (void)event_del(k->output_events[which]); /* cannot fail for an event of ours */
+        else if (k->output_events[which])
+            (void)event_add(k->output_events[which], NULL); /* fails only without memory */
+    }
+}
+
 void kernel_drain_output(struct kernel *k)
 {
     for (int which = 0; which < KERNEL_PIPES; which++)

@@ -64,6 +64,8 @@ void kernel_replace(struct kernel *k);
 /* kernel_output.c */
 int kernel_watch_output(struct kernel *k) must_check;
 void kernel_unwatch_output(struct kernel *k);
+/* Its children, which nobody stops, wait for their reader like any other. */
+void kernel_pause_output(struct kernel *k, bool pause);
 void kernel_drain_output(struct kernel *k); /* what is in the pipes now */
 
 /* kernel_wire.c */

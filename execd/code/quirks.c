@@ -14,9 +14,8 @@ static const struct {
     char ipc_separator;  /* 0 = '-' */
 } rows[] = {
     {"tslab", QUIRK_ERROR_AS_STDERR | QUIRK_ABORT_WINDOW, 0, ':'},
-    {"deno", QUIRK_RAW_OUTPUT | QUIRK_NOT_INTERRUPTIBLE | QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
-    {"jjava", QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
-    {"jjava-launcher", QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
+    {"deno", QUIRK_LATE_RESULT | QUIRK_NOT_INTERRUPTIBLE | QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
+    {"jjava", QUIRK_SIGINT_KILLS | QUIRK_RAW_OUTPUT | QUIRK_CLASS_IN_EVALUE, TRANSPORT_TCP, 0},
     {"ijava", QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
     {"IRkernel", QUIRK_RESULT_AS_DISPLAY_DATA | QUIRK_RAW_OUTPUT, 0, 0},
     {"evcxr_jupyter", QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
@@ -36,6 +35,8 @@ static const struct {
     {"await-not-interruptible", QUIRK_NOT_INTERRUPTIBLE},
     {"not-interruptible", QUIRK_NOT_INTERRUPTIBLE},
     {"sigint-kills", QUIRK_SIGINT_KILLS},
+    {"class-in-evalue", QUIRK_CLASS_IN_EVALUE},
+    {"late-result", QUIRK_LATE_RESULT},
 };
 
 static bool is_word(char c)
@@ -162,6 +163,15 @@ static struct slice inside_class(struct slice name)
     return name;
 }
 
+/* JJava: "java.lang.IllegalStateException, text". Length of the class's name, 0 when there is none. */
+static size_t class_name(struct slice value)
+{
+    size_t n = 0, dots = 0;
+    while (n < value.len && (isalnum((unsigned char)value.ptr[n]) || strchr("_.$", value.ptr[n])))
+        dots += value.ptr[n++] == '.';
+    return dots > 0 && (n == value.len || value.ptr[n] == ',') ? n : 0;
+}
+
 void kernel_quirks_mend_error(unsigned quirks, json_t *error, struct slice said)
 {
     bool silent = get_text(error, "evalue").len == 0 &&
@@ -170,9 +180,16 @@ void kernel_quirks_mend_error(unsigned quirks, json_t *error, struct slice said)
         read_error(error, said);
     struct slice name = inside_class(trim(get_text(error, "ename")));
     struct slice value = trim(get_text(error, "evalue"));
+    size_t len = quirks & QUIRK_CLASS_IN_EVALUE ? class_name(value) : 0;
+    if (len > 0) {
+        name = (struct slice){value.ptr, len};
+        value = trim((struct slice){value.ptr + len, value.len - len});
+        if (value.len > 0)
+            value = trim((struct slice){value.ptr + 1, value.len - 1}); /* the comma */
+    }
     if (name.len == 0) /* bash_kernel: evalue is the exit status */
         name = SLICE_LIT("ExitStatus");
-    /* New strings are made before the old ones, which they point into, go. */
+    /* ename may point into evalue, never the other way round; each new string is made before its old one goes. */
     set_text(error, "ename", name.ptr, name.len);
     set_text(error, "evalue", value.ptr, value.len);
 }

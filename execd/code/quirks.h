@@ -23,6 +23,10 @@ enum kernel_quirk {
     QUIRK_NOT_INTERRUPTIBLE = 1u << 4,
     /* SIGINT ends it, so it is never sent, whatever the kernelspec says. */
     QUIRK_SIGINT_KILLS = 1u << 5,
+    /* evalue is "java.lang.Error, text" and ename says nothing. */
+    QUIRK_CLASS_IN_EVALUE = 1u << 6,
+    /* The result may come a moment after "idle". */
+    QUIRK_LATE_RESULT = 1u << 7,
 };
 
 enum kernel_transport { TRANSPORT_IPC = 1u << 0, TRANSPORT_TCP = 1u << 1 };

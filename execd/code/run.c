@@ -131,7 +131,10 @@ static void judge(struct code_run *run)
         return;
     if (run->reply && run->idle) {
         run_quirks_drain(run);
-        if (!run->head)
+        int wait_ms = run_quirks_wait_ms(run);
+        if (wait_ms > 0)
+            arm(run, wait_ms);
+        else if (!run->head)
             run_conclude(run);
     } else if (run->idle) {
         arm(run, NO_REPLY_MS);
@@ -206,6 +209,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     } else if (run->reply && !run->idle) {
         run->lost = true;
         run_conclude(run);
+    } else if (run->reply) {
+        judge(run); /* it has waited for a late result */
     } else if (run->idle) {
         run_fail(run, &no_reply);
     } else if (run->state == RUN_SENT && run->n_nudges < ARRAY_LEN(nudge_ms)) {

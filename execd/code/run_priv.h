@@ -43,6 +43,8 @@ struct code_run {
         told; /* why it was interrupted; no longer held back then: a stopped kernel cannot react */
     unsigned n_nudges;
     unsigned quirks;       /* of enum kernel_quirk */
+    bool has_result;       /* one was shown */
+    bool waited;           /* long enough for one */
     struct strbuf said;    /* run_quirks.c: the last of its stderr */
     bool drained;          /* what the kernel wrote past the protocol has been fetched */
     struct code_run *next; /* for the context */
@@ -71,4 +73,6 @@ void run_quirks_mend(struct code_run *run, json_t *error);
 void run_quirks_count(struct code_run *run); /* it went well */
 /* Reply and idle are in: takes what the kernel wrote past the protocol before them, once. */
 void run_quirks_drain(struct code_run *run);
+/* They are in, but a result may follow: how long to wait for it. 0 when there is nothing to wait for any more. */
+int run_quirks_wait_ms(struct code_run *run);
 void run_quirks_end(struct code_run *run, bool failed); /* legal on a run that never began */

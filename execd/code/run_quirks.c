@@ -8,6 +8,7 @@
 
 #define SAID_MAX (64u << 10) /* bytes of stderr kept for the error that may stand in them */
 #define SILENCE_MS 250       /* of a kernel with QUIRK_ABORT_WINDOW: its 200 ms, and its clock */
+#define LATE_MS 100          /* measured: up to 1 ms on a busy machine */
 #define DRAIN_MAX 64         /* pieces: a pipe's worth, however little is written at a time */
 
 void run_quirks_begin(struct code_run *run)
@@ -49,6 +50,16 @@ void run_quirks_drain(struct code_run *run)
     run->drained = true;
     for (int i = 0; run->kernel && i < DRAIN_MAX && (m = kernel_next_output(run->kernel)); i++)
         run_take(run, m);
+}
+
+int run_quirks_wait_ms(struct code_run *run)
+{
+    const char *status = json_string_value(json_object_get(run->reply, "status"));
+    if (!(run->quirks & QUIRK_LATE_RESULT) || run->has_result || run->waited || !status ||
+        strcmp(status, "ok") != 0)
+        return 0;
+    run->waited = true;
+    return LATE_MS;
 }
 
 void run_quirks_end(struct code_run *run, bool failed)

@@ -57,6 +57,7 @@ static bool show(struct code_run *run, struct kernel_msg *m)
             run_quirks_hear(run, content);
         return through;
     }
+    run->has_result |= strcmp(type, "execute_result") == 0;
     if (strcmp(type, "execute_result") == 0)
         output_result(run->channel, content, OUTPUT_RESULT);
     else if (strcmp(type, "display_data") == 0)

@@ -7,7 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import debian, python, rootfs
+from . import debian, golang, node, python, rootfs
 from .failure import Failure
 from .progress import Progress
 from .recipe import IMAGES
@@ -52,19 +52,28 @@ def build(recipe, out, cache=None):
 def assemble(recipe, work, cache, progress):
     root = work / "root"
     wanted = bool(recipe.python.get("wanted"))
-    with ThreadPoolExecutor(max_workers=1) as pool:  # the wheels arrive while Debian is unpacked
+    with ThreadPoolExecutor(max_workers=3) as pool:  # the packages arrive while Debian is unpacked
         wheels = pool.submit(python.fetch, recipe, work) if wanted else None
+        modules = pool.submit(node.fetch, recipe, work) if recipe.node else None
+        program = pool.submit(golang.compile_program, recipe, work) if recipe.go else None
         lay_ground(recipe, root, work, cache, progress)
         rootfs.overlay(recipe.folder / "root", root)
         if wheels:
             progress.phase("fetching Python packages")
             add_python(recipe, root, work, wheels.result(), progress)
+        if modules:
+            progress.phase("fetching npm packages")
+            node.install(recipe, root, modules.result())
+        if program:
+            progress.phase("compiling the Go program")
+            golang.install(recipe, root, program.result())
     if recipe.customize:
         progress.phase(f"customizing ({recipe.customize})")
         python.customize(recipe, root)
     progress.phase("packing")
     rootfs.clean(root)
-    (work / "manifest.txt").write_text(rootfs.manifest(root, root / recipe.site))
+    (work / "manifest.txt").write_text(rootfs.manifest(root, root / recipe.site) + "".join(
+        f"{line}\n" for line in node.manifest(recipe)))
     (work / "config.json").write_text(json.dumps(recipe.config, indent=2) + "\n")
     digest = rootfs.pack(root, work / "rootfs.tar", recipe.epoch)
     (work / "digest").write_text(digest + "\n")

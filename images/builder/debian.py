@@ -61,5 +61,7 @@ def bootstrap(recipe, root, work):
         "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
         "mmdebstrap", "--mode=root", "--format=directory", "--variant=essential",
         "--include=" + ",".join(recipe.debian["packages"]), f"--keyring={KEYRING}",
+        # Java's installation fails without this folder; rootfs.clean takes it out again.
+        '--setup-hook=mkdir -p "$1/usr/share/man/man1"',
         f"--aptopt={work / 'apt.conf'}", f"--dpkgopt={work / 'dpkg.cfg'}",
         recipe.debian["suite"], root, *sources(recipe.debian["suite"])], env=env)

@@ -47,6 +47,10 @@ def install(recipe, root, work, pip):
                                     "--no-index", "--find-links", work / "wheels", "--no-deps", "--require-hashes",
                                     *wheel_flags(recipe.python_version), "--target", site,
                                     "-r", recipe.requirements])
+    for line in recipe.python.get("place", []):  # files of a wheel that belong elsewhere
+        source, target = line.split()
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(site / source, root / target)
     for pattern in (*REMOVE, *recipe.python.get("remove", [])):
         for path in sorted(site.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -89,9 +93,11 @@ def byte_compile(root, folders):
 
 
 def customize(recipe, root):
-    """Run the recipe's own program inside the root, with the image's environment."""
+    """Run the recipe's own program inside the root, with the image's environment and a /proc."""
     program = recipe.folder / recipe.customize
     if not program.is_file():
         raise Failure(f"customize: '{program}' does not exist")
-    run(f"customize ({recipe.customize})", in_root(root, "python3", "-B", "-", env=recipe.config["Env"]),
-        stdin=program.read_text(encoding="utf-8"))
+    inside = in_root(root, "python3", "-B", "-", env=recipe.config["Env"])
+    run(f"customize ({recipe.customize})", [
+        "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c",
+        'mount -t proc proc "$0/proc" && exec "$@"', root, *inside], stdin=program.read_text(encoding="utf-8"))

@@ -16,9 +16,12 @@ from .failure import Failure
 IMAGES = Path(__file__).resolve().parent.parent
 
 # Every key a recipe may have, with its type; a recipe has either `from` or `[debian]`.
-TOP = {"from": str, "epoch": int, "customize": str, "debian": dict, "python": dict, "config": dict}
+TOP = {"from": str, "epoch": int, "customize": str, "debian": dict, "python": dict, "node": dict, "go": dict,
+       "config": dict}
 DEBIAN = {"suite": str, "packages": list}
-PYTHON = {"version": str, "wanted": list, "without": list, "remove": list}
+PYTHON = {"version": str, "wanted": list, "without": list, "remove": list, "place": list}
+NODE = {"program": str, "remove": list}
+GO = {"source": str, "place": str}
 CONFIG = {"Env": list, "Entrypoint": list, "Cmd": list, "WorkingDir": str, "User": str}
 
 
@@ -30,6 +33,8 @@ class Recipe:
     customize: str | None = None  # a Python program that runs inside the root before it is packed
     debian: dict = field(default_factory=dict)
     python: dict = field(default_factory=dict)
+    node: dict = field(default_factory=dict)
+    go: dict = field(default_factory=dict)
     own_config: dict = field(default_factory=dict)
 
     @property
@@ -89,12 +94,13 @@ def load(folder):
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
     check(path, table, TOP)
-    for name, known in (("debian", DEBIAN), ("python", PYTHON), ("config", CONFIG)):
+    for name, known in (("debian", DEBIAN), ("python", PYTHON), ("node", NODE), ("go", GO), ("config", CONFIG)):
         check(f"{path}: [{name}]", table.get(name, {}), known)
     if ("from" in table) == ("debian" in table):
         raise Failure(f"{path}: needs either 'from' (another recipe) or [debian]")
-    if missing := [key for key in DEBIAN if "debian" in table and key not in table["debian"]]:
-        raise Failure(f"{path}: [debian] lacks '{missing[0]}'")
+    for name, needed in (("debian", DEBIAN), ("node", ("program",)), ("go", GO)):
+        if missing := [key for key in needed if name in table and key not in table[name]]:
+            raise Failure(f"{path}: [{name}] lacks '{missing[0]}'")
     try:
         epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or table["epoch"])
     except KeyError:
@@ -103,7 +109,7 @@ def load(folder):
         raise Failure(f"SOURCE_DATE_EPOCH must be seconds, not '{os.environ['SOURCE_DATE_EPOCH']}'") from None
     base = load(path.parent.parent / table["from"]) if "from" in table else None
     return Recipe(path.parent, base, epoch, table.get("customize"), table.get("debian", {}),
-                  table.get("python", {}), table.get("config", {}))
+                  table.get("python", {}), table.get("node", {}), table.get("go", {}), table.get("config", {}))
 
 
 def folders():

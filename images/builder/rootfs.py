@@ -17,7 +17,7 @@ EMPTIED = ("dev", "proc", "sys", "run", "tmp", "var/tmp", "var/lib/apt", "var/ca
 REMOVED = ("etc/resolv.conf", "etc/hostname", "etc/.pwd.lock", "etc/*-", "etc/apt/sources.list",
            "etc/apt/sources.list.d/*", "etc/apt/apt.conf.d/*mmdebstrap", "etc/apt/auth.conf*",
            "var/cache/ldconfig/aux-cache", "var/cache/debconf/*-old", "var/lib/dpkg/*-old",
-           "var/lib/dpkg/lock*", "usr/share/python3/debpython/__pycache__", "root/.cache", "root/.config", "root/.pip")
+           "var/lib/dpkg/lock*", "usr/share/man/man1", "usr/share/python3/debpython/__pycache__", "root/.cache", "root/.config", "root/.pip")
 
 
 def remove(path):

@@ -293,6 +293,16 @@ def writes_past_the_protocol(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def child_writes_past_the_protocol(kernel, ident, parent):
+    """A child is not stopped with its parent."""
+    import subprocess
+
+    kernel.state("busy", parent)
+    subprocess.run("head -c 80000000 /dev/zero | tr '\\0' o", shell=True, check=True)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
 def writes_and_dies(kernel, ident, parent):
     kernel.state("busy", parent)
     os.write(1, b"last words\n")
@@ -350,6 +360,15 @@ def huge_error(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def late_result(kernel, ident, parent):
+    """As deno on a busy machine."""
+    kernel.state("busy", parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+    time.sleep(0.02)
+    kernel.publish("execute_result", {"data": {"text/plain": "42"}, "metadata": {}, "execution_count": 1}, parent)
+
+
 def forks(kernel, ident, parent):
     """A child inherits all sockets and outlives its parent."""
     kernel.state("busy", parent)
@@ -388,7 +407,9 @@ MISBEHAVIOURS = {
     "refuses_after_error": refuses_after_error,
     "writes_past_the_protocol": writes_past_the_protocol,
     "writes_and_dies": writes_and_dies,
+    "child_writes_past_the_protocol": child_writes_past_the_protocol,
     "display_for_result": display_for_result,
+    "late_result": late_result,
     "empty_ename": lambda k, i, p: behave(k, i, p, reply={"status": "error", "ename": "", "evalue": "3", "traceback": []}),
     "aborted": lambda k, i, p: behave(k, i, p, reply={"status": "aborted"}),
     "abort": lambda k, i, p: behave(k, i, p, reply={"status": "abort"}),

@@ -193,7 +193,7 @@ def test_config_is_an_image_configuration(image):
 
 def test_manifest_names_every_pinned_package(image):
     kinds = [line.split() for line in (image.folder / "manifest.txt").read_text().splitlines()]
-    assert all(len(fields) == 3 and fields[0] in ("deb", "pypi") for fields in kinds)
+    assert all(len(fields) == 3 and fields[0] in ("deb", "npm", "pypi") for fields in kinds)
     have = {(re.sub(r"[-_.]+", "-", name).lower(), version) for kind, name, version in kinds if kind == "pypi"}
     text = (ROOT / "images" / image.name / "requirements.txt").read_text()
     wanted = set(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))

@@ -1,10 +1,11 @@
 """Kernels that deviate in the ways the table knows (execd/code/quirks.c), by one that does so on request."""
 
 import sys
+import time
 
 import pytest
 
-from harness.execd import eventually, output_of
+from harness.execd import eventually, output_of, rss_kib, sse_events
 from harness.kernels import FAKE, error_of, in_background, results, run, write_spec
 
 
@@ -52,6 +53,19 @@ def test_writes_past_the_protocol_are_output_in_full(start):
         assert output_of(events, "stderr") == "ü\n"
 
 
+def test_a_child_s_flood_past_the_protocol_waits_for_its_reader(start):
+    agent = start("raw-output")
+    run(agent, "ok", "fake")
+    before = rss_kib(agent.pid)
+    body = {"code": "child_writes_past_the_protocol", "context": {"language": "fake"}}
+    with agent.client.stream("POST", "/code", json=body, timeout=60) as response:
+        time.sleep(1)
+        assert rss_kib(agent.pid) - before < 40 << 10
+        events = sse_events("".join(response.iter_text()))
+    assert sum(len(event["text"]) for event in events if event["type"] == "stdout") == 80_000_000
+    assert events[-1]["type"] == "execution_complete" and output_of(events, "stderr") == ""
+
+
 def test_last_words_past_the_protocol_are_output_too(start):
     events = run(start("raw-output"), "writes_and_dies", "fake")
     assert output_of(events) == "last words\n" and error_of(events)["ename"] == "KernelDied"
@@ -66,6 +80,13 @@ def test_a_result_as_display_data_has_its_number(start):
     events = run(start("result-as-display-data"), "display_for_result", "fake")
     assert results(events)[0]["text"] == "[1] 2"
     assert [event["execution_count"] for event in events if event["type"] == "execution_count"] == [7]
+
+
+def test_a_result_after_the_end_is_waited_for(start):
+    agent = start("late-result")
+    for _ in range(3):
+        assert results(run(agent, "late_result", "fake"))[0]["text"] == "42"
+    assert results(run(agent, "ok", "fake")) == []
 
 
 def test_an_error_without_a_name_gets_one(start):
