@@ -61,7 +61,8 @@ static void on_talk(evutil_socket_t fd, short what, void *arg)
         return;
     text[MAX(n, 0)] = '\0';
     (void)event_del(b->event); /* cannot fail for an event of ours */
-    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && reaper_is_child(sender)) {
+    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && reaper_is_child(sender) &&
+        !reaper_is_watched(sender)) {
         reaper_expect(sender);
         b->fn(b->arg, sender, NULL);
         return;

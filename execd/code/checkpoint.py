@@ -173,6 +173,9 @@ class Baseline:
             return "it shares memory with others"
         if any(signal.getitimer(which)[0] for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)):
             return "it has set a timer"
+        with open("/proc/locks") as locks:
+            if any(line.replace("->", "").split()[4] == str(os.getpid()) for line in locks):
+                return "it holds locks on files"
         if self.app.transport != "ipc":
             return "it is not reached by local sockets"
         return None

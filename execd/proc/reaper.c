@@ -218,6 +218,13 @@ bool reaper_is_child(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
+bool reaper_is_watched(pid_t pid)
+{
+    const struct child *c = child_find(pid);
+
+    return c != NULL && c->state == CHILD_WATCHED;
+}
+
 bool reaper_run(void)
 {
     for (;;) {

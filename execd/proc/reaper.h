@@ -43,6 +43,9 @@ void reaper_expect(pid_t pid);
 /* A child of ours, alive or not yet reaped: nothing would tell of the end of any other process. */
 bool reaper_is_child(pid_t pid);
 
+/* Somebody waits for its end already: whoever else says that it is his is mistaken, or lies. */
+bool reaper_is_watched(pid_t pid);
+
 /* Reaps what is dead now and tells the watchers. Returns whether any child, known or orphan, is left:
  * the shutdown goes on until it answers false. */
 bool reaper_run(void);

@@ -140,6 +140,17 @@ def test_a_branch_without_a_checkpoint_makes_one(execd, context):
     assert printed(execd, again, "print(x)") == "now"
 
 
+def test_generations_do_not_pile_up(execd, context):
+    count = "import os; print(len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))"
+    printed(execd, context, "generation = 0")
+    counts = []
+    for i in range(8):
+        good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+        counts.append(printed(execd, context, count))
+        assert printed(execd, context, "generation += 1; print(generation)") == str(i + 1)
+    assert len(set(counts[1:])) == 1, counts
+
+
 def test_a_dead_kernel_lives_again(execd, context):
     printed(execd, context, "x = 5")
     origin = checkpoint(execd, context)
@@ -175,6 +186,9 @@ REFUSALS = {
     "loop": ("import select; e = select.epoll()", "event loop of its own", "e.close()"),
     "timer": ("import signal; _ = signal.alarm(600)", "set a timer", "_ = signal.alarm(0)"),
     "device": ("f = open('/dev/ptmx', 'rb+', buffering=0)", "uses a device", "f.close()"),
+    "library": ("import ctypes; c = ctypes.CDLL(None); t = ctypes.c_ulong(); _ = c.pthread_create(ctypes.byref(t), None, c.sleep, ctypes.c_void_p(600))",
+                "a library has started threads", "_ = c.pthread_cancel(t), c.pthread_join(t, None)"),
+    "lock": ("import fcntl, tempfile; f = tempfile.TemporaryFile(); fcntl.flock(f, fcntl.LOCK_EX)", "locks on files", "f.close()"),
     "notification": ("import ctypes, os; i = ctypes.CDLL(None).inotify_init()", "inotify", "os.close(i)"),
 }
 

@@ -435,6 +435,19 @@ static void test_tags_of_different_processes_never_meet(void **state)
         ;
 }
 
+static void test_tags_of_what_a_command_forks_for_us_are_below_its_own(void **state)
+{
+    uint64_t tag = tree_new_tag();
+    (void)state;
+    for (int i = 0; i < 10000; i++) {
+        uint64_t below = tree_new_tag_below(tag);
+        assert_true(below < tag && below != TREE_NO_TAG);
+        tag = below;
+    }
+    assert_int_equal(tree_new_tag_below(1), TREE_NO_TAG);
+    assert_int_equal(tree_new_tag_below(TREE_NO_TAG), TREE_NO_TAG);
+}
+
 static void test_B02_a_forking_crowd_dies(void **state)
 {
     const char *const argv[] = {"sh", "-c", "f() { (f) & (sleep 1000) & sleep 0.05; }; f", NULL};
@@ -523,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_status_texts),
         cmocka_unit_test(test_B01_daemons_are_found_by_their_tag),
         cmocka_unit_test(test_tags_of_different_processes_never_meet),
+        cmocka_unit_test(test_tags_of_what_a_command_forks_for_us_are_below_its_own),
         cmocka_unit_test(test_B02_a_forking_crowd_dies),
         cmocka_unit_test(test_reserve_of_limits),
         cmocka_unit_test(test_pid_lists),
