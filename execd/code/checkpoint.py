@@ -76,22 +76,28 @@ def descriptors():
             pass  # the folder's own
 
 
-def name_of_socket(fd):
+def names_of_socket(fd):
+    """Of both ends, as far as it has them."""
     sock = socket.socket(fileno=os.dup(fd))
-    try:
-        return sock.family, sock.getsockname()
-    except OSError:
-        return None, None
-    finally:
-        sock.close()
+    names = []
+    for name in (sock.getsockname, sock.getpeername):
+        try:
+            names.append(name())
+        except OSError:
+            pass
+    sock.close()
+    return names
 
 
 class Baseline:
     """What a kernel at rest has of its own; anything else of that kind is the user's."""
 
-    def __init__(self, app, talk):
-        self.app, self.talk = app, talk
-        self.streams = sys.stdout, sys.stderr
+    def __init__(self, app, talk, streams):
+        self.app, self.talk, self.streams = app, talk, streams
+        for _ in range(1000):
+            if hasattr(app.heartbeat, "socket"):  # made by its thread
+                break
+            time.sleep(0.001)
         self.n_tasks = len(os.listdir("/proc/self/task"))
         self.n_polls = sum(name == "anon_inode:[eventpoll]" for _, name, _ in descriptors())
         self.sockets = {status.st_ino for _, _, status in descriptors() if stat.S_ISSOCK(status.st_mode)}
@@ -140,9 +146,8 @@ class Baseline:
         own_port = getattr(self.app.iopub_thread, "_pipe_port", 0)
         for fd, name, status in descriptors():
             if stat.S_ISSOCK(status.st_mode) and fd not in passed and status.st_ino not in self.sockets:
-                family, address = name_of_socket(fd)
-                ours = (isinstance(address, str) and address.startswith(self.app.ip + "-")) or \
-                    (family == socket.AF_INET and address == ("127.0.0.1", own_port))
+                ours = any(isinstance(name, str) and name.startswith(self.app.ip + "-") or name == ("127.0.0.1", own_port)
+                           for name in names_of_socket(fd))
                 if not ours:
                     return "it has an open socket (descriptor %d)" % fd
             elif stat.S_ISFIFO(status.st_mode) and status.st_ino not in pipes:

@@ -51,13 +51,13 @@ class Packages:
 
 
 class Control:
-    def __init__(self, talk, app, env, packages):
-        self.talk, self.app, self.env, self.packages = talk, app, env, packages
+    def __init__(self, talk, app, env, packages, streams):
+        self.talk, self.app, self.env, self.packages, self.streams = talk, app, env, packages, streams
+        self.baseline = None
         self.n_busy = 0
         self.copied = None
 
     def attach(self, loop):
-        self.baseline = Baseline(self.app, self.talk)
         self.loop = loop
         self.app.shell.enable_tip = False  # the banner's, for which each kernel_info draws a random number
         handlers = self.app.kernel.shell_handlers
@@ -65,9 +65,15 @@ class Control:
         self.talk.setblocking(False)
         loop.add_reader(self.talk.fileno(), self.on_request)
 
+    def know_self(self):
+        """Before the first cell, but not before all threads have made their sockets."""
+        if not self.baseline:
+            self.baseline = Baseline(self.app, self.talk, self.streams)
+
     def counted(self, handler):
         """A cell that awaits lets the main loop go on: it is not at rest for that."""
         async def execute_request(*arguments):
+            self.know_self()
             self.n_busy += 1
             try:
                 result = handler(*arguments)
@@ -103,6 +109,7 @@ class Control:
 
     def checkpoint(self, request, fds):
         """As a warm interpreter does: the copy answers itself, on the socket that came along."""
+        self.know_self()
         reason = "a cell is running" if self.n_busy else self.baseline.obstacle(self.loop, fds)
         if reason:
             raise RuntimeError(reason)

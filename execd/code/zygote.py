@@ -98,8 +98,9 @@ def run_kernel(request, talk, packages):
     """To its end; copies of it run on from here as kernels of their own."""
     from tornado.ioloop import IOLoop
     app = new_kernel(request["arguments"])
+    streams = sys.stdout, sys.stderr
     while True:
-        control = Control(talk, app, request.get("env", {}), packages)
+        control = Control(talk, app, request.get("env", {}), packages, streams)
         control.attach(IOLoop.current().asyncio_loop)
         try:
             app.start()
@@ -107,7 +108,6 @@ def run_kernel(request, talk, packages):
         except Copied as copied:
             control.copied = None
             request, talk = park(copied, control.baseline, control.loop)
-            streams = control.baseline.streams
             del control, copied
         revive(app, streams, request["connection_file"])
     atexit._run_exitfuncs()

@@ -107,6 +107,10 @@ def test_output_errors_and_interrupts_work_as_before(execd, context):
     good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
     assert printed(execd, context, "logging.warning('through an old handle')") == "through an old handle"
     assert "from a child" in printed(execd, context, "import subprocess; print(subprocess.run(['echo', 'from a child'], capture_output=True, text=True).stdout)")
+    printed(execd, context, "class Loud:\n    def write(self, text): old.write(text.upper())\n    def flush(self): old.flush()\nold, sys.stdout = sys.stdout, Loud()")
+    good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+    assert [e["results"]["text/plain"] for e in run(execd, context, "type(sys.stdout).__name__") if e["type"] == "result"] == ["'Loud'"]
+    printed(execd, context, "sys.stdout = old")
     assert run(execd, context, "1/0")[-1]["error"]["ename"] == "ZeroDivisionError"
     with execd.client.stream("POST", "/code", json={"code": "print('on', flush=True)\nwhile True: pass", "context": {"id": context["id"], "language": "python"}}) as response:
         pieces = response.iter_text()
