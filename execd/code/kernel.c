@@ -323,6 +323,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     k->arg = arg;
     k->process = KERNEL_PROCESS_UNSET;
     k->interrupt_by_message = plan->spec->interrupt_by_message;
+    k->never_drops = kernel_can_be_forked(plan->spec);
     k->quirks = plan->spec->traits.quirks;
     jmsg_session_init(&k->session);
     int r = connection_make(host->runtime_dir, plan->spec, &k->session, &k->connection, err);

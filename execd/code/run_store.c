@@ -104,6 +104,14 @@ static bool gather(struct code_run *run)
     return true;
 }
 
+static void hold_or_release(struct code_run *run)
+{
+    if (run->kernel && run->stored > STORE_HOLD && run->told == RUN_NOT_ENDED)
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, true);
+    else if (run->kernel && run->stored < STORE_RELEASE)
+        kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
+}
+
 static void on_room(void *arg)
 {
     struct code_run *run = arg;
@@ -127,10 +135,7 @@ void run_pump(struct code_run *run, bool all)
     }
     if (run->head)
         channel_on_room(run->channel, on_room, run);
-    if (run->kernel && run->stored > STORE_HOLD && run->told == RUN_NOT_ENDED)
-        kernel_hold(run->kernel, KERNEL_HOLD_RUN, true);
-    else if (run->kernel && run->stored < STORE_RELEASE)
-        kernel_hold(run->kernel, KERNEL_HOLD_RUN, false);
+    hold_or_release(run);
 }
 
 void run_take(struct code_run *run, struct kernel_msg *m)
@@ -147,5 +152,6 @@ void run_take(struct code_run *run, struct kernel_msg *m)
     *run->tail = m;
     run->tail = &m->next;
     run->stored += m->size;
+    hold_or_release(run);                      /* now: the rest of a batch may be large */
     event_active(run->arrival, EV_TIMEOUT, 0); /* behind what came with it */
 }

@@ -97,8 +97,7 @@ static int set_options(void *zmq, const struct zsock_options *o)
         zmq_setsockopt(zmq, ZMQ_ROUTING_ID, o->identity.ptr, o->identity.len) < 0)
         r = -zmq_errno();
     if (r >= 0 && o->kind == ZSOCK_SUB) {
-        /* A full queue here makes the kernel's PUB drop without a word; the receiver bounds the flow instead. */
-        r = set_int(zmq, ZMQ_RCVHWM, 0);
+        r = set_int(zmq, ZMQ_RCVHWM, o->receive_max);
         if (r >= 0 && zmq_setsockopt(zmq, ZMQ_SUBSCRIBE, "", 0) < 0)
             r = -zmq_errno();
     }

@@ -4,8 +4,8 @@
  * A zsock delivers whole multipart messages to one callback and takes whole ones to send. libzmq's descriptor
  * is edge-triggered: it tells only that something may have changed, and any call on the socket may swallow that
  * signal. So a socket is drained until it has nothing, and its state is looked at again after every send.
- * Incoming messages are never held back here (a PUB drops for a slow subscriber, silently): the receiver keeps
- * its own bounded store, and on_backlog tells when more arrives than it can take, so that it stops the sender. A message over `message_max` costs the peer its connection (a watched one is made again), a
+ * Incoming messages are never held back here unless receive_max says so (a PUB drops for a slow subscriber,
+ * silently): the receiver keeps its own bounded store, and on_backlog tells when more arrives than it can take, so that it stops the sender. A message over `message_max` costs the peer its connection (a watched one is made again), a
  * message of more than ZMSG_FRAMES_MAX frames is dropped and counted.
  * The library's threads start with the first socket. Thread rule: loop thread only. Source: zmq_getsockopt(3)
  * ZMQ_FD and ZMQ_EVENTS, zmq_socket_monitor(3); contracts/jupyter.md 1.2, 1.3.
@@ -28,6 +28,7 @@ struct zsock_options {
     const char
         *address; /* "ipc:///absolute/path"; connected to at once and again whenever it breaks */
     struct slice identity; /* DEALER; empty = chosen by the library */
+    int receive_max;       /* SUB: messages that wait here before the peer has to; 0 = any number */
     size_t message_max;    /* bytes of one frame and of all frames of a message */
     bool watch_link;       /* call on_link, mend breaks; costs three descriptors */
 };

@@ -83,9 +83,23 @@ def flush_by_size():
     OutStream.write = write_and_flush
 
 
+def never_drop(app):
+    """A full queue makes a publisher drop messages without a word: here it may grow, in this process's own memory, while
+    execd reads no more than it can bear."""
+    init_iopub = app.init_iopub
+
+    def init_iopub_unlimited(self, context):
+        usual, context.sndhwm = 1000, 0  # defaults of the sockets that are made next
+        init_iopub(self, context)
+        context.sndhwm = usual
+
+    app.init_iopub = init_iopub_unlimited
+
+
 def new_kernel(arguments):
     from ipykernel.kernelapp import IPKernelApp
     flush_by_size()
+    never_drop(IPKernelApp)
     sys.argv = ["ipykernel_launcher", *arguments]
     app = IPKernelApp.instance()
     app.initialize([*arguments, "--HistoryManager.hist_file=:memory:"])

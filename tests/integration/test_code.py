@@ -262,6 +262,21 @@ def test_H03_a_flood_that_nobody_reads_is_bounded(code):
     assert error_of(sse_events("{" + text.decode().partition("\n\n{")[2]))["ename"] == "KeyboardInterrupt"
 
 
+def test_a_large_output_is_whole_whoever_is_slower(code):
+    """More than execd may keep, in lines that one flush of the kernel holds at once."""
+    context, lines, seen = create(code)["id"], 600, 0
+    with code.new_client(timeout=60) as client:
+        with client.stream("POST", "/code", json={
+            "code": f"for _ in range({lines}): print('z' * 99_999)", "context": {"id": context, "language": "python"}}) as response:
+            tail = b""
+            for number, chunk in enumerate(response.iter_raw(1 << 20)):
+                seen += chunk.count(b"z")
+                tail = (tail + chunk)[-2000:]
+                if number < 5:
+                    time.sleep(0.1)  # behind from the beginning
+    assert seen == lines * 99_999 and b'"execution_complete"' in tail
+
+
 def test_H03_a_kernel_that_sends_faster_than_execd_reads_is_held(code):
     context = create(code, "fake")["id"]
     before = peak = rss_kib(code.pid)
