@@ -1,5 +1,6 @@
 """The synchronous Python SDK: life cycle, commands, files, metrics, code."""
 
+import json
 import threading
 import time
 from datetime import timedelta
@@ -241,3 +242,23 @@ def test_interrupt_code(interpreter):
     assert done and done[0].error.name == "KeyboardInterrupt"
     assert interpreter.codes.run("1 + 1", context=context).result[0].text == "2"
     interpreter.codes.delete_context(context.id)
+
+
+def test_code_of_a_shell_needs_no_kernel(interpreter):
+    context = interpreter.codes.create_context("bash")
+    execution = interpreter.codes.run("x=41; echo hi; echo bad >&2", context=context)
+    assert execution.logs.stdout[0].text == "hi\n" and execution.logs.stderr[0].text == "bad\n" and execution.error is None
+    failed = interpreter.codes.run("exit 3", context=context)
+    assert (failed.error.name, failed.error.value) == ("CommandExecError", "3") and failed.complete is None
+    assert interpreter.codes.run("echo [$x]", context=context).logs.stdout[0].text == "[]\n"
+    assert context.id in [c.id for c in interpreter.codes.list_contexts("bash")]
+    interpreter.codes.delete_context(context.id)
+
+
+def test_sql(interpreter):
+    execution = interpreter.codes.run("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (NULL, 'ü'); SELECT * FROM t",
+                                      language="sql")
+    assert execution.error is None and execution.execution_count == 1
+    assert json.loads(execution.result[-1].text) == {"columns": ["a", "b"], "rows": [["1", "x"], [None, "ü"]]}
+    failed = interpreter.codes.run("SELECT * FROM missing", language="sql")
+    assert failed.error.name == "DBQueryError" and "no such table" in failed.error.value
