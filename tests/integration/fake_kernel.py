@@ -209,9 +209,9 @@ def no_utf8(kernel, ident, parent):
 
 
 def display_flood(kernel, ident, parent):
-    """150 MB that is no stream."""
+    """80 MB that is no stream."""
     kernel.state("busy", parent)
-    for _ in range(1500):
+    for _ in range(800):
         kernel.publish("display_data", {"data": {"text/plain": "x" * 100000}, "metadata": {}}, parent)
     time.sleep(1)  # or what follows is dropped here
     kernel.reply(ident, OK, parent)
