@@ -134,12 +134,15 @@ static int make_session(struct channels *c, struct code_context *ctx, const char
         *ret_session = s;
         return 0;
     }
-    int r = s->client == NULL
-                ? err_set(err, ERR_OVERLOADED, EAGAIN,
-                          "%d clients of a kernel at once is the limit", CODE_CLIENTS_MAX)
-                : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a client");
+    bool full = s->client == NULL;
     session_free(s);
-    return r;
+    if (full) {
+        (void)err_set(err, ERR_OVERLOADED, EAGAIN, "%d clients of a kernel at once is the limit",
+                      CODE_CLIENTS_MAX);
+        return -EAGAIN;
+    }
+    (void)err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a client");
+    return -ENOMEM;
 }
 
 /* ---- coming and going ------------------------------------------------------------------------------ */
