@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import debian, golang, node, python, rootfs
-from .failure import Failure
+from .failure import Failure, stop_all
 from .progress import Progress
 from .recipe import IMAGES
 
@@ -56,17 +56,21 @@ def assemble(recipe, work, cache, progress):
         wheels = pool.submit(python.fetch, recipe, work) if wanted else None
         modules = pool.submit(node.fetch, recipe, work) if recipe.node else None
         program = pool.submit(golang.compile_program, recipe, work) if recipe.go else None
-        lay_ground(recipe, root, work, cache, progress)
-        rootfs.overlay(recipe.folder / "root", root)
-        if wheels:
-            progress.phase("fetching Python packages")
-            add_python(recipe, root, work, wheels.result(), progress)
-        if modules:
-            progress.phase("fetching npm packages")
-            node.install(recipe, root, modules.result())
-        if program:
-            progress.phase("compiling the Go program")
-            golang.install(recipe, root, program.result())
+        try:
+            lay_ground(recipe, root, work, cache, progress)
+            rootfs.overlay(recipe.folder / "root", root)
+            if wheels:
+                progress.phase("fetching Python packages")
+                add_python(recipe, root, work, wheels.result(), progress)
+            if modules:
+                progress.phase("fetching npm packages")
+                node.install(recipe, root, modules.result())
+            if program:
+                progress.phase("compiling the Go program")
+                golang.install(recipe, root, program.result())
+        except BaseException:
+            stop_all()  # or the end would wait for what nobody needs any more
+            raise
     if recipe.customize:
         progress.phase(f"customizing ({recipe.customize})")
         python.customize(recipe, root)
