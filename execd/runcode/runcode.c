@@ -83,6 +83,7 @@ static void step_free(struct runcode_step *step)
 
 static void run_free(struct runcode *r)
 {
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is listed has a predecessor
     DL_DELETE(r->manager->runs, r);
     r->manager->n_runs--;
     step_done(&r->command);

@@ -1,10 +1,11 @@
 """Tokens: many wrong ones are slowed down, the right one never is, and none is ever repeated."""
 
 import hashlib
+import subprocess
 
 import httpx
 
-from harness.execd import TOKEN, TOKEN_HEADER
+from harness.execd import TOKEN, TOKEN_HEADER, Execd, fds, output_of
 
 BURST = 100
 CANARY = "canary-7d1f0c55a9"
@@ -63,3 +64,78 @@ def test_E13_a_secret_is_in_no_answer_and_no_log(execd):
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     for secret in (TOKEN, almost, CANARY, digest):
         assert not [text for text in texts if secret in text], secret
+
+
+def test_E15_code_in_the_sandbox_needs_the_token_too(execd, tmp_path):
+    """From loopback, from a program that execd has started itself: it would become whoever execd is."""
+    marker = tmp_path / "marker"
+    body = '{"command":"touch %s"}' % marker
+    request = (f"POST /command HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: {len(body)}\\r\\nConnection: close"
+               f"\\r\\n\\r\\n" + body.replace('"', '\\"'))
+    script = f'exec 3<>/dev/tcp/127.0.0.1/{execd.port}; printf "{request}" >&3; cat <&3'
+    said = output_of(execd.command(argv=["bash", "-c", script]))
+    assert said.startswith("HTTP/1.1 401 ") and '"UNAUTHORIZED"' in said and not marker.exists()
+    said = output_of(execd.command(argv=["bash", "-c", script.replace("Host:", f"{TOKEN_HEADER}: {TOKEN}\\r\\nHost:")]))
+    assert said.startswith("HTTP/1.1 200 ") and marker.exists()
+
+
+def test_E07_a_rebound_name_opens_nothing(execd):
+    """A page in a browser that reaches us under its own name has no token, and is told nothing that lets it read on."""
+    page = {"Host": "evil.example", "Origin": "http://evil.example"}
+    with execd.new_client(token=None) as client:
+        for method, route in (("GET", "/metrics"), ("POST", "/command"), ("GET", "/files/info?path=/etc/passwd"),
+                              ("GET", "/pty"), ("GET", "/api/kernels")):
+            answer = client.request(method, route, headers=page)
+            assert answer.status_code in (401, 403), (route, answer.text)
+            assert not [name for name in answer.headers if name.startswith("access-control-")], route
+            asked = client.request("OPTIONS", route, headers={**page, "Access-Control-Request-Method": "POST"})
+            assert asked.headers.get("access-control-allow-origin") not in ("*", page["Origin"]), route
+
+
+def test_I12_the_port_is_not_stolen(start_execd):
+    """A listener on every address leaves no room beside it: for one family alone, one address, or a shared port."""
+    agent = start_execd("--listen", "[::]:0")
+    port = int(next(e for e in agent.log if e["msg"] == "listening" and e["where"].startswith("[::]"))["port"])
+    thief = """
+import socket, sys
+for family, address, option in ((socket.AF_INET, "0.0.0.0", 0), (socket.AF_INET, "127.0.0.1", 0), (socket.AF_INET6, "::", 1),
+                                (socket.AF_INET6, "::", 0), (socket.AF_INET6, "::1", 1)):
+    for reuse in ((), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)):
+        s = socket.socket(family)
+        for r in reuse:
+            s.setsockopt(socket.SOL_SOCKET, r, 1)
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, option)
+        try:
+            s.bind((address, int(sys.argv[1])))
+            s.listen()
+        except OSError as e:
+            print(e.errno)
+        else:
+            print("stolen", family, address, option, reuse)
+"""
+    ended = subprocess.run(["python3", "-c", thief, str(port)], capture_output=True, text=True, timeout=20)
+    assert ended.stdout.split() == ["98"] * 20, ended.stdout + ended.stderr  # EADDRINUSE
+
+
+def test_I13_it_listens_where_it_was_told(execd):
+    with open(f"/proc/{execd.pid}/net/tcp", encoding="ascii") as four, open(f"/proc/{execd.pid}/net/tcp6", encoding="ascii") as six:
+        rows = [line.split() for table in (four, six) for line in table.readlines()[1:]]
+    own = {link.removeprefix("socket:[").rstrip("]") for link in fds(execd.pid).values() if link.startswith("socket:[")}
+    heard = [row[1] for row in rows if row[3] == "0A" and row[9] in own]
+    assert heard == [f"0100007F:{execd.port:04X}"]
+
+
+def test_N09_no_secret_without_randomness(tmp_path):
+    """getrandom that fails ends execd; nothing is made from something weaker."""
+    agent = Execd(tmp_path, launcher=["strace", "-f", "-o", "/dev/null", "-e", "inject=getrandom:error=EIO:when=1+"])
+    try:
+        try:
+            answer = agent.client.post("/command", json={"command": "echo made"})
+            assert "made" not in answer.text
+        except (httpx.TransportError, AssertionError):
+            pass
+        assert agent.process.wait(10) != 0
+        assert any("getrandom failed" in line for line in agent.lines), agent.lines
+    finally:
+        agent.process.kill()

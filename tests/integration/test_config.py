@@ -33,6 +33,17 @@ def test_init_config_writes_a_private_file_and_never_overwrites(tmp_path):
     assert target.read_text(encoding="utf-8") == "mine\n"
 
 
+def test_E09_no_key_outside_needs_a_word(tmp_path):
+    """Without an API key the server serves loopback only, however it is told to listen elsewhere."""
+    config = tmp_path / "config.toml"
+    config.write_text(f'[server]\nport = 0\n[runtime]\nstate_dir = "{tmp_path}/state"\n', encoding="utf-8")
+    for host in ("0.0.0.0", "::", "10.1.2.3"):
+        ended = subprocess.run([SERVER, "--config", config, "--host", host], timeout=20, capture_output=True, text=True,
+                               env={"PATH": "/usr/bin:/bin"})
+        assert ended.returncode not in (0, None) and f"refusing to listen on {host} without an API key" in ended.stderr
+        assert not (tmp_path / "state").exists()
+
+
 def test_example_loads_without_a_warning(tmp_path):
     """`image ls` reads the configuration; every key of the example must be known."""
     text = EXAMPLE.read_text(encoding="utf-8").replace('"/var/lib/execd-server"', f'"{tmp_path}/state"')

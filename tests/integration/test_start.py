@@ -3,10 +3,11 @@
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
-from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, fds
+from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, fds, output_of
 
 
 def run(*options, env=None):
@@ -167,3 +168,24 @@ def test_second_signal_ends_at_once(start_execd):
     agent.wait_log(msg="shutting down")
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10) == 0
+
+
+def test_N03_a_storm_of_signals_changes_nothing(execd):
+    """What execd waits for itself (SIGCHLD), what it passes on and what it ignores, as fast as they can be sent."""
+    over = threading.Event()
+
+    def storm():
+        while not over.is_set():
+            for number in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGPIPE, signal.SIGURG):
+                os.kill(execd.pid, number)
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        for code in range(40):
+            events = execd.command(f"head -c 100000 /dev/zero | tr '\\\\0' a; exit {code}")
+            assert len(output_of(events)) == 100000
+            assert events[-1].get("error", {}).get("evalue", "0") == str(code)
+    finally:
+        over.set()
+        thread.join()
