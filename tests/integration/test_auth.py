@@ -95,7 +95,7 @@ def test_E07_a_rebound_name_opens_nothing(execd):
 def test_I12_the_port_is_not_stolen(start_execd):
     """A listener on every address leaves no room beside it: for one family alone, one address, or a shared port."""
     agent = start_execd("--listen", "[::]:0")
-    port = int(next(e for e in agent.log if e["msg"] == "listening" and e["where"].startswith("[::]"))["port"])
+    port = int(agent.wait_log(msg="listening", where="[::]:0")["port"])
     thief = """
 import socket, sys
 for family, address, option in ((socket.AF_INET, "0.0.0.0", 0), (socket.AF_INET, "127.0.0.1", 0), (socket.AF_INET6, "::", 1),
