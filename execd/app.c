@@ -87,6 +87,7 @@ static void stop(struct app *app, int grace_ms)
     watch_metrics_close();
     term_manager_shutdown(app->api.terms);
     session_manager_shutdown(app->api.sessions);
+    code_manager_shutdown(app->api.code);
     sql_manager_shutdown(app->api.sql);
     isolate_manager_shutdown(app->api.isolated);
     http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);

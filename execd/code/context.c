@@ -42,10 +42,20 @@ static void drop_waits(struct code_context *ctx, const void *arg)
     }
 }
 
+static const struct run_failure shutting_down = {RUN_END_SHUTDOWN, "KernelDied",
+                                                 "EXECD_001: execd is shutting down", NULL};
+
+void code_manager_shutdown(struct code_manager *m)
+{
+    if (!m)
+        return;
+    m->shutting_down = true;
+    for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
+        context_fail_runs(ctx, &shutting_down);
+}
+
 void context_free(struct code_context *ctx)
 {
-    static const struct run_failure shutting_down = {RUN_END_SHUTDOWN, "KernelDied",
-                                                     "EXECD_001: execd is shutting down", NULL};
     context_fail_runs(ctx, &shutting_down);
     clients_end(ctx);
     kernel_free(ctx->kernel);
@@ -192,6 +202,8 @@ static void unlink_context(struct code_context *ctx)
 
 static int start_kernel(struct code_context *ctx, const struct kernelspec *spec, struct err *err)
 {
+    if (ctx->manager->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "execd is shutting down");
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
     ctx->client_busy = ctx->client_interrupt = false;
     ctx->failing[0] = '\0';

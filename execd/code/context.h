@@ -42,6 +42,9 @@ struct code_config {        /* zeroed fields take the default */
 int code_manager_new(struct event_base *base, const struct code_config *config,
                      struct code_manager **ret_manager, struct err *err) must_check;
 void code_manager_free(struct code_manager *m); /* kills every kernel */
+/* Every run ends with reason agent_shutdown, no kernel starts any more; who ends all processes ends the kernels. m may
+ * be NULL. */
+void code_manager_shutdown(struct code_manager *m);
 
 /* What a context is to be; fields that are NULL are left to us. */
 struct code_context_options {

@@ -82,8 +82,9 @@ struct code_manager {
     struct code_config config;
     char *runtime_dir; /* owned */
     struct kernel_host host;
-    struct kernelspec_env spec_env;  /* values owned */
-    struct code_context *contexts;   /* owned, oldest first */
+    struct kernelspec_env spec_env; /* values owned */
+    struct code_context *contexts;  /* owned, oldest first */
+    bool shutting_down;
     struct event *cull_timer;        /* owned; NULL until a context may be culled */
     struct checkpoints *checkpoints; /* owned */
     struct code_counts counts;       /* without the two gauges */

@@ -158,6 +158,8 @@ static int find_context(struct code_manager *m, const struct code_run_request *r
                         struct code_context **ret_ctx, struct err *err)
 {
     struct code_context *ctx = request->context;
+    if (m->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "execd is shutting down");
     if (!ctx)
         ctx = find_default(m, request->language);
     if (!ctx) {

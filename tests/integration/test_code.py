@@ -578,7 +578,9 @@ def test_shutdown_takes_the_kernels_along(start_code):
     time.sleep(0.3)
     pids = kernels(agent)
     agent.send_signal(signal.SIGTERM)
-    assert error_of(future.result(10))["ename"] == "KernelDied"
+    events = future.result(10)
+    assert error_of(events)["ename"] == "KernelDied" and "shutting down" in error_of(events)["evalue"]
+    assert events[-1]["receipt"]["reason"] == "agent_shutdown"
     assert agent.stop() == 0
     assert pids and not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert list(agent.runtime.iterdir()) == []
