@@ -179,8 +179,9 @@ enum http_result h_code_run(struct http_req *req, void *app)
             VALIDATE_PREFIX
             "Key: 'RunCodeRequest.Code' Error:Field validation for 'Code' failed on "
             "the 'required' tag");
-    const char *language = body.context.language;
-    if (is_empty(language) || strcmp(language, "command") == 0)
+    /* A context knows its language; without both the text is for the shell (contracts/execd.md 1.6). */
+    const char *language = is_empty(body.context.language) ? "" : body.context.language;
+    if ((is_empty(language) && is_empty(body.context.id)) || strcmp(language, "command") == 0)
         return run_in_shell(req, api, &body, false);
     if (strcmp(language, "background-command") == 0)
         return run_in_shell(req, api, &body, true);

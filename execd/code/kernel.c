@@ -92,7 +92,7 @@ bool kernel_was_oom(const struct kernel *k)
 
 int kernel_fork_socket(const struct kernel *k, const char **ret_why)
 {
-    *ret_why = !k->process.forked           ? "it was not forked from a warm interpreter"
+    *ret_why = !k->own_program              ? "only kernels of ipykernel can be copied"
                : k->state != KERNEL_READY   ? "it is not ready"
                : k->process.control == NULL ? "it is not ready"
                                             : NULL;
@@ -323,7 +323,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     k->arg = arg;
     k->process = KERNEL_PROCESS_UNSET;
     k->interrupt_by_message = plan->spec->interrupt_by_message;
-    k->never_drops = kernel_can_be_forked(plan->spec);
+    k->own_program = kernel_can_be_forked(plan->spec);
     k->quirks = plan->spec->traits.quirks;
     jmsg_session_init(&k->session);
     int r = connection_make(host->runtime_dir, plan->spec, &k->session, &k->connection, err);

@@ -36,7 +36,7 @@ struct kernel {
     int64_t deadline_ms; /* of the state */
     int64_t rest_until_ms;
     bool interrupt_by_message;
-    bool never_drops;            /* its publisher waits for us: our own program runs it */
+    bool own_program;            /* zygote.py: its publisher waits for us, and it can be copied */
     bool entering;               /* from the pool: folder and environment are being taken over */
     unsigned quirks;             /* of enum kernel_quirk */
     char executing[JMSG_ID_MAX]; /* the execute_request that was sent last */

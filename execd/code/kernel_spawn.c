@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,7 +130,20 @@ static int start_cold(struct kernel_process *p, struct err *err)
     spawn.fds[spawn.n_fds++] = (struct plan_fd){p->err_fd >= 0 ? p->err_fd : p->out_fd, 2};
     spawn.death_signal = SIGKILL; /* nobody else would end it where execd is not PID 1 */
     leaf_add_to_plan(p->leaf, &spawn);
-    return spawn_process(&spawn, &p->ref, err);
+    if (p->cold_argv == p->argv)
+        return spawn_process(&spawn, &p->ref, err);
+    /* Our own program: it is asked as if it had been forked. */
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_sys(err, ERR_KERNEL_UNAVAILABLE, errno, "make a socket");
+    spawn.fds[spawn.n_fds++] = (struct plan_fd){pair[1], ZYGOTE_FD};
+    int r = spawn_process(&spawn, &p->ref, err);
+    close(pair[1]);
+    if (r >= 0)
+        p->control = askline_new(p->base, pair[0]);
+    else
+        close(pair[0]);
+    return r;
 }
 
 /* The process is there and entered, or will never be: what only its start needed goes. */

@@ -228,7 +228,7 @@ int kernel_connect(struct kernel *k, struct err *err)
             .kind = channel_rows[channel].kind,
             .address = address,
             .identity = {k->session.id, strlen(k->session.id)}, /* shell and stdin must share it */
-            .receive_max = k->never_drops ? IOPUB_WAITING_MAX : 0,
+            .receive_max = k->own_program ? IOPUB_WAITING_MAX : 0,
             .message_max = KERNEL_MESSAGE_MAX,
             .watch_link = channel_rows[channel].ops.on_link != NULL,
         };

@@ -51,7 +51,6 @@ const char *const *zygote_cold_argv(const char *python, const char *const *argum
 /* Behind the third death within this time it is left alone for as long. */
 #define DEATHS_MAX 3
 #define DEATHS_MS (INT64_C(300) * 1000)
-#define FD_SOCKET 3
 
 struct zygote {
     struct zygotes *owner; /* borrowed */
@@ -136,7 +135,7 @@ static int spawn_zygote(struct zygote *z, int peer, struct err *err)
     plan.fds[plan.n_fds++] = (struct plan_fd){-1, 0};
     plan.fds[plan.n_fds++] = (struct plan_fd){-1, 1};
     plan.fds[plan.n_fds++] = (struct plan_fd){-1, 2};
-    plan.fds[plan.n_fds++] = (struct plan_fd){peer, FD_SOCKET};
+    plan.fds[plan.n_fds++] = (struct plan_fd){peer, ZYGOTE_FD};
     leaf_add_to_plan(z->leaf, &plan);
     plan.tag = TREE_NO_TAG; /* its kernels have their own, which must not be above its limit */
     return spawn_process(&plan, &z->pid, err);

@@ -16,6 +16,8 @@ struct arena;
 struct event_base;
 struct zygotes;
 
+#define ZYGOTE_FD 3 /* where its program has the socket to execd */
+
 struct zygote_request {
     const char *python;           /* absolute path of the interpreter */
     const char *const *arguments; /* of ipykernel, behind the module's name; NULL-terminated */

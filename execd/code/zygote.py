@@ -154,8 +154,10 @@ def check_warm(packages):
 
 def cold(arguments):
     """The same kernel without the warm start: as `-m ipykernel_launcher`, but for its output."""
+    talk = socket.socket(fileno=3)
+    talk.set_inheritable(False)
     sys.modules["debugpy"] = None
-    new_kernel(arguments).start()
+    run_kernel({"arguments": arguments, "env": dict(os.environ)}, talk, Packages())
 
 
 def main():

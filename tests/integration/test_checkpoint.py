@@ -210,11 +210,26 @@ def test_what_a_fork_would_lose_is_refused_by_name(execd, context, case):
     good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
 
 
-def test_cold_kernels_cannot_be_copied(execd, context):
+def test_a_cold_kernel_is_copied_too(execd):
     cold = good(execd.client.post("/code/context", json={"language": "python", "envs": {"PYTHONHASHSEED": "1"}}, timeout=60))
     assert cold["start"] == "cold"
-    response = post(execd, cold, "checkpoint")
-    assert response.status_code == 409 and "not forked" in response.json()["message"]
+    printed(execd, cold, "x = [1]")
+    origin = checkpoint(execd, cold)
+    assert printed(execd, cold, "x.append(2); print(x)") == "[1, 2]"
+    branch = good(post(execd, cold, "branch", checkpoint=origin))
+    assert printed(execd, branch, "import os; print(x, os.environ['PYTHONHASHSEED'])") == "[1] 1"
+    good(post(execd, cold, "rewind", checkpoint=origin))
+    assert printed(execd, cold, "print(x)") == "[1]"
+
+
+def test_other_kernels_cannot_be_copied(execd):
+    spec = execd.folder / "share/kernels/other/kernel.json"
+    spec.parent.mkdir(parents=True)
+    start = f"exec {sys.executable} -m ipykernel_launcher -f {{connection_file}}"
+    spec.write_text(json.dumps({"argv": ["sh", "-c", start], "display_name": "Other", "language": "other"}))
+    other = good(execd.client.post("/code/context", json={"language": "other"}, timeout=60))
+    response = post(execd, other, "checkpoint")
+    assert response.status_code == 409 and "ipykernel" in response.json()["message"]
 
 
 def test_ids_and_bodies(execd, context):

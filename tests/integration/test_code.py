@@ -30,6 +30,14 @@ def test_a_run_can_be_seen_again(code):
 # ---- runs -----------------------------------------------------------------------------------------
 
 
+def test_a_context_knows_its_language(code):
+    context = create(code)["id"]
+    response = code.client.post("/code", json={"code": "print(6 * 7)", "context": {"id": context}}, timeout=30)
+    assert output_of(sse_events(response.text)) == "42\n"
+    unknown = code.client.post("/code", json={"code": "1", "context": {"id": "nobody"}})
+    assert unknown.status_code >= 400 and "not found" in unknown.json()["message"]
+
+
 def test_state_carries_over_and_the_first_text_is_the_context(code):
     context = create(code)["id"]
     first = run(code, "x = 41", context=context)
