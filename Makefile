@@ -79,10 +79,14 @@ STD_CXX := -std=c++17 -fno-rtti
 # $(call sanitize,LIST): flags for one or more sanitizers.
 sanitize = -O1 -fno-omit-frame-pointer -fsanitize=$(1) $(if $(findstring undefined,$(1)),-fno-sanitize-recover=undefined)
 
+# Rooms that run once per request or less often are compiled for size (tests/lint/binary.py holds the budget).
+SMALL_ROOMS := api gateway init isolate runcode sql
+
 cc.release := $(CC)
 opt.release := -O2 $(HARDEN) $(HARDEN_GCC) $(WARN_GCC)
 ld.release := $(HARDEN_LD)
-static.release := -static-pie
+# Relative relocations packed (DT_RELR): 160 KB less; the C library inside reads them itself.
+static.release := -static-pie -Wl,-z,pack-relative-relocs
 
 cc.debug := $(CC)
 opt.debug := -O0 -g3 -fstack-protector-strong $(WARN_GCC)
@@ -223,6 +227,7 @@ $$(obj.$(1))/%.o: %.c
 	$$(call say,CC,$$<)
 	$$(Q)$$(cc.$(1)) $$(cflags.$(1)) $$(extra_cflags) -MMD -MP -c -o $$@ $$<
 
+$$(filter $$(addsuffix /%,$$(SMALL_ROOMS:%=$$(obj.$(1))/execd/%)),$$(objects.$(1))): extra_cflags := $$(if $$(filter release,$(1)),-Os)
 $$(obj.$(1))/execd/sql/process.o: execd/sql/sqlite.py # taken in whole
 $$(obj.$(1))/execd/code/zygote.o: execd/code/control.py execd/code/checkpoint.py execd/code/zygote.py # taken in whole
 

@@ -78,6 +78,7 @@ static void arm(struct checkpoints *cs, int ms)
 
 static void forget(struct checkpoint *c)
 {
+    /* -fanalyzer: whom it asks for is there */
     DL_DELETE(c->owner->list, c);
     birth_cancel(c->birth);
     if (pidref_is_set(&c->ref)) {
@@ -93,8 +94,8 @@ static void forget(struct checkpoint *c)
 
 static void answer(struct checkpoint *c, const struct err *err)
 {
-    checkpoint_fn fn = c->fn;
-    c->fn = NULL;
+    /* -fanalyzer: as above */
+    checkpoint_fn fn = take_ptr(&c->fn);
     if (fn)
         fn(c->arg, err ? NULL : c, err);
 }
@@ -147,6 +148,7 @@ static void on_exit_status(void *arg, const struct exit_status *status)
 /* why NULL: asked for. The process is reaped later; the loop goes on meanwhile. */
 static void end(struct checkpoint *c, const char *why)
 {
+    /* -fanalyzer: as above */
     bool evicted = why != NULL && c->state == CHECKPOINT_READY;
     c->state = CHECKPOINT_GONE;
     c->why_gone = why;

@@ -28,7 +28,7 @@ int tool_build_notebook(const json_t *parameters, const char *working_dir, struc
         r->refusal = "No code provided";
     r->path = "/code";
     r->body = json_pack("{s:s, s:{s:s}, s:I}", "code", code, "context", "language", "python",
-                        "timeout", (json_int_t)(r->timeout_s * 1000));
+                        "timeout", (json_int_t)r->timeout_s * 1000);
     return r->body != NULL
                ? 0
                : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the tool's request");

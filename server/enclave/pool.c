@@ -54,6 +54,7 @@ struct enclave_pool {
 static void use_free(struct pool_use *u)
 {
     if (u->sandbox == NULL) {
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is listed has a predecessor
         DL_DELETE(u->pool->waiting, u);
         u->pool->n_waiting--;
     }

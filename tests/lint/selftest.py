@@ -42,8 +42,9 @@ FAULTS = [
 ]
 
 # The contract is checked as a whole: a change of one of these files must be found out.
-CONTRACT = ["execd/api/routes.c", "server/api/routes.c", "proto/api/errors.def", "proto/api/events.def", "README.md",
-            "proto/api/ERRORS.md", "proto/api/openapi-execd.yaml", "proto/api/openapi-server.yaml"]
+CONTRACT = ["execd/api/routes.c", "execd/api/shared_routes.c", "server/api/routes.c", "proto/api/errors.def", "proto/api/events.def", "README.md",
+            "proto/api/ERRORS.md", "proto/api/openapi-execd.yaml", "proto/api/openapi-server.yaml",
+            "proto/api/openapi-shared.yaml"]
 EDITS = [
     ("execd/api/routes.c", '{"GET", "/ping"', '{"PUT", "/ping"', "PUT /ping is missing"),
     ("execd/api/routes.c", '"Liveness"', '"Life"', "says 'Liveness'"),
