@@ -165,9 +165,11 @@ static void walk_end(struct code_context *ctx)
 /* Requests that do not count as work (contracts/jupyter.md 2.2). */
 static bool is_tracked(const char *type)
 {
-    static const char *const quiet[] = {"kernel_info_request", "comm_info_request",
-                                        "shutdown_request",    "interrupt_request",
-                                        "debug_request",       "history_request"};
+    static const char *const quiet[] = {
+        "kernel_info_request",     "comm_info_request",       "shutdown_request",
+        "interrupt_request",       "debug_request",           "history_request",
+        "create_subshell_request", "delete_subshell_request", "list_subshell_request",
+        "usage_request"};
     for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
         if (strcmp(type, quiet[i]) == 0)
             return false;
@@ -180,18 +182,22 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     json_t *content = json_loadb(text.ptr, text.len, 0, NULL);
     const char *state = json_string_value(json_object_get(content, "execution_state"));
     bool idle = state && strcmp(state, "idle") == 0;
+    uint64_t hash = hash_id(msg->parent_id);
     if (is_tracked(msg->parent_type) && !kernel_is_own(ctx->kernel, msg->parent_id)) {
-        ctx->client_busy = state && strcmp(state, "busy") == 0;
+        /* What else it answers meanwhile, on control or in a subshell, ends no cell. */
+        if (state && strcmp(state, "busy") == 0)
+            ctx->client_work = hash;
+        else if (ctx->client_work == hash)
+            ctx->client_work = 0;
         context_touch(ctx);
     }
-    if (ctx->client_interrupt && ctx->client_busy && !ctx->current) {
+    if (ctx->client_interrupt && ctx->client_work && !ctx->current) {
         ctx->client_interrupt = false;
         (void)!kernel_interrupt(ctx->kernel, NULL); /* a kernel that is gone needs none */
     }
     json_decref(content);
     if (idle && strcmp(ctx->failing, msg->parent_id) == 0)
         ctx->failing[0] = '\0';
-    uint64_t hash = hash_id(msg->parent_id);
     for (struct code_client *c = ctx->clients; idle && c; c = c->next)
         close_route(c, find_route(c, hash));
 }
@@ -317,8 +323,8 @@ int clients_interrupt(struct code_context *ctx, struct err *err)
         return 0;
     for (const struct code_client *c = ctx->clients; c; c = c->next)
         open |= c->n_open > 0;
-    ctx->client_interrupt = open && !ctx->client_busy;
-    return ctx->client_busy ? kernel_interrupt(ctx->kernel, err) : 0;
+    ctx->client_interrupt = open && ctx->client_work == 0;
+    return ctx->client_work ? kernel_interrupt(ctx->kernel, err) : 0;
 }
 
 static size_t parts_size(const struct jmsg_parts *parts)

@@ -205,7 +205,8 @@ static int start_kernel(struct code_context *ctx, const struct kernelspec *spec,
     if (ctx->manager->shutting_down)
         return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "execd is shutting down");
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
-    ctx->client_busy = ctx->client_interrupt = false;
+    ctx->client_work = 0;
+    ctx->client_interrupt = false;
     ctx->failing[0] = '\0';
     int r = context_use_origin(ctx, &plan, err);
     return r < 0 ? r

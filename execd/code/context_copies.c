@@ -31,7 +31,7 @@ int code_context_checkpoint(struct code_context *ctx, code_checkpoint_fn fn, voi
                             struct err *err)
 {
     const char *why = ctx->current || ctx->queue          ? "a run is under way"
-                      : ctx->client_busy                  ? "a cell of a client is running"
+                      : ctx->client_work                  ? "a cell of a client is running"
                       : ctx->state != CONTEXT_READY       ? "it is not ready"
                       : !ctx->kernel || ctx->kernel_ended ? "it has ended"
                                                           : NULL;

@@ -67,7 +67,7 @@ struct code_context {
     const char *gone_reason;     /* why it was deleted, a constant; NULL = somebody asked for it */
     struct code_client *clients; /* owned by who attached them */
     unsigned clients_walked;     /* their list is being walked, so many times */
-    bool client_busy;            /* the kernel works on something that is no run */
+    uint64_t client_work;        /* hash of a request, no run, that the kernel works on; 0 = none */
     bool client_interrupt;       /* as soon as it does */
     char failing[JMSG_ID_MAX];   /* a client's run that has failed and not ended yet; "" = none */
     int64_t failing_until_ms;    /* how long that counts */

@@ -84,7 +84,7 @@ static void tell_queue(struct code_context *ctx)
  * over. A run that cannot even be sent ends at once, hence the loop. */
 void context_tick(struct code_context *ctx)
 {
-    bool at_work = ctx->current && (run_is_busy(ctx->current) || !ctx->client_busy);
+    bool at_work = ctx->current && (run_is_busy(ctx->current) || ctx->client_work == 0);
     if (at_work && run_is_overdue(ctx->current))
         begin_interrupt(ctx, RUN_END_TIMEOUT);
     if (ctx->current && ctx->interrupt_wanted && run_is_busy(ctx->current)) {

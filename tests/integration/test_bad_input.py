@@ -58,13 +58,15 @@ def sample(schema, target):
     for key in ("anyOf", "oneOf"):
         if key in schema:
             return sample(schema[key][0], target)
-    if schema.get("type") == "object":
+    kind = schema.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
         fields = schema.get("properties", {})
         return {name: sample(fields[name], target) for name in schema.get("required", [])}
     if "enum" in schema:
         return schema["enum"][0]
     return {"array": [], "integer": schema.get("minimum", 1), "number": 1, "boolean": False}.get(
-        schema.get("type"), str(target))
+        kind, str(target))
 
 
 def json_operations():
@@ -154,7 +156,8 @@ def test_D62_unknown_ids(agent):
     """Ids in paths are keys, never file names: whatever they are made of, nothing has them."""
     before, seen = state(agent), 0
     for method, path, operation in CONTRACT.operations():
-        if "{" not in path:
+        # A preflight asks nothing of what the path names; a document's path is no id, and ".." of the top is the top.
+        if "{" not in path or method == "OPTIONS" or path.startswith("/api/contents"):
             continue
         for ident in UNKNOWN:
             url = "/".join(ident if part.startswith("{") else part for part in path.split("/"))

@@ -30,6 +30,7 @@ before(async () => {
 after(async () => {
     await kernels.shutdownAll();
     kernels.dispose();
+    setTimeout(() => process.exit(), 500); // the library goes on trying to reach kernels that are gone
 });
 
 function heard(future) {
@@ -163,6 +164,7 @@ test("a session", async () => {
     await sessions.ready;
     const session = await sessions.startNew({ path: "a.ipynb", type: "notebook", name: "a", kernel: { name: "python3" } });
     assert.equal(session.path, "a.ipynb");
+    await session.kernel.info; // or its question would end by an error that nobody waits for
     await session.setPath("b.ipynb");
     await sessions.refreshRunning();
     assert.deepEqual([...sessions.running()].map(model => model.path), ["b.ipynb"]);
