@@ -193,13 +193,13 @@ static const struct option_row option_rows[] = {
      "mysql://USER:PASSWORD@/DATABASE?socket=PATH (sqlite:~/.opensandbox/sandbox.db).",
      "SQL", AT(sql), NULL},
     {"default-kernel", 0, OPTION_STRING, "EXECD_DEFAULT_KERNEL", "NAME",
-     "Kernelspec for Jupyter clients that name none (python3).", NULL, AT(gateway.default_kernel),
-     NULL},
+     "Kernelspec for Jupyter clients that name none (python3).", "Jupyter gateway",
+     AT(gateway.default_kernel), NULL},
     {"gateway-listen", 0, OPTION_CALL, "EXECD_GATEWAY_LISTEN", "WHERE",
      "Serve Jupyter clients on ADDR:PORT (8888 is usual) too; may be given several times. Without "
      "--listen and a token of execd's own, nothing else is served. The same routes are on every "
      "other listener.",
-     "Jupyter gateway", 0, add_gateway_listen},
+     NULL, 0, add_gateway_listen},
     {"gateway-token", 0, OPTION_STRING, "EXECD_GATEWAY_TOKEN", "TOKEN",
      "Opens the Jupyter routes of those listeners, as execd's own token does everywhere. Default: "
      "KG_AUTH_TOKEN, EG_AUTH_TOKEN or JUPYTER_TOKEN of the environment.",

@@ -88,8 +88,8 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     if (result < 0)
         return result;
     struct rule rule = rule_for(api, req, gateway);
-    if (rule.open)
-        return 0;
+    if (rule.open) /* whoever reaches us may ask; a page of somebody else is not whoever */
+        return gateway ? 0 : gateway_check_origin(req, api, err);
     size_t n = http_req_header_count(req, TOKEN_HEADER);
     const char *token = n > 0     ? http_req_header(req, TOKEN_HEADER)
                         : gateway ? gateway_token(req)

@@ -26,7 +26,9 @@ struct code_client {
     void *arg;
     struct route routes[CLIENT_ROUTES_MAX]; /* a ring */
     size_t next_route, n_open, open_bytes;
-    bool holds, away, gone; /* gone: detached while the list was walked */
+    unsigned n_questions; /* for input, that it has not answered */
+    bool holds, away,
+        gone; /* gone: detached; it stays while the list is walked or something of it is open */
     struct code_client *next;
 };
 
@@ -74,7 +76,10 @@ static void add_route(struct code_client *client, uint64_t hash, size_t bytes)
 struct code_client *code_client_attach(struct code_context *ctx, const struct code_client_ops *ops,
                                        void *arg)
 {
-    if (code_context_n_clients(ctx) >= CODE_CLIENTS_MAX)
+    unsigned n = 0;
+    for (const struct code_client *c = ctx->clients; c; c = c->next)
+        n++; /* those that are gone too: what they sent is still with the kernel */
+    if (n >= 2 * CODE_CLIENTS_MAX || code_context_n_clients(ctx) >= CODE_CLIENTS_MAX)
         return NULL;
     struct code_client *client = xnew(struct code_client);
     client->ctx = ctx;
@@ -112,7 +117,7 @@ void code_client_detach(struct code_client *client)
     if (!ctx)
         return; /* on_end is running: freed after it */
     update_hold(ctx);
-    if (ctx->clients_walked == 0)
+    if (ctx->clients_walked == 0 && client->n_open == 0)
         remove_client(ctx, client);
 }
 
@@ -154,7 +159,7 @@ static void walk_end(struct code_context *ctx)
         return;
     for (struct code_client *c = ctx->clients; c;) {
         struct code_client *next = c->next;
-        if (c->gone)
+        if (c->gone && c->n_open == 0)
             remove_client(ctx, c);
         c = next;
     }
@@ -165,11 +170,11 @@ static void walk_end(struct code_context *ctx)
 /* Requests that do not count as work (contracts/jupyter.md 2.2). */
 static bool is_tracked(const char *type)
 {
-    static const char *const quiet[] = {
-        "kernel_info_request",     "comm_info_request",       "shutdown_request",
-        "interrupt_request",       "debug_request",           "history_request",
-        "create_subshell_request", "delete_subshell_request", "list_subshell_request",
-        "usage_request"};
+    static const char *const quiet[] = {"kernel_info_request",     "comm_info_request",
+                                        "shutdown_request",        "interrupt_request",
+                                        "debug_request",           "history_request",
+                                        "create_subshell_request", "delete_subshell_request",
+                                        "list_subshell_request",   "usage_request"};
     for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
         if (strcmp(type, quiet[i]) == 0)
             return false;
@@ -198,8 +203,10 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     json_decref(content);
     if (idle && strcmp(ctx->failing, msg->parent_id) == 0)
         ctx->failing[0] = '\0';
+    walk_begin(ctx);
     for (struct code_client *c = ctx->clients; idle && c; c = c->next)
         close_route(c, find_route(c, hash));
+    walk_end(ctx);
 }
 
 /* What our own probes cause is nobody's business. */
@@ -260,6 +267,8 @@ bool clients_take(struct code_context *ctx, enum kernel_channel channel, const s
         return false;
     if (channel != CHANNEL_STDIN)
         close_route(client, route);
+    else if (client->n_questions < CLIENT_OPEN_MAX)
+        client->n_questions++;
     walk_begin(ctx);
     client->ops->on_message(client->arg, channel, msg);
     walk_end(ctx);
@@ -271,6 +280,7 @@ static void forget_routes(struct code_client *client)
 {
     memset(client->routes, 0, sizeof(client->routes));
     client->next_route = client->n_open = client->open_bytes = 0;
+    client->n_questions = 0;
 }
 
 void clients_end(struct code_context *ctx)
@@ -339,15 +349,20 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
                      const struct jmsg_parts *parts, struct err *err)
 {
     struct code_context *ctx = client->ctx;
-    size_t size = channel == CHANNEL_STDIN ? 0 : parts_size(parts);
+    size_t size = channel == CHANNEL_STDIN ? 0 : parts_size(parts), waiting = 0;
+    for (const struct code_client *c = ctx ? ctx->clients : NULL; c; c = c->next)
+        waiting += c->open_bytes;
     if (!ctx || !ctx->kernel || ctx->kernel_ended || ctx->restart_wanted)
         return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "%s",
                        ctx && ctx->state == CONTEXT_DEAD ? ctx->death
                                                          : "the kernel is not there just now");
-    if (client->n_open >= CLIENT_OPEN_MAX || client->open_bytes + size > CLIENT_OPEN_BYTES_MAX)
+    if (client->n_open >= CLIENT_OPEN_MAX || client->open_bytes + size > CLIENT_OPEN_BYTES_MAX ||
+        waiting + size > KERNEL_OPEN_BYTES_MAX)
         return err_set(err, ERR_OVERLOADED, EAGAIN,
-                       "%zu messages of %zu bytes wait for the kernel already", client->n_open,
-                       client->open_bytes);
+                       "%zu messages of %zu bytes wait for the kernel already, %zu bytes in all",
+                       client->n_open, client->open_bytes, waiting);
+    if (channel == CHANNEL_STDIN && client->n_questions == 0)
+        return 0; /* an answer to nothing: kernels throw it away, and do not count it */
     if (would_be_dropped(ctx, parts))
         return err_set(err, ERR_OVERLOADED, EAGAIN,
                        "the kernel drops runs until a failed one ends");
@@ -357,6 +372,8 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
                        JMSG_BUFFERS_MAX);
     if (r < 0)
         return err_set(err, ERR_OVERLOADED, -r, "the kernel takes no messages");
+    if (channel == CHANNEL_STDIN)
+        client->n_questions--;
     add_route(client, hash_id(msg_id), size);
     return 0;
 }

@@ -19,6 +19,7 @@
 
 #define CLIENT_OPEN_MAX 512               /* requests without an end */
 #define CLIENT_OPEN_BYTES_MAX (32u << 20) /* and their bytes */
+#define KERNEL_OPEN_BYTES_MAX (64u << 20) /* of all clients of a kernel, those that have left too */
 #define CLIENT_ROUTES_MAX                                                                          \
     (2 * CLIENT_OPEN_MAX) /* late replies and outputs of so many ids find their way */
 

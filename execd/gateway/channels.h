@@ -62,6 +62,9 @@ void channels_detach(struct channels_session *s);
  * other can be taken before on_room. */
 bool channels_send(struct channels_session *s, struct frame *frame);
 
+/* One is kept: the connection must wait for on_room, also one that has just taken the session over. */
+bool channels_is_full(const struct channels_session *s);
+
 /* The next message for the client; borrowed; NULL: nothing now. */
 const struct message *channels_peek(const struct channels_session *s);
 void channels_pop(struct channels_session *s, size_t wire_size);

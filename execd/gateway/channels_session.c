@@ -92,16 +92,29 @@ static void check_hold(struct channels_session *s)
     }
 }
 
+/* All of them together keep too much: the one that lags behind most goes, whoever has noticed it. */
+static void end_slowest(struct channels *c)
+{
+    struct channels_session *slowest = NULL, *s;
+
+    TAILQ_FOREACH(s, &c->sessions, link)
+    if (slowest == NULL || s->outbox.unsent_bytes > slowest->outbox.unsent_bytes)
+        slowest = s;
+    if (slowest != NULL && !slowest->is_ending &&
+        slowest->outbox.unsent_bytes > slowest->outbox.limits.hard_max >> TIGHT_SHIFT)
+        end_soon(slowest, CHANNELS_TOO_SLOW);
+}
+
 static void check_bounds(struct channels_session *s)
 {
     count_bytes(s);
     update_hold(s);
     if (s->ops == NULL || s->is_ending)
         return;
-    bool tight = s->channels->bytes > TOTAL_MAX &&
-                 s->outbox.unsent_bytes > s->outbox.limits.hard_max >> TIGHT_SHIFT;
-    if (tight || outbox_is_too_full(&s->outbox))
+    if (outbox_is_too_full(&s->outbox))
         end_soon(s, CHANNELS_TOO_SLOW);
+    if (s->channels->bytes > TOTAL_MAX)
+        end_slowest(s->channels);
 }
 
 void channels_pop(struct channels_session *s, size_t wire_size)
@@ -261,8 +274,17 @@ static void retry(struct channels_session *s)
         s->ops->on_room(s->arg);
 }
 
+bool channels_is_full(const struct channels_session *s)
+{
+    return s->kept != NULL;
+}
+
 bool channels_send(struct channels_session *s, struct frame *frame)
 {
+    if (s->kept != NULL) { /* it was not asked for */
+        end_soon(s, CHANNELS_TOO_SLOW);
+        return false;
+    }
     if (make_unique(s, frame) < 0) {
         end_soon(s, CHANNELS_NO_MEMORY);
         return false;

@@ -163,6 +163,8 @@ int channels_ws_start(struct http_req *req, struct channels *channels, struct co
         free(k);
         return r;
     }
+    if (channels_is_full(k->session))
+        ws_conn_pause(k->ws, true);
     pull(k, false);
     return 0;
 }

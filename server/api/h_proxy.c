@@ -9,6 +9,9 @@
 /* Never passed on: our own key, and what upstream withholds from sandboxes (contracts/server.md 1.11). */
 static const char *const dropped_fields[] = {"OPEN-SANDBOX-API-KEY", "Authorization", "Cookie",
                                              NULL};
+/* X-API-Key is a common name: it is passed on unless it was our key. */
+static const char *const dropped_with_key[] = {"OPEN-SANDBOX-API-KEY", "X-API-Key", "Authorization",
+                                               "Cookie", NULL};
 
 /* What execd sees: its own API for its own port, else its /proxy route (contracts/execd.md 1.13). */
 static const char *backend_path(struct http_req *req, uint16_t port)
@@ -53,7 +56,7 @@ enum http_result h_proxy(struct http_req *req, void *app)
         lifecycle_token(api->lifecycle, sb, token);
     struct relay_options options = {
         .target = backend_path(req, port),
-        .drop = dropped_fields,
+        .drop = vouch ? dropped_with_key : dropped_fields,
         .add = vouch ? with_token : NULL,
         .location_prefix = arena_printf(
             http_req_arena(req), "%s/sandboxes/%s/proxy/%u",
