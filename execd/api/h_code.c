@@ -374,7 +374,7 @@ enum http_result h_context_list(struct http_req *req, void *app)
     json_t *list = json_array();
     struct code_context *ctx = NULL;
     while (api->code && (ctx = code_context_next(api->code, ctx)))
-        if (is_empty(language) || strcmp(code_context_language(ctx), language) == 0)
+        if (is_empty(language) || str_eq_nocase(code_context_language(ctx), language))
             (void)json_array_append_new(
                 list, api_context_json(ctx, false)); /* without memory it is missing */
     shell_code_list(api, language, list);
@@ -439,7 +439,7 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
     struct code_context *ctx = api->code ? code_context_next(api->code, NULL) : NULL;
     while (ctx) {
         struct code_context *next = code_context_next(api->code, ctx);
-        if (strcmp(code_context_language(ctx), language) == 0) {
+        if (str_eq_nocase(code_context_language(ctx), language)) {
             wait->left++;
             code_context_delete(ctx, on_context_gone, wait);
         }

@@ -68,7 +68,7 @@ static void add(struct session *s, void *arg)
 
     if (language == NULL)
         return;
-    if (is_empty(listing->language) || strcmp(listing->language, language) == 0)
+    if (is_empty(listing->language) || str_eq_nocase(listing->language, language))
         json_array_append_new(listing->list, shell_code_describe(s));
 }
 

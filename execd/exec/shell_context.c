@@ -53,7 +53,7 @@ static void delete_if_of_language(struct session *s, void *arg)
 {
     const char *language = session_language(s);
 
-    if (language != NULL && strcmp(language, arg) == 0)
+    if (language != NULL && str_eq_nocase(language, arg))
         session_delete(s);
 }
 

@@ -57,6 +57,6 @@ void session_deliver(void *arg, struct message *m);
 /* The first words to a connection: how the kernel is, unless it is well. */
 void session_greet(struct channels_session *s);
 void session_release(struct channels_session *s); /* the kernel is not held any more */
-/* After anything that may have changed what is to be sent, held or waited for. May end the session. */
+/* After anything that may have changed what is to be sent, held or waited for. */
 void session_settle(struct channels_session *s);
 void session_on_timer(evutil_socket_t fd, short what, void *arg);

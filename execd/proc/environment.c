@@ -47,7 +47,8 @@ static bool is_withheld(const char *entry, size_t name_len)
     if (str_starts(entry, "JUPYTER_PORT=")) /* programs inside look for us there */
         return false;
     if (str_starts(entry, "EXECD_") || str_starts(entry, "JUPYTER_") ||
-        str_starts(entry, "KG_AUTH_TOKEN=") || str_starts(entry, "EG_AUTH_TOKEN="))
+        str_starts(entry, "KG_AUTH_TOKEN=") || str_starts(entry, "EG_AUTH_TOKEN=") ||
+        str_starts(entry, "WRITE_TOKEN=")) /* of the file server; who needs it is given it */
         return true;
     return str_starts(entry, "OPENSANDBOX_") && name_contains_any(entry, name_len, secret_words);
 }

@@ -213,4 +213,4 @@ def test_authenticated_session(room):
         assert files.delete("out.txt") == 200 and files.download("out.txt").status_code == 404
         assert KernelAuthManager(room.files, "wrong").upload("x", b"") == 403
     with GatewayKernelSession(room.open) as session:  # who is not given the token has none
-        assert session.execute("import os; os.environ.get('WRITE_TOKEN')  or 'none'") == "'none'"
+        assert session.execute("import os; os.environ.get('WRITE_TOKEN', 'none')") == "'none'"
