@@ -365,6 +365,10 @@ static void log_start(const struct app *app)
     if (config->gateway.n_listen > 0 && config->gateway.open)
         log_event(LOG_LEVEL_WARN, "app", "gateway without a token: whoever connects runs code",
                   NULL);
+    const struct shared_config *shared = &config->shared;
+    if (shared->listen != NULL && !shared->has_token && config_is_exposed(shared->listen))
+        log_event(LOG_LEVEL_WARN, "app", "file server without a token: whoever connects reads it",
+                  NULL);
     for (size_t i = 0; i < config->n_notices; i++)
         log_event(LOG_LEVEL_INFO, "app", config->notice[i], NULL);
 }

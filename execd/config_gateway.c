@@ -89,6 +89,18 @@ int config_set_gateway(const struct gateway_flags *f, struct config *c, struct e
     return check_exposure(c, err);
 }
 
+/* Who may read there needs no token; that it is so on an address that others reach must be meant. */
+static int check_shared(const struct config *c, bool open, struct err *err)
+{
+    const struct shared_config *s = &c->shared;
+    if (s->has_token || open || c->insecure || !config_is_exposed(s->listen))
+        return 0;
+    return err_set(err, 0, EPERM,
+                   "refusing to serve files on %.60s without a token: give --file-server-token "
+                   "TOKEN (or WRITE_TOKEN), or say --file-server-open",
+                   s->listen);
+}
+
 int config_set_shared(const struct shared_flags *f, struct config *c, struct err *err)
 {
     struct shared_config *s = &c->shared;
@@ -103,7 +115,8 @@ int config_set_shared(const struct shared_flags *f, struct config *c, struct err
     s->listen = arena_printf(&c->arena, "%s", f->listen);
     if (s->listen == NULL)
         return err_set(err, 0, ENOMEM, "out of memory");
-    return config_keep_path(c, "", root, &s->root, err);
+    int result = check_shared(c, f->open, err);
+    return result < 0 ? result : config_keep_path(c, "", root, &s->root, err);
 }
 
 const char *config_inner(struct config *c, const char *given)

@@ -17,6 +17,7 @@ struct gateway_flags {
 /* The same of the file server. */
 struct shared_flags {
     const char *listen, *root, *token;
+    bool open;
 };
 
 /* Makes a path absolute while execd is still where it was started; the result, behind `prefix`, is in the arena. */

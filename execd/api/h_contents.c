@@ -1,4 +1,3 @@
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,15 +62,10 @@ static void stop(void *arg)
 
 static void set_location(struct http_req *req, const char *path)
 {
-    char address[3 * PATH_MAX];
-    size_t n = 0;
-    for (const char *p = path; *p != '\0'; p++) {
-        bool plain = isalnum((unsigned char)*p) || strchr("-._~/", *p) != NULL;
-        n += (size_t)snprintf(address + n, 4, plain ? "%c" : "%%%02X", (unsigned char)*p);
-    }
-    address[n] = '\0';
-    http_resp_header(req, "Location",
-                     arena_printf(http_req_arena(req), "/api/contents/%s", address));
+    const char *address = uri_encode(http_req_arena(req), path, "/");
+    if (address != NULL)
+        http_resp_header(req, "Location",
+                         arena_printf(http_req_arena(req), "/api/contents/%s", address));
 }
 
 /* True: w goes on with the answer, which ends it. */

@@ -1,4 +1,3 @@
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "proto/base/str.h"
 #include "proto/http/range.h"
 #include "proto/http/resp.h"
+#include "proto/http/uri.h"
 
 #define NAME_MAX_BYTES 255
 
@@ -18,8 +18,8 @@
 static void set_disposition(struct http_req *req, const char *path)
 {
     const char *name = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
-    char plain[NAME_MAX_BYTES * 2 + 1], encoded[NAME_MAX_BYTES * 3 + 1];
-    size_t p = 0, e = 0;
+    char plain[NAME_MAX_BYTES * 2 + 1];
+    size_t p = 0;
     bool ascii = true;
 
     for (size_t i = 0; i < NAME_MAX_BYTES && name[i] != '\0'; i++) {
@@ -29,15 +29,14 @@ static void set_disposition(struct http_req *req, const char *path)
         if (c == '"' || c == '\\')
             plain[p++] = '\\';
         plain[p++] = text ? (char)c : '_';
-        if (isalnum(c) && c < 0x80)
-            encoded[e++] = (char)c;
-        else
-            e += (size_t)snprintf(encoded + e, 4, strchr("-._~", c) != NULL ? "%c" : "%%%02X", c);
     }
-    plain[p] = encoded[e] = '\0';
-    const char *value =
-        ascii ? arena_printf(http_req_arena(req), "attachment; filename=\"%s\"", plain)
-              : arena_printf(http_req_arena(req),
+    plain[p] = '\0';
+    const char *value = NULL;
+    const char *encoded = ascii ? NULL : uri_encode(http_req_arena(req), name, "");
+    if (ascii)
+        value = arena_printf(http_req_arena(req), "attachment; filename=\"%s\"", plain);
+    else if (encoded != NULL)
+        value = arena_printf(http_req_arena(req),
                              "attachment; filename=\"%s\"; filename*=UTF-8''%s", encoded, encoded);
     http_resp_header(req, "Content-Disposition", value != NULL ? value : "attachment");
 }

@@ -49,6 +49,29 @@ char *uri_decode_path(struct arena *arena, const char *p, size_t len)
     return decode_copy(arena, p, len, false);
 }
 
+static bool is_unreserved(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c != '\0' && strchr("-._~", c) != NULL);
+}
+
+char *uri_encode(struct arena *arena, const char *text, const char *keep)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *copy = arena_alloc(arena, 3 * strlen(text) + 1), *p = copy;
+
+    for (; copy != NULL && *text != '\0'; text++) {
+        if (is_unreserved(*text) || strchr(keep, *text) != NULL) {
+            *p++ = *text;
+            continue;
+        }
+        *p++ = '%';
+        *p++ = hex[(unsigned char)*text >> 4];
+        *p++ = hex[(unsigned char)*text & 15];
+    }
+    return copy;
+}
+
 bool uri_text_is_clean(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -74,9 +97,7 @@ static bool port_is_valid(const char *p, size_t n)
 
 static bool is_reg_name(char c)
 {
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-        return true;
-    return c != '\0' && strchr("-._~!$&'()*+,;=%", c);
+    return is_unreserved(c) || (c != '\0' && strchr("!$&'()*+,;=%", c) != NULL);
 }
 
 /* Only the alphabet: whether the literal is a real address is nobody's business here. */

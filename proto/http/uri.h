@@ -1,5 +1,5 @@
 /*
- * Percent-decoding and the small grammars of request targets, query strings and Host.
+ * Percent-encoding and -decoding, and the small grammars of request targets, query strings and Host.
  *
  * Everything is decoded exactly once. Pure. Thread rule: any thread. Source: RFC 3986, RFC 9110 section 7.2.
  */
@@ -15,6 +15,9 @@ ssize_t uri_decode(const char *p, size_t n, bool plus, char *out) must_check;
 char *uri_decode_query(struct arena *arena, const char *p, size_t len);
 /* The same for path segments ('+' stays). */
 char *uri_decode_path(struct arena *arena, const char *p, size_t len);
+
+/* Copy in the arena: what is neither unreserved (RFC 3986 2.3) nor in `keep` becomes %XX; NULL: no memory. */
+char *uri_encode(struct arena *arena, const char *text, const char *keep);
 
 /* No control bytes (C0, DEL) and valid UTF-8: what a decoded path segment must be. */
 bool uri_text_is_clean(const char *p, size_t n);

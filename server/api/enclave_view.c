@@ -104,6 +104,12 @@ static int all_sandboxes(const struct api *api, struct arena *arena, struct life
     return lifecycle_list(api->lifecycle, &filter, arena, ret);
 }
 
+/* Those that are being stopped still count as sandboxes. */
+static bool is_gone(const struct api *api, const struct stopped *s)
+{
+    return enclave_find(api, s->id) == NULL;
+}
+
 json_t *enclave_list(const struct api *api, const char *status, struct arena *arena)
 {
     struct lifecycle_page page;
@@ -119,8 +125,10 @@ json_t *enclave_list(const struct api *api, const char *status, struct arena *ar
             json_array_append_new(found, enclave_info(api, sb));
     }
     const struct stopped *s = stopped_first(api->stopped);
-    for (; s != NULL && (status == NULL || strcmp(status, "stopped") == 0); s = s->next)
-        json_array_append_new(found, enclave_info_stopped(s));
+    for (; s != NULL && (status == NULL || strcmp(status, "stopped") == 0); s = s->next) {
+        if (is_gone(api, s))
+            json_array_append_new(found, enclave_info_stopped(s));
+    }
     return found;
 }
 
@@ -148,6 +156,8 @@ json_t *enclave_stats(const struct api *api, struct arena *arena)
         total++;
     }
     for (const struct stopped *s = stopped_first(api->stopped); s != NULL; s = s->next) {
+        if (!is_gone(api, s))
+            continue;
         count(statuses, "stopped");
         count(types, s->type);
         total++;

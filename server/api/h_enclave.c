@@ -149,26 +149,6 @@ enum http_result h_enclave_stats(struct http_req *req, void *app)
     return http_resp_json(req, 200, enclave_stats(app, http_req_arena(req)));
 }
 
-/* Escaped for a query: what is not unreserved becomes %XX. */
-static const char *escaped(const char *text, struct arena *arena)
-{
-    static const char safe[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./~";
-    static const char hex[] = "0123456789ABCDEF";
-    char *out = arena_alloc(arena, 3 * strlen(text) + 1), *p = out;
-
-    for (; out != NULL && *text != '\0'; text++) {
-        if (strchr(safe, *text) != NULL) {
-            *p++ = *text;
-            continue;
-        }
-        *p++ = '%';
-        *p++ = hex[(unsigned char)*text >> 4];
-        *p++ = hex[(unsigned char)*text & 15];
-    }
-    return out;
-}
-
 /* Goes to execd as it comes: it unpacks while the archive arrives. */
 enum http_result h_enclave_archive(struct http_req *req, void *app)
 {
@@ -193,7 +173,7 @@ enum http_result h_enclave_archive(struct http_req *req, void *app)
     lifecycle_token(api->lifecycle, sb, token);
     const struct relay_options options = {
         .target = arena_printf(http_req_arena(req), "/directories/tar?path=%s",
-                               escaped(dir, http_req_arena(req))),
+                               uri_encode(http_req_arena(req), dir, "/")),
         .drop = dropped,
         .add = add,
         .forwarded = true,

@@ -152,6 +152,16 @@ static int post_refusal(struct enclave_call *c, struct event_base *base, struct 
     return 0;
 }
 
+static int build_request(struct enclave_call *c, const struct sandbox *sb, const json_t *parameters,
+                         struct err *err)
+{
+    const char *working_dir = enclave_working_dir(sb, &c->arena);
+
+    if (working_dir == NULL)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the tool's request");
+    return c->tool->build(parameters, working_dir, &c->arena, &c->request, err);
+}
+
 int enclave_call_start(struct event_base *base, struct lifecycle *lc, const struct sandbox *sb,
                        const char *tool, const json_t *parameters, enclave_call_fn on_done,
                        void *arg, struct enclave_call **ret_call, struct err *err)
@@ -168,8 +178,7 @@ int enclave_call_start(struct event_base *base, struct lifecycle *lc, const stru
                                                     "Sandbox %s is not active (status: %s)", sb->id,
                                                     sandbox_state_name(sb->state));
     if (rc == 0)
-        rc = c->tool->build(parameters, enclave_working_dir(sb, &c->arena), &c->arena, &c->request,
-                            err);
+        rc = build_request(c, sb, parameters, err);
     if (rc == 0)
         rc = c->request.refusal != NULL ? post_refusal(c, base, err)
                                         : send_request(c, base, lc, sb, err);

@@ -106,6 +106,17 @@ static int decode_cpu(const struct body *b, struct sandbox_spec *spec, struct er
     return 0;
 }
 
+static int add_word(const json_t *word, struct jstrings *words, struct arena *arena,
+                    struct err *err)
+{
+    const char *copy = arena_strndup(arena, json_string_value(word), json_string_length(word));
+
+    if (copy == NULL)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the entrypoint");
+    words->items[words->n++] = copy;
+    return 0;
+}
+
 /* A text goes through the shell; an array is the program and its arguments. */
 static int add_words(const char *key, const json_t *value, struct jstrings *words,
                      struct arena *arena, struct err *err)
@@ -118,9 +129,7 @@ static int add_words(const char *key, const json_t *value, struct jstrings *word
     if (json_is_string(value)) {
         words->items[words->n++] = "/bin/sh";
         words->items[words->n++] = "-c";
-        words->items[words->n++] =
-            arena_strndup(arena, json_string_value(value), json_string_length(value));
-        return 0;
+        return add_word(value, words, arena, err);
     }
     if (!json_is_array(value) || json_array_size(value) > 100)
         return REFUSE(ERR_VALIDATION, "%s: expected a text or at most 100 texts", key);
@@ -128,8 +137,9 @@ static int add_words(const char *key, const json_t *value, struct jstrings *word
     {
         if (!json_is_string(word))
             return REFUSE(ERR_VALIDATION, "%s.%zu: expected a text", key, i);
-        words->items[words->n++] =
-            arena_strndup(arena, json_string_value(word), json_string_length(word));
+        int rc = add_word(word, words, arena, err);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -180,13 +190,14 @@ static int keep_request(const char *type, const json_t *document, struct arena *
     char *text = json_compact(document, &len);
     struct jpair *items = arena_alloc(arena, 2 * sizeof(*items));
     const char *kept = text != NULL ? arena_strndup(arena, text, len) : NULL;
+    const char *kind = arena_strndup(arena, type, strlen(type));
 
     free(text);
-    if (items == NULL || kept == NULL)
+    if (items == NULL || kept == NULL || kind == NULL)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the configuration");
     if (len > CONFIG_MAX)
         return REFUSE(ERR_VALIDATION, "the configuration is longer than %d bytes", CONFIG_MAX);
-    items[0] = (struct jpair){TYPE_KEY, arena_strndup(arena, type, strlen(type))};
+    items[0] = (struct jpair){TYPE_KEY, kind};
     items[1] = (struct jpair){CONFIG_KEY, kept};
     spec->extensions = (struct jmap){items, 2};
     return 0;

@@ -30,5 +30,5 @@ const char *enclave_type(const struct sandbox *sb);
 json_t *enclave_config_json(const struct sandbox *sb);
 /* Has this sandbox the tool? By its type and its tools_config. */
 bool enclave_has_tool(const struct sandbox *sb, const char *tool);
-/* Where its tools work; in the arena or constant. */
+/* Where its tools work; in the arena or constant. NULL: no memory. */
 const char *enclave_working_dir(const struct sandbox *sb, struct arena *arena);

@@ -112,6 +112,10 @@ void tool_read_notebook(struct slice body, const struct tool_request *request,
         strbuf_adds(&c.output, "\nthe kernel's output ended before the cell did");
     const char *text = c.output.data != NULL ? c.output.data : "";
     bool good = c.ended && !c.failed && !c.timed_out;
+    if (strbuf_check(&c.output) < 0) {
+        good = false;
+        text = "no memory for the cell's output";
+    }
     *ret = (struct tool_outcome){
         .status = good          ? "success"
                   : c.timed_out ? "timeout"

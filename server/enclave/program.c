@@ -12,6 +12,7 @@
 #include "server/enclave/tools.h"
 
 #define SCRIPT_MAX (4U << 20)
+#define SCRIPT_ROOM (SCRIPT_MAX + 4096) /* for what stands around the words */
 #define COMPILE_TIMEOUT_S 600
 #define FILES_MAX 100
 
@@ -20,10 +21,13 @@ static int no_memory(struct err *err)
     return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the tool's request");
 }
 
+/* Nothing beyond SCRIPT_MAX, which check_script refuses. */
 static void add_quoted(struct strbuf *out, const char *word)
 {
+    if (out->len > SCRIPT_MAX)
+        return;
     strbuf_addc(out, '\'');
-    for (; *word != '\0'; word++) {
+    for (; *word != '\0' && out->len <= SCRIPT_MAX; word++) {
         if (*word == '\'')
             strbuf_adds(out, "'\\''");
         else
@@ -35,7 +39,7 @@ static void add_quoted(struct strbuf *out, const char *word)
 /* The folder of the run is where the request's files are: $box. */
 static void begin_script(struct strbuf *out, const char *working_dir)
 {
-    strbuf_init(out, SCRIPT_MAX);
+    strbuf_init(out, SCRIPT_ROOM);
     strbuf_adds(out, "box=$PWD; mkdir -p -- ");
     add_quoted(out, working_dir);
     strbuf_adds(out, " && cd -- ");
@@ -43,14 +47,24 @@ static void begin_script(struct strbuf *out, const char *working_dir)
     strbuf_adds(out, " || exit 1\n");
 }
 
-static json_t *base64_json(const char *text, size_t len, struct arena *arena)
+static int add_file(json_t *files, const char *name, const char *content, size_t len,
+                    struct arena *arena, struct err *err)
 {
-    char *out = arena_alloc(arena, codec_base64_len(len) + 1);
+    char *text = arena_alloc(arena, codec_base64_len(len) + 1);
 
-    if (out == NULL)
-        return NULL;
-    codec_base64(text, len, out);
-    return json_string(out);
+    if (text == NULL)
+        return no_memory(err);
+    codec_base64(content, len, text);
+    return json_object_set_new(files, name, json_string(text)) < 0 ? no_memory(err) : 0;
+}
+
+static int check_script(const struct strbuf *script, struct err *err)
+{
+    if (strbuf_check(script) < 0)
+        return no_memory(err);
+    if (script->len > SCRIPT_MAX)
+        return err_set(err, ERR_VALIDATION, E2BIG, "parameters: longer than %u bytes", SCRIPT_MAX);
+    return 0;
 }
 
 /* Takes the script. `file` of the content, beside the script, may be NULL. */
@@ -58,12 +72,10 @@ static int finish_script(struct strbuf *script, const char *file, const char *co
                          struct arena *arena, struct tool_request *r, struct err *err)
 {
     json_t *files = json_object();
-    int rc = strbuf_check(script) < 0 ? err_set(err, ERR_VALIDATION, E2BIG,
-                                                "parameters: longer than %u bytes", SCRIPT_MAX)
-                                      : 0;
+    int rc = check_script(script, err);
 
     if (rc == 0 && file != NULL)
-        json_object_set_new(files, file, base64_json(content, strlen(content), arena));
+        rc = add_file(files, file, content, strlen(content), arena, err);
     r->path = "/run_code";
     if (rc == 0) {
         r->body = json_pack("{s:s, s:s, s:I, s:b, s:O}", "language", "sh", "code", script->data,
@@ -117,7 +129,8 @@ static int add_command(struct strbuf *script, const json_t *command, bool *ret_e
         if (!json_is_string(word))
             return err_set(err, ERR_VALIDATION, EINVAL, "parameters.command.%zu: expected a text",
                            i);
-        strbuf_addc(script, ' ');
+        if (script->len <= SCRIPT_MAX)
+            strbuf_addc(script, ' ');
         add_quoted(script, json_string_value(word));
     }
     return 0;
@@ -200,6 +213,8 @@ int tool_build_file(const json_t *parameters, const char *working_dir, struct ar
         return rc;
     bool takes = operations[r->operation].takes_content;
     r->subject = arena_strndup(arena, path, strlen(path));
+    if (r->subject == NULL)
+        return no_memory(err);
     if (tool_text_is_blank(path))
         r->refusal = "No file path provided";
     else if (strcmp(operation, "write") == 0 && content == NULL)
@@ -231,9 +246,10 @@ static int add_files(const json_t *given, json_t *files, struct arena *arena, st
         if (!json_is_string(content))
             return err_set(err, ERR_VALIDATION, EINVAL, "parameters.files.%.64s: expected a text",
                            name);
-        json_object_set_new(
-            files, slash != NULL ? slash + 1 : name,
-            base64_json(json_string_value(content), json_string_length(content), arena));
+        int rc = add_file(files, slash != NULL ? slash + 1 : name, json_string_value(content),
+                          json_string_length(content), arena, err);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -284,7 +300,7 @@ static json_t *joined_output(const json_t *compile, const json_t *run)
 {
     const char *first = member(compile, "stdout"), *second = member(run, "stdout");
 
-    if (first[0] == '\0' && run != NULL) /* as it is: there may be zero bytes in it */
+    if (first[0] == '\0' && second[0] != '\0')
         return json_incref(json_object_get(run, "stdout"));
     return json_sprintf("%s%s%s", first, first[0] != '\0' && second[0] != '\0' ? "\n" : "", second);
 }

@@ -42,11 +42,11 @@ void stopped_free(struct stopped_list *list)
 
 void stopped_add(struct stopped_list *list, const struct sandbox *sb)
 {
-    struct stopped *s = xnew(struct stopped);
-
-    forget_old(list);
+    if (stopped_find(list, sb->id) != NULL) /* whoever asks twice while it is being stopped */
+        return;
     if (list->n == STOPPED_MAX)
         drop(list, list->oldest);
+    struct stopped *s = xnew(struct stopped);
     memcpy(s->id, sb->id, sizeof(s->id));
     snprintf(s->type, sizeof(s->type), "%s", enclave_type(sb));
     s->config = enclave_config_json(sb);

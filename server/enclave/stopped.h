@@ -23,8 +23,9 @@ struct stopped {
 };
 
 struct stopped_list *stopped_new(void);
-void stopped_free(struct stopped_list *list);                          /* NULL is fine */
-void stopped_add(struct stopped_list *list, const struct sandbox *sb); /* before it is removed */
+void stopped_free(struct stopped_list *list); /* NULL is fine */
+void stopped_add(struct stopped_list *list,
+                 const struct sandbox *sb); /* before it is removed; once */
 const struct stopped *stopped_find(struct stopped_list *list, const char *id);
 bool stopped_remove(struct stopped_list *list, const char *id); /* was it there? */
 /* The oldest one; the others follow by ->next. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/api/errors.h"
+#include "proto/base/str.h"
 #include "proto/json/jfield.h"
 
 #define TIMEOUT_SCHEMA                                                                             \
@@ -84,8 +85,13 @@ json_t *tool_schema(const struct tool *tool)
 
 void tool_outcome_error(struct tool_outcome *ret, const char *status, const char *text)
 {
-    *ret = (struct tool_outcome){
-        .status = status, .output = json_string(""), .error = json_string(text)};
+    cleanup_strbuf struct strbuf repaired;
+
+    strbuf_init(&repaired, 0);
+    strbuf_add_repaired(&repaired, text, strlen(text));
+    *ret = (struct tool_outcome){.status = status,
+                                 .output = json_string(""),
+                                 .error = json_stringn(repaired.data, repaired.len)};
 }
 
 int tool_text(const json_t *parameters, const char *key, bool required, const char **ret_text,

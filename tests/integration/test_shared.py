@@ -1,11 +1,12 @@
 """The file server of the mini sandbox: five routes over one folder, with its client's manners (contracts/jupyter.md 4.5)."""
 
 import os
+import subprocess
 
 import httpx
 import pytest
 
-from harness.execd import Execd
+from harness.execd import EXECD, Execd
 
 TOKEN = "write-token-7c1d"
 
@@ -76,6 +77,28 @@ def test_nothing_is_written_without_a_configured_token(tmp_path):
         for token in (None, "", "None"):
             assert open_to_all.upload("x", b"1", token=token).status_code == 403
         open_to_all.client.close()
+
+
+@pytest.mark.parametrize("options, env, refused", [
+    ((), {}, True),
+    ((), {"WRITE_TOKEN": TOKEN}, False),
+    (("--file-server-open",), {}, False),
+    (("--insecure",), {}, False),
+])
+def test_no_token_outside_needs_a_word(tmp_path, options, env, refused):
+    """Reading asks for nothing: on an address that others reach, without any token, that must be meant."""
+    (tmp_path / "shared").mkdir()
+    where = ("--file-server", "0.0.0.0:0", "--file-server-root", str(tmp_path / "shared"))
+    if refused:
+        ended = subprocess.run([EXECD, "--listen", "127.0.0.1:0", *where], capture_output=True, text=True, timeout=10)
+        assert ended.returncode == 2 and "--file-server-open" in ended.stderr
+        return
+    with Execd(tmp_path, *where, *options, env=env) as agent:
+        agent.client.get("/ping")
+        ports = [entry["port"] for entry in agent.log if entry.get("where") == "0.0.0.0:0 (files)"]
+        assert httpx.get(f"http://127.0.0.1:{ports[0]}/list", timeout=10).json() == []
+        warned = any("file server without a token" in entry["msg"] for entry in agent.log)
+        assert warned == (not env)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", "."])

@@ -60,6 +60,21 @@ static void test_decoded_copies_are_utf8(void **state)
     arena_done(&arena);
 }
 
+static void test_encoded_copies_decode_to_themselves(void **state)
+{
+    static const char all[] = "aZ09-._~ /%+?#&=\"'\x01\x7f\xc3\xa9";
+    struct arena arena = {0};
+    const char *encoded;
+
+    (void)state;
+    encoded = uri_encode(&arena, all, "");
+    assert_string_equal(encoded, "aZ09-._~%20%2F%25%2B%3F%23%26%3D%22%27%01%7F%C3%A9");
+    assert_string_equal(uri_decode_query(&arena, encoded, strlen(encoded)), all);
+    assert_string_equal(uri_encode(&arena, "/a b/", "/"), "/a%20b/");
+    assert_string_equal(uri_encode(&arena, "", ""), "");
+    arena_done(&arena);
+}
+
 static void test_D57_text_is_clean_utf8(void **state)
 {
     (void)state;
@@ -107,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_D57_decodes_exactly_once),
         cmocka_unit_test(test_decoded_copies_are_utf8),
+        cmocka_unit_test(test_encoded_copies_decode_to_themselves),
         cmocka_unit_test(test_D57_text_is_clean_utf8),
         cmocka_unit_test(test_D51_host_syntax),
         cmocka_unit_test(test_I01_ports_are_plain_decimals),

@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/api/errors.h"
@@ -104,6 +106,100 @@ static void test_parameters_that_are_refused(void **state)
         assert_int_equal(err.code, ERR_VALIDATION);
         assert_non_null(strstr(err.text, "parameters."));
     }
+}
+
+/* ---- memory that ends: each allocation of the JSON library in turn ---- */
+
+static unsigned allocations_left;
+
+static void *scarce(size_t n)
+{
+    if (allocations_left == 0)
+        return NULL;
+    allocations_left--;
+    return malloc(n);
+}
+
+/* Whole, or refused as what it is; never a request from which something is missing. */
+static void check_scarce(const char *tool, const char *parameters, unsigned allocations,
+                         const char *whole)
+{
+    json_t *json = json_loads(parameters, 0, NULL);
+    struct tool_request r = {.timeout_s = TOOL_TIMEOUT_S};
+    struct err err = {0};
+
+    allocations_left = allocations;
+    int rc = tool_find(tool)->build(json, "/w", &arena, &r, &err);
+    allocations_left = UINT_MAX;
+    json_decref(json);
+    if (rc < 0) {
+        assert_int_equal(err.code, ERR_OUT_OF_MEMORY);
+        assert_null(r.body);
+        return;
+    }
+    char *text = json_dumps(r.body, JSON_SORT_KEYS);
+    assert_string_equal(text, whole);
+    free(text);
+    json_decref(r.body);
+}
+
+static void test_N02_no_memory_is_said(void **state)
+{
+    static const char *const rows[][2] = {
+        {"python_executor", "{\"code\": \"1\"}"},
+        {"shell_executor", "{\"command\": [\"a\", \"b\"]}"},
+        {"file_operation", "{\"operation\": \"write\", \"file_path\": \"x\", \"content\": \"y\"}"},
+        {"multi_code_executor",
+         "{\"language\": \"c\", \"code\": \"x\", \"files\": {\"a\": \"1\", \"b\": \"2\"}}"},
+        {"notebook_executor", "{\"code\": \"1\"}"},
+    };
+
+    (void)state;
+    allocations_left = UINT_MAX;
+    json_set_alloc_funcs(scarce, free);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct tool_request r;
+        struct err err;
+        json_t *parameters = json_loads(rows[i][1], 0, NULL);
+        r = (struct tool_request){.timeout_s = TOOL_TIMEOUT_S};
+        assert_int_equal(tool_find(rows[i][0])->build(parameters, "/w", &arena, &r, &err), 0);
+        char *whole = json_dumps(r.body, JSON_SORT_KEYS);
+        json_decref(parameters);
+        json_decref(r.body);
+        for (unsigned n = 0; n < 60; n++)
+            check_scarce(rows[i][0], rows[i][1], n, whole);
+        free(whole);
+    }
+    json_set_alloc_funcs(malloc, free);
+}
+
+static void test_too_long_is_no_lack_of_memory(void **state)
+{
+    struct tool_request r;
+    struct err err;
+    char *code = xmalloc(6 << 20);
+
+    (void)state;
+    memset(code, 'x', (6 << 20) - 1);
+    code[(6 << 20) - 1] = '\0';
+    json_t *parameters = json_pack("{s:s}", "command", code);
+    r = (struct tool_request){.timeout_s = TOOL_TIMEOUT_S};
+    assert_int_equal(tool_find("shell_executor")->build(parameters, "/w", &arena, &r, &err),
+                     -E2BIG);
+    assert_int_equal(err.code, ERR_VALIDATION);
+    json_decref(parameters);
+    free(code);
+}
+
+static void test_refusals_are_valid_text(void **state)
+{
+    struct tool_outcome o;
+
+    (void)state;
+    tool_outcome_error(&o, "error", "cut \xc3");
+    assert_string_equal(json_string_value(o.error), "cut \xef\xbf\xbd");
+    json_decref(o.output);
+    json_decref(o.error);
 }
 
 static void check_outcome(const char *tool, const char *answer, const char *status,
@@ -257,6 +353,9 @@ int main(void)
         cmocka_unit_test(test_every_row_is_whole),
         cmocka_unit_test(test_words_of_clients_stay_words),
         cmocka_unit_test(test_parameters_that_are_refused),
+        cmocka_unit_test(test_N02_no_memory_is_said),
+        cmocka_unit_test(test_too_long_is_no_lack_of_memory),
+        cmocka_unit_test(test_refusals_are_valid_text),
         cmocka_unit_test(test_what_answers_of_programs_mean),
         cmocka_unit_test(test_what_streams_of_cells_mean),
         cmocka_unit_test(test_configurations),
