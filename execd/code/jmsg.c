@@ -9,6 +9,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
+#include "proto/json/json_load.h"
 
 static const struct slice delimiter = SLICE_LIT("<IDS|MSG>");
 static const struct slice empty_object = SLICE_LIT("{}");
@@ -47,16 +48,17 @@ static bool signature_is_good(const struct jmsg_session *session, struct slice s
     return signature.len == SHA256_HEX_LEN && codec_equal(signature.ptr, expected, SHA256_HEX_LEN);
 }
 
-/* The object in a frame, its text repaired: kernels pass user data with lone escapes through as raw bytes. NULL on anything else; null counts as an empty object. */
+/* The object in a frame, its text repaired: kernels pass user data with lone escapes through as raw bytes. NULL on
+ * anything else; null counts as an empty object. */
 static json_t *load_object(struct slice text)
 {
-    json_t *json = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
+    json_t *json = json_load(text);
     if (!json && !utf8_is_valid(text.ptr, text.len)) {
         struct strbuf fixed;
         strbuf_init(&fixed, text.len * 3 + 1);
         strbuf_add_repaired(&fixed, text.ptr, text.len);
         if (strbuf_check(&fixed) == 0 && fixed.len > 0)
-            json = json_loadb(fixed.data, fixed.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
+            json = json_load((struct slice){fixed.data, fixed.len});
         strbuf_done(&fixed);
     }
     if (json_is_null(json)) /* a constant: nothing to release */

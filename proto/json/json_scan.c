@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/base/str.h"
+#include "proto/json/plain.h"
 
 struct scan {
     const char *at, *end;
@@ -56,7 +57,7 @@ static bool take_string(struct scan *s)
 {
     if (!take(s, '"'))
         return false;
-    while (s->at < s->end) {
+    while ((s->at = skip_plain(s->at, s->end)) < s->end) {
         unsigned char c = (unsigned char)*s->at;
 
         if (c >= 0x80) {

@@ -1,12 +1,12 @@
 #include "proto/json/jfield.h"
 
-#include <endian.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/str.h"
+#include "proto/json/plain.h"
 
 /* Parsed documents stop at JSON_DEPTH_MAX; ours wrap them in a few levels more. */
 #define WRITE_DEPTH_MAX (2 * JSON_DEPTH_MAX)
@@ -34,21 +34,6 @@ static const char *line_separator(const char *p, int len)
 
 #define PIECE 512       /* bytes of text escaped at a time */
 #define EXPANSION_MAX 6 /* "\u001b" for one byte */
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-/* How many of the eight bytes from the first on are plain. Each test sets the top bit of the bytes that fail it;
- * borrows and carries only reach bytes above such a one, so the lowest is exact. */
-static unsigned plain_run(const char *p)
-{
-    uint64_t x;
-
-    memcpy(&x, p, sizeof(x));
-    x = le64toh(x);
-    uint64_t quote = x ^ EACH('"'), backslash = x ^ EACH('\\');
-    uint64_t odd = (x - EACH(0x20)) | (x + EACH(1)) | x | (quote - EACH(1)) | (backslash - EACH(1));
-    odd &= EACH(0x80);
-    return odd == 0 ? 8 : (unsigned)__builtin_ctzll(odd) / 8;
-}
 
 static char *put_plain(char *o, const char **p, const char *end)
 {

@@ -1,12 +1,13 @@
 /*
  * The scanner of JSON texts against the parser: what the parser takes the scanner takes too (within its depth), and
- * the members that it finds are values of their own, in their place.
+ * the members that it finds are values of their own, in their place. And the tree that json_load makes is the parser's.
  */
 #include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/json/json_load.h"
 #include "proto/json/json_scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,6 +29,17 @@ static void try_members(struct slice object)
     json_decref(json);
 }
 
+/* What is loaded is what the parser makes of it; only valid texts are. */
+static void try_load(struct slice text, bool valid, const json_t *json)
+{
+    json_t *loaded = json_load(text);
+    if (loaded && (!valid || (json && !json_equal(loaded, json))))
+        abort();
+    if (json && valid && !loaded)
+        abort();
+    json_decref(loaded);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice text = {(const char *)data, size}, value;
@@ -36,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* A NUL ends the text for the parser, whatever comes behind it. */
     if (json && r != 0 && size < JSON_SCAN_DEPTH_MAX && !memchr(data, '\0', size))
         abort();
+    try_load(text, r == 0, json);
     json_decref(json);
     if (r == 0 && value.ptr[0] == '{')
         try_members(value);

@@ -1,0 +1,226 @@
+#include "proto/json/json_load.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/str.h"
+#include "proto/json/json_scan.h"
+#include "proto/json/plain.h"
+
+/* In a text that is valid: a closing quote or bracket ahead ends everything but a number or blanks that stand alone. */
+struct cursor {
+    const char *at, *end;
+};
+
+static json_t *load_value(struct cursor *c);
+
+static void skip_blanks(struct cursor *c)
+{
+    while (c->at < c->end && strchr(" \t\n\r", *c->at))
+        c->at++;
+}
+
+static bool take(struct cursor *c, char wanted)
+{
+    skip_blanks(c);
+    if (*c->at != wanted)
+        return false;
+    c->at++;
+    return true;
+}
+
+/* ---- strings ------------------------------------------------------------------------------------- */
+
+/* From behind the opening quote to behind the closing one. */
+static struct slice take_raw(struct cursor *c, bool *ret_escapes)
+{
+    const char *start = ++c->at;
+
+    *ret_escapes = false;
+    while (*(c->at = skip_plain(c->at, c->end)) != '"') {
+        bool escape = *c->at == '\\';
+        *ret_escapes |= escape;
+        c->at += escape ? 2 : 1;
+    }
+    return (struct slice){start, (size_t)(c->at++ - start)};
+}
+
+static unsigned hex4(const char *p)
+{
+    unsigned value = 0;
+
+    for (int i = 0; i < 4; i++)
+        value = value << 4 | (unsigned)str_hex_digit(p[i]);
+    return value;
+}
+
+static bool is_between(unsigned value, unsigned first, unsigned last)
+{
+    return value >= first && value <= last;
+}
+
+/* The four digits at *p, and those of the second half of a pair. */
+static unsigned take_unit(const char **p, const char *end)
+{
+    unsigned value = hex4(*p);
+
+    *p += 4;
+    if (is_between(value, 0xD800, 0xDBFF) && end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u') {
+        unsigned low = hex4(*p + 2);
+        if (is_between(low, 0xDC00, 0xDFFF)) {
+            *p += 6;
+            return 0x10000 + ((value - 0xD800) << 10) + (low - 0xDC00);
+        }
+    }
+    return is_between(value, 0xD800, 0xDFFF) ? 0xFFFD : value;
+}
+
+static char *put_utf8(char *o, unsigned c)
+{
+    if (c < 0x80) {
+        *o++ = (char)c;
+        return o;
+    }
+    int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    static const unsigned char lead[] = {0, 0xC0, 0xE0, 0xF0};
+    *o++ = (char)(lead[more] | c >> (6 * more));
+    while (more-- > 0)
+        *o++ = (char)(0x80 | (c >> (6 * more) & 0x3F));
+    return o;
+}
+
+/* Behind the backslash. */
+static char *put_escape(char *o, const char **p, const char *end)
+{
+    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
+    char c = *(*p)++;
+    if (c == 'u')
+        return put_utf8(o, take_unit(p, end));
+    const char *found = strchr(from, c);
+    *o++ = found ? to[found - from] : c;
+    return o;
+}
+
+/* No escape is shorter than what it stands for. Returns the length. */
+static size_t resolve(struct slice raw, char *out)
+{
+    const char *p = raw.ptr, *end = raw.ptr + raw.len;
+    char *o = out;
+
+    while (p < end) {
+        const char *backslash = memchr(p, '\\', (size_t)(end - p));
+        size_t n = (size_t)((backslash ? backslash : end) - p);
+        memcpy(o, p, n);
+        o += n;
+        p += n;
+        if (p < end) {
+            p++;
+            o = put_escape(o, &p, end);
+        }
+    }
+    return (size_t)(o - out);
+}
+
+static json_t *load_string(struct cursor *c)
+{
+    bool escapes;
+    struct slice raw = take_raw(c, &escapes);
+    if (!escapes)
+        return json_stringn_nocheck(raw.ptr, raw.len);
+    char *text = malloc(raw.len);
+    json_t *string = text ? json_stringn_nocheck(text, resolve(raw, text)) : NULL;
+    free(text);
+    return string;
+}
+
+/* ---- numbers and words --------------------------------------------------------------------------- */
+
+#define NUMBER_MAX 512 /* digits that say more than a double can hold */
+
+static json_t *load_number(struct cursor *c)
+{
+    char text[NUMBER_MAX];
+    size_t n = 0;
+
+    for (; c->at < c->end && strchr("+-.eE0123456789", *c->at) && *c->at; c->at++)
+        if (n < sizeof(text) - 1)
+            text[n++] = *c->at;
+        else
+            return NULL;
+    text[n] = '\0';
+    errno = 0;
+    long long integer = strtoll(text, NULL, 10);
+    if (!strpbrk(text, ".eE") && errno == 0)
+        return json_integer(integer);
+    return json_real(strtod(text, NULL)); /* NULL for infinity */
+}
+
+static json_t *load_word(struct cursor *c, size_t len, json_t *value)
+{
+    c->at += len;
+    return value;
+}
+
+/* ---- collections --------------------------------------------------------------------------------- */
+
+static int add_member(json_t *object, struct cursor *c)
+{
+    skip_blanks(c);
+    json_t *key = load_string(c);
+    bool good = key && strlen(json_string_value(key)) == json_string_length(key) && take(c, ':');
+    json_t *value = good ? load_value(c) : NULL;
+    int r = value ? json_object_set_new_nocheck(object, json_string_value(key), value) : -1;
+    json_decref(key);
+    return r;
+}
+
+static int add_item(json_t *array, struct cursor *c)
+{
+    return json_array_append_new(array, load_value(c)); /* refuses NULL */
+}
+
+static json_t *load_collection(struct cursor *c, json_t *made, char end,
+                               int (*add)(json_t *to, struct cursor *c))
+{
+    c->at++;
+    bool more = made && !take(c, end);
+    while (more && add(made, c) == 0)
+        if (!take(c, ','))
+            return load_word(c, strlen("}"), made);
+    if (!more)
+        return made;
+    json_decref(made);
+    return NULL;
+}
+
+/* Nested as deep as the scanner lets it: JSON_SCAN_DEPTH_MAX. */
+static json_t *load_value(struct cursor *c)
+{
+    skip_blanks(c);
+    switch (*c->at) {
+    case '{':
+        return load_collection(c, json_object(), '}', add_member);
+    case '[':
+        return load_collection(c, json_array(), ']', add_item);
+    case '"':
+        return load_string(c);
+    case 't':
+        return load_word(c, strlen("true"), json_true());
+    case 'f':
+        return load_word(c, strlen("false"), json_false());
+    case 'n':
+        return load_word(c, strlen("null"), json_null());
+    default:
+        return load_number(c);
+    }
+}
+
+json_t *json_load(struct slice text)
+{
+    struct slice value;
+    if (json_scan(text, &value) < 0)
+        return NULL;
+    struct cursor c = {value.ptr, value.ptr + value.len};
+    return load_value(&c);
+}
