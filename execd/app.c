@@ -27,6 +27,7 @@
 #include "execd/pty/term.h"
 #include "execd/runcode/runcode.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/version.h"
 #include "proto/base/work.h"
 
@@ -446,6 +447,7 @@ int app_run(const struct config *config, struct cgroup_dirs *handed, struct err 
     if (app.base == NULL)
         return err_set(err, 0, ENOMEM, "make the event loop");
     int result = start(&app, err);
+    loop_delay_start();
     if (result == 0 && event_base_dispatch(app.base) < 0)
         result = err_set(err, 0, EIO, "the event loop failed");
     teardown(&app);

@@ -12,6 +12,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
 #include "proto/base/ids.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/log.h"
 #include "proto/base/path.h"
 #include "proto/base/version.h"
@@ -227,8 +228,10 @@ int app_run(const struct config *config)
     int rc = start(&app, &err);
     if (rc < 0)
         log_event(LOG_LEVEL_ERROR, "server", "cannot start", "error", err.text, NULL);
-    else
+    else {
+        loop_delay_start();
         event_base_dispatch(app.base);
+    }
     stop(&app);
     return rc < 0 ? 1 : 0;
 }

@@ -5,6 +5,7 @@
 #include "execd/proc/leaf.h"
 #include "execd/pty/term.h"
 #include "proto/api/errors.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/metrics_text.h"
 #include "proto/base/process_metrics.h"
 #include "proto/base/str.h"
@@ -245,6 +246,7 @@ static enum http_result send_text(struct http_req *req, const struct api *api, e
     terminal_metrics(&out, f, api);
     code_metrics(&out, f, api);
     http_server_write_metrics(api->server, "execd", &out, f);
+    loop_delay_write_metrics("execd", &out, f);
     process_write_metrics(&out, f, api->started_wall_ms);
     metric_end(&out, f);
     if (strbuf_check(&out) < 0)

@@ -19,6 +19,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
 #include "proto/base/ids.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/base/work.h"
@@ -322,6 +323,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     unsigned n;
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "checkpoints");
     if (!find_oldest(cs, NULL, &n))
         return;
     start_measure(cs);

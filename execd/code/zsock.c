@@ -1,4 +1,5 @@
 #include "execd/code/zsock.h"
+#include "proto/base/loop_delay.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -212,6 +213,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
+    LOOP_WORK("descriptor", "messages of kernels");
     struct zsock *s = arg;
     if (!deliver(s, DRAIN_TURN))
         return;

@@ -10,6 +10,7 @@
 #include "execd/files/watch_priv.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 #include "proto/base/work.h"
 
@@ -216,6 +217,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("descriptor", "watched files");
     watch_read(w);
     if (w->root_wd < 0)
         close_watch(w); /* the root is gone */
@@ -231,6 +233,7 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "watched files");
     if (w->scanning)
         return;
     if (w->todo.n == 0)

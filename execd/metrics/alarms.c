@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "execd/events/bus.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 struct alarms {
@@ -49,6 +50,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "alarms");
     alarms_check(&a->state, sampler_get(a->sampler));
 }
 

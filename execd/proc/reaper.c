@@ -1,4 +1,5 @@
 #include "execd/proc/reaper.h"
+#include "proto/base/loop_delay.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -245,6 +246,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
     struct signalfd_siginfo drained[16];
     (void)what;
     (void)arg;
+    LOOP_WORK("descriptor", "ends of processes");
     /* What it says does not matter: signals coalesce, wait4 knows. */
     while (read(fd, drained, sizeof(drained)) == (ssize_t)sizeof(drained))
         ;

@@ -9,6 +9,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/ids.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 #define BUDGET_DEFAULT (UINT64_C(64) << 20)
@@ -96,6 +97,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "archive of streams");
     sweep(a);
     arm(a);
 }

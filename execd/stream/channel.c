@@ -7,6 +7,7 @@
 
 #include "execd/stream/channel_priv.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
@@ -108,6 +109,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "readers of a stream");
     while ((r = posted_reader(ch)) != NULL) { /* callbacks may attach, detach and free readers */
         r->ready_posted = false;
         r->on_ready(r->arg);

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 struct job {
@@ -93,6 +94,7 @@ static void on_finished(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     (void)eventfd_read(fd, &count); /* only a bell */
+    LOOP_WORK("descriptor", "results of workers");
     deliver(arg);
 }
 

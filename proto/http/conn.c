@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/http/conn_priv.h"
 
 static void on_read(struct bufferevent *bev, void *arg);
@@ -255,6 +256,7 @@ void conn_dispatch(struct conn *c)
     enum http_result result;
 
     conn_set_phase(c, CONN_ACTIVE);
+    LOOP_WORK(route->method, route->pattern);
     result = route->handler(&c->req, c->server->config.app);
     if (result == H_DONE && !c->req.resp.ended)
         (void)http_resp_fail(&c->req, ERR_INTERNAL,

@@ -3,6 +3,7 @@
 
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/metrics_text.h"
 #include "proto/base/process_metrics.h"
 #include "proto/base/version.h"
@@ -135,6 +136,7 @@ enum http_result h_metrics(struct http_req *req, void *app)
     sandbox_metrics(&out, f, &counts);
     client_metrics(&out, f, api);
     http_server_write_metrics(api->server, "execd_server", &out, f);
+    loop_delay_write_metrics("execd_server", &out, f);
     process_write_metrics(&out, f, api->started_wall_ms);
     metric_end(&out, f);
     if (strbuf_check(&out) < 0)

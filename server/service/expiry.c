@@ -4,6 +4,7 @@
 #include <sys/timerfd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/log.h"
 #include "server/service/lifecycle_priv.h"
 
@@ -57,6 +58,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     uint64_t ticks;
 
     (void)what;
+    LOOP_WORK("timer", "expiry");
     if (read(fd, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
         log_printf(LOG_LEVEL_WARN, "lifecycle", "expiry timer: %s", strerror(errno));
     sweep(lc);

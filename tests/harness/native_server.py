@@ -20,6 +20,8 @@ from pathlib import Path
 
 import httpx
 
+from harness.execd import check_stalls
+
 BUILD = Path(os.environ.get("BUILD") or Path(__file__).resolve().parent.parent.parent / "build")
 SERVER = BUILD / "execd-server"
 EXECD = BUILD / "execd"
@@ -168,6 +170,7 @@ class Server:
                 raise
         self._reader.join()
         self.process.stderr.close()
+        check_stalls(self.log)
 
     # ---- the API
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from harness.execd import BUILD, eventually
+from harness.execd import BUILD, check_stalls, eventually
 
 SERVER = BUILD / "execd-server"
 IMAGES = BUILD / "images"
@@ -89,17 +89,24 @@ class Server:
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def log(self):
+        """The lines so far that are JSON."""
+        found = []
+        for line in list(self.lines):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
     def wait_log(self, msg, limit_s=20):
         deadline = time.monotonic() + limit_s
         with self._changed:
             while True:
-                for line in self.lines:
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:
-                        continue
-                    if entry.get("msg") == msg:
-                        return entry
+                entry = next((entry for entry in self.log if entry.get("msg") == msg), None)
+                if entry is not None:
+                    return entry
                 left = deadline - time.monotonic()
                 if self._closed or left <= 0:
                     raise AssertionError(f"no log line {msg!r}; log:\n" + "\n".join(self.lines))
@@ -148,6 +155,7 @@ class Server:
                 code = self.stop()
             if kind is None:
                 assert code == 0, "\n".join(self.lines)
+                check_stalls(self.log)
 
 
 class Host:

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "server/runtime/native/native_priv.h"
+#include "proto/base/loop_delay.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -82,6 +83,7 @@ static void on_pidfd(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("descriptor", "end of a sandbox");
     learn_exit(box);
     if (box->start != NULL)
         start_on_exit(box);

@@ -10,6 +10,7 @@
 
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
+#include "proto/base/loop_delay.h"
 #include "server/runtime/native/native_priv.h"
 
 #define WORKERS 2
@@ -167,6 +168,7 @@ static void on_upkeep(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "upkeep");
     HASH_ITER(hh, n->boxes, box, tmp)
     {
         folder_trim_log(n->sandboxes_fd, box->id, LOG_MAX);

@@ -7,6 +7,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
+#include "proto/base/loop_delay.h"
 #include "server/runtime/native/native_priv.h"
 
 #define GIVE_UP_MS 10000 /* for processes that do not die (uninterruptible) */
@@ -97,6 +98,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
+    LOOP_WORK("timer", "removal");
     tick(arg);
 }
 

@@ -1,0 +1,177 @@
+#include "proto/base/loop_delay.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/log.h"
+
+/* The time without a CPU is read this often at most: a system call, and a round can be a microsecond. */
+#define SAMPLE_NS INT64_C(100000000)
+#define NS_PER_MS INT64_C(1000000)
+
+const double loop_delay_bounds_s[LOOP_DELAY_BOUNDS] = {0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1};
+
+struct work {
+    const char *kind, *name; /* NULL: nobody said */
+    int64_t ns;              /* of the longest: its length; of the current one: its begin */
+};
+
+static __thread bool measured; /* only the loop's own thread, libzmq's have loops too */
+static struct {
+    int epoll_fd;     /* -1: not yet known */
+    int schedstat_fd; /* owned, for the life of the process; -1: the kernel does not tell */
+    int64_t round_ns; /* when the round began; 0: none under way */
+    struct work now, longest;
+    int64_t sampled_ns, waited_ns; /* when last read, and what it said */
+    struct loop_delay sum;
+} loop = {.epoll_fd = -1, .schedstat_fd = -1};
+
+/* Not clock.h's: tests shift that one, and a shift is no delay. */
+static int64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* Nanoseconds that this thread was ready to run and did not: the second number of schedstat. */
+static int64_t read_waited(void)
+{
+    char text[96];
+    int64_t ran, waited;
+    ssize_t n = pread(loop.schedstat_fd, text, sizeof(text) - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return sscanf(text, "%" SCNd64 " %" SCNd64, &ran, &waited) == 2 ? waited : 0;
+}
+
+void loop_delay_start(void)
+{
+    measured = true;
+    loop.schedstat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+void loop_delay_get(struct loop_delay *ret)
+{
+    *ret = loop.sum;
+}
+
+static void end_work(int64_t now)
+{
+    int64_t ns = now - loop.now.ns;
+
+    if (ns > loop.longest.ns)
+        loop.longest = (struct work){.kind = loop.now.kind, .name = loop.now.name, .ns = ns};
+}
+
+int loop_work_begin(const char *kind, const char *name)
+{
+    if (!measured || loop.round_ns == 0)
+        return 0;
+    int64_t now = now_ns();
+    end_work(now);
+    loop.now = (struct work){.kind = kind, .name = name, .ns = now};
+    return 0;
+}
+
+void loop_work_end(const int *guard)
+{
+    (void)guard;
+    (void)loop_work_begin(NULL, NULL); /* always 0 */
+}
+
+static void tell(int64_t ns)
+{
+    char what[128], ms[24], longest[24], waited[24];
+    const struct work *w = &loop.longest;
+
+    if (w->kind != NULL)
+        (void)snprintf(what, sizeof(what), "%s %s", w->kind, w->name); /* ours: it fits */
+    snprintf(ms, sizeof(ms), "%" PRId64, ns / NS_PER_MS);
+    snprintf(longest, sizeof(longest), "%" PRId64, w->ns / NS_PER_MS);
+    /* The last reading may be from before the round: what was waited then is not the round's. */
+    snprintf(waited, sizeof(waited), "%" PRId64,
+             MIN(read_waited() - loop.waited_ns, ns) / NS_PER_MS);
+    log_event(LOG_LEVEL_WARN, "loop", "the loop was held up", "ms", ms, "longest",
+              w->kind != NULL ? what : "a timer or a descriptor", "longest_ms", longest,
+              "without_cpu_ms", loop.schedstat_fd >= 0 ? waited : NULL, NULL);
+}
+
+static void end_round(void)
+{
+    if (loop.round_ns == 0)
+        return;
+    int64_t now = now_ns(), ns = now - loop.round_ns;
+    uint64_t us = (uint64_t)(ns / 1000);
+    size_t i = 0;
+
+    while (i < LOOP_DELAY_BOUNDS && (double)ns > loop_delay_bounds_s[i] * 1e9)
+        i++;
+    loop.sum.rounds[i]++;
+    loop.sum.sum_us += us;
+    loop.sum.max_us = MAX(loop.sum.max_us, us);
+    if (ns >= LOOP_STALL_MS * NS_PER_MS) {
+        loop.sum.stalls++;
+        end_work(now);
+        tell(ns);
+    }
+    loop.round_ns = 0;
+}
+
+static void begin_round(void)
+{
+    int64_t now = now_ns();
+
+    loop.round_ns = now;
+    loop.now = (struct work){.ns = now};
+    loop.longest = (struct work){0};
+    if (loop.schedstat_fd >= 0 && now - loop.sampled_ns >= SAMPLE_NS) {
+        loop.sampled_ns = now;
+        loop.waited_ns = read_waited();
+    }
+}
+
+/* In the place of the C library's, for libevent too: libevent 2.1 has no callback around its wait. Not for what other
+ * threads or other loops wait for. Visible: the server links libevent dynamically. */
+__attribute__((visibility("default"))) int epoll_wait(int epoll_fd, struct epoll_event *events,
+                                                      int n, int timeout_ms)
+{
+    if (measured && loop.epoll_fd < 0)
+        loop.epoll_fd = epoll_fd;
+    bool ours = measured && epoll_fd == loop.epoll_fd;
+    if (ours)
+        end_round();
+    int result = epoll_pwait(epoll_fd, events, n, timeout_ms, NULL);
+    if (ours && result >= 0) /* a signal makes no round, and errno stays its */
+        begin_round();
+    return result;
+}
+
+/* ---- showing ---- */
+
+#define NAME_MAX_LEN 64
+
+void loop_delay_write_metrics(const char *prefix, struct strbuf *out, enum metric_format f)
+{
+    const struct loop_delay *sum = &loop.sum;
+    char name[NAME_MAX_LEN];
+
+    (void)snprintf(name, sizeof(name), "%s_loop_delay_seconds", prefix); /* ours: all fit */
+    metric_family(out, f, name, METRIC_HISTOGRAM, "seconds",
+                  "How long descriptors and timers may have waited for the event loop.");
+    metric_histogram(out, name, loop_delay_bounds_s, sum->rounds, LOOP_DELAY_BOUNDS,
+                     (double)sum->sum_us / 1e6, "loop", "main");
+    (void)snprintf(name, sizeof(name), "%s_loop_delay_max_seconds", prefix);
+    metric_one(out, f, name, METRIC_GAUGE, "seconds", "The longest such wait since the start.",
+               (double)sum->max_us / 1e6);
+    (void)snprintf(name, sizeof(name), "%s_loop_stalls", prefix);
+    metric_one(out, f, name, METRIC_COUNTER, NULL, "Such waits of a second and more.",
+               (double)sum->stalls);
+}
