@@ -61,6 +61,11 @@ EDITS = [
     ("proto/api/errors.def", '"NET_002"', '"NET_001"', "NET_001 is taken twice"),
     ("proto/api/errors.def", '"internal error"', '"an internal error"', "routes.py --write"),
 ]
+# The checks of files that belong together: what they are, and the changes.
+WHOLES = {
+    "routes": (CONTRACT, EDITS),
+    "reference": (["execd/OPTIONS.md"], [("execd/OPTIONS.md", "`--insecure`", "`--unsafe`", "reference.py --write")]),
+}
 
 
 def check(name, tree, build=None):
@@ -77,16 +82,16 @@ def check(name, tree, build=None):
         return result.returncode, result.stdout + result.stderr
 
 
-def edits():
-    """What the check of the contract misses."""
-    contract = {path: Path(path).read_text(encoding="utf-8") for path in CONTRACT}
-    for path, old, new, word in EDITS:
-        if old not in contract[path]:
+def edits(name, paths, changes):
+    """What a check of files that belong together misses."""
+    sound = {path: Path(path).read_text(encoding="utf-8") for path in paths}
+    for path, old, new, word in changes:
+        if old not in sound[path]:
             yield f"tests/lint/selftest.py:1: {path} has no {old!r}: renew this row"
             continue
-        status, output = check("routes", {**contract, path: contract[path].replace(old, new, 1)}, BUILD.resolve())
+        status, output = check(name, {**sound, path: sound[path].replace(old, new, 1)}, BUILD.resolve())
         if status != 77 and (status != 1 or word not in output):
-            yield f"tests/lint/routes.py:1: misses {word!r} in {path}: {output.strip()}"
+            yield f"tests/lint/{name}.py:1: misses {word!r} in {path}: {output.strip()}"
 
 
 def main():
@@ -100,8 +105,10 @@ def main():
         status, output = check(name, {**SOUND, path: text})
         if status != 77 and (status != 1 or word not in output):
             findings.append(f"tests/lint/{name}.py:1: misses {word!r} in {path}: {output.strip()}")
-    findings += edits()
-    finish(findings, f"{len(names) + 1} checks, {len(FAULTS) + len(EDITS)} planted faults")
+    for name, (paths, changes) in WHOLES.items():
+        findings += edits(name, paths, changes)
+    planted = len(FAULTS) + sum(len(changes) for _, changes in WHOLES.values())
+    finish(findings, f"{len(names) + len(WHOLES)} checks, {planted} planted faults")
 
 
 main()
