@@ -127,6 +127,16 @@ void code_client_hold(struct code_client *client, bool value)
     update_hold(client->ctx);
 }
 
+void code_client_charge_hold(struct code_client *client, int64_t ms)
+{
+    hold_budget_charge(&client->ctx->hold_budget, ms, clock_monotonic_ms());
+}
+
+bool code_client_may_hold(struct code_client *client)
+{
+    return !hold_budget_is_spent(&client->ctx->hold_budget, clock_monotonic_ms());
+}
+
 void code_client_set_away(struct code_client *client, bool value)
 {
     client->away = value;

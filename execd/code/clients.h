@@ -51,5 +51,8 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
 void code_client_nudge(struct code_client *client);
 /* The kernel waits while a client cannot take more. An interrupt and the client's end lift it. */
 void code_client_hold(struct code_client *client, bool value);
+/* It held for so long and took nothing: that comes out of what all clients of the kernel may (hold_budget.h). */
+void code_client_charge_hold(struct code_client *client, int64_t ms);
+bool code_client_may_hold(struct code_client *client); /* without having shown that it reads */
 /* Nobody is behind it for now: it hears everything, but is not counted (code_context_n_clients). */
 void code_client_set_away(struct code_client *client, bool value);

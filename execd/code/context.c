@@ -339,6 +339,7 @@ static struct code_context *context_new(struct code_manager *m, const char *id)
         ids_uuid(ctx->id);
     arena_init(&ctx->arena);
     ctx->created_us = clock_wall_us();
+    hold_budget_init(&ctx->hold_budget, clock_monotonic_ms());
     context_touch(ctx);
     ctx->post = event_new(m->base, -1, 0, on_post, ctx);
     ctx->interrupt_timer = evtimer_new(m->base, on_interrupt_timeout, ctx);

@@ -9,6 +9,7 @@
 #include "execd/code/checkpoint.h"
 #include "execd/code/clients.h"
 #include "execd/code/context.h"
+#include "execd/code/hold_budget.h"
 #include "execd/code/kernel.h"
 #include "execd/code/run.h"
 #include "proto/base/ids.h"
@@ -66,12 +67,13 @@ struct code_context {
     int64_t cull_idle_ms;          /* 0 = it stays */
     const char *gone_reason;     /* why it was deleted, a constant; NULL = somebody asked for it */
     struct code_client *clients; /* owned by who attached them */
-    unsigned clients_walked;     /* their list is being walked, so many times */
-    uint64_t client_work;        /* hash of a request, no run, that the kernel works on; 0 = none */
-    bool client_interrupt;       /* as soon as it does */
-    char failing[JMSG_ID_MAX];   /* a client's run that has failed and not ended yet; "" = none */
-    int64_t failing_until_ms;    /* how long that counts */
-    enum context_state told;     /* to the clients */
+    struct hold_budget hold_budget; /* of the clients */
+    unsigned clients_walked;        /* their list is being walked, so many times */
+    uint64_t client_work;      /* hash of a request, no run, that the kernel works on; 0 = none */
+    bool client_interrupt;     /* as soon as it does */
+    char failing[JMSG_ID_MAX]; /* a client's run that has failed and not ended yet; "" = none */
+    int64_t failing_until_ms;  /* how long that counts */
+    enum context_state told;   /* to the clients */
     void (*on_gone)(void *arg);
     void *gone_arg;
     struct code_context *next;

@@ -107,6 +107,7 @@ static struct channels_session *session_new(struct channels *c, struct code_cont
 
 void session_free(struct channels_session *s)
 {
+    session_release(s);
     TAILQ_REMOVE(&s->channels->sessions, s, link);
     s->channels->bytes -= s->bytes;
     code_client_detach(s->client);
@@ -152,6 +153,7 @@ static void leave(struct channels_session *s)
     session_release(s);
     outbox_leave(&s->outbox, s->ops->undelivered(s->arg));
     s->ops = NULL;
+    s->shown = 0;
     code_client_set_away(s->client, true);
 }
 

@@ -23,7 +23,8 @@ struct channels_session;
 #define CHANNELS_ID_MAX 128 /* bytes of a session_id */
 #define CHANNELS_AWAY_MAX 8 /* sessions without a connection, per kernel: the oldest goes */
 #define CHANNELS_AWAY_MS (5 * 60 * 1000)
-/* A slow client holds the kernel while it takes so many bytes in each such time; one that is alone: any. */
+/* A slow client holds the kernel while it takes so many bytes in each such time; one that is alone: any. What all of
+ * them hold it and take less is bounded (execd/code/hold_budget.h): then only who has read is waited for. */
 #define CHANNELS_HOLD_MS 2000
 #define CHANNELS_PACE (256u << 10)
 

@@ -27,10 +27,12 @@ struct channels_session {
     struct message *kept; /* owned; of the client, not yet sent */
     bool was_restarted;   /* and is not ready yet */
     bool holds, has_held; /* the kernel; has_held: in vain */
-    size_t taken;         /* bytes by the client, while it holds */
+    size_t taken;         /* bytes by the client, since hold_start_ms */
+    size_t shown;         /* bytes it has taken since it last held in vain, or connected */
     bool is_ending;       /* by the timer, for ... */
     enum channels_end ending;
     size_t bytes; /* of the outbox, as counted in channels */
+    int64_t hold_start_ms;
     int64_t hold_end_ms, away_end_ms, retry_ms, armed_ms; /* INT64_MAX: not set */
     struct event *timer;                                  /* owned */
     char recent[CHANNELS_RECENT][JMSG_ID_MAX];            /* a ring */

@@ -9,6 +9,10 @@
 
 #define HOLD_AT (1u << 20) /* unsent bytes above which the kernel waits */
 #define RETRY_MS 50
+/* When the budget of the kernel is spent: who has taken so much does read, for sockets alone do not swallow it; and
+ * how often it has to show that it reads on. */
+#define SHOWN_MIN (8u << 20)
+#define SHOW_MS 250
 /* Some clients take 1 MiB at most. A piece of text may grow sixfold by escapes. */
 #define SPLIT_AT (512u << 10)
 #define PIECE_MAX (128u << 10)
@@ -50,19 +54,62 @@ static void count_bytes(struct channels_session *s)
     s->bytes = now;
 }
 
-static void hold(struct channels_session *s, bool value)
+static bool is_alone(const struct channels_session *s)
 {
-    s->holds = value;
-    s->taken = 0;
-    s->hold_end_ms = value ? clock_monotonic_ms() + CHANNELS_HOLD_MS : INT64_MAX;
+    return channels_n_connected(s->channels, s->ctx) == 1;
+}
+
+/* A client that goes on reading may go on holding; one that is alone with the kernel as slowly as it likes. */
+static bool reads_on(const struct channels_session *s, int64_t held_ms)
+{
+    size_t pace = CHANNELS_PACE * (size_t)held_ms / CHANNELS_HOLD_MS;
+
+    return s->taken >= (is_alone(s) ? 1 : pace);
+}
+
+/* The time since the last look, which the kernel spent on this client, was well spent, or comes out of its budget. */
+static bool account_hold(struct channels_session *s)
+{
+    int64_t held_ms = clock_monotonic_ms() - s->hold_start_ms;
+
+    if (reads_on(s, held_ms))
+        return true;
+    s->shown = 0;
     if (s->client != NULL)
-        code_client_hold(s->client, value);
+        code_client_charge_hold(s->client, held_ms);
+    return false;
+}
+
+static void go_on_holding(struct channels_session *s)
+{
+    bool trusted = is_alone(s) || code_client_may_hold(s->client);
+
+    s->taken = 0;
+    s->hold_start_ms = clock_monotonic_ms();
+    s->hold_end_ms = s->hold_start_ms + (trusted ? CHANNELS_HOLD_MS : SHOW_MS);
+}
+
+static void start_holding(struct channels_session *s)
+{
+    s->holds = true;
+    go_on_holding(s);
+    code_client_hold(s->client, true);
+}
+
+static void stop_holding(struct channels_session *s)
+{
+    s->holds = false;
+    s->hold_end_ms = INT64_MAX;
+    if (s->client != NULL)
+        code_client_hold(s->client, false);
 }
 
 void session_release(struct channels_session *s)
 {
-    if (s->holds)
-        hold(s, false);
+    if (!s->holds)
+        return;
+    (void)account_hold(s); /* released in any case */
+    stop_holding(s);
 }
 
 /* Holding was in vain once: not again before the client has caught up. */
@@ -73,21 +120,18 @@ static void update_hold(struct channels_session *s)
     if (unsent < HOLD_AT / 2) {
         s->has_held = false;
         session_release(s);
-    } else if (unsent > HOLD_AT && s->ops != NULL && !s->holds && !s->has_held) {
-        hold(s, true);
+    } else if (unsent > HOLD_AT && s->ops != NULL && !s->holds && !s->has_held &&
+               s->client != NULL && (s->shown >= SHOWN_MIN || code_client_may_hold(s->client))) {
+        start_holding(s);
     }
 }
 
-/* A client that goes on reading may go on holding; one that is alone with the kernel as slowly as it likes. */
 static void check_hold(struct channels_session *s)
 {
-    bool alone = channels_n_connected(s->channels, s->ctx) == 1;
-
-    if (s->taken >= (alone ? 1 : CHANNELS_PACE)) {
-        s->taken = 0;
-        s->hold_end_ms = clock_monotonic_ms() + CHANNELS_HOLD_MS;
+    if (account_hold(s)) {
+        go_on_holding(s);
     } else {
-        session_release(s);
+        stop_holding(s);
         s->has_held = true;
     }
 }
@@ -121,6 +165,7 @@ void channels_pop(struct channels_session *s, size_t wire_size)
 {
     outbox_sent(&s->outbox, wire_size);
     s->taken += wire_size;
+    s->shown += wire_size;
     count_bytes(s);
     update_hold(s);
 }

@@ -1,0 +1,84 @@
+"""For how long clients that do not read hold a kernel, all together: execd/code/hold_budget.h."""
+
+import json
+import re
+import socket
+import sys
+import threading
+import time
+
+import pytest
+
+from harness.channels import Channels, is_status
+from harness.execd import Execd
+
+FLOOD = """
+import os
+n = 0
+while not os.path.exists({stop!r}):
+    n += 1
+    print(f"{{n}}:" + "x" * 60000, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("holds")
+    spec = folder / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "language": "python", "display_name": "P"}))
+    with Execd(folder, env={"JUPYTER_PATH": str(folder / "jupyter"), "EXECD_ZYGOTE": "off"}) as running:
+        yield running
+
+
+class Reader(threading.Thread):
+    """Takes all that a cell prints, and counts it."""
+
+    def __init__(self, channels, msg_id):
+        super().__init__(daemon=True)
+        self.channels, self.msg_id, self.bytes, self.text, self.stderr = channels, msg_id, 0, [], ""
+
+    def run(self):
+        while True:
+            m = self.channels.read()
+            if m.parent == self.msg_id and is_status(m, "idle"):
+                return
+            if m.msg_type == "stream" and m.content["name"] == "stdout":
+                self.bytes += len(m.content["text"])
+                self.text.append(m.content["text"])
+            elif m.msg_type == "stream":
+                self.stderr += m.content["text"]
+
+    def numbers(self):
+        return [int(n) for n in re.findall(r"(\d+):", "".join(self.text))]
+
+
+def silent(agent, kernel):
+    """A connection that never reads, and whose socket swallows little."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", agent.port))
+    return Channels(agent, kernel, connection=connection)
+
+
+def test_H03_clients_that_come_and_do_not_read_hold_a_kernel_for_so_long_in_all(agent, tmp_path):
+    """Twenty of them, one after the other, each as long as it takes to lag behind: not two seconds for each."""
+    kernel = agent.client.post("/api/kernels", json={"name": "python3"}).json()["id"]
+    stop, deadline = tmp_path / "stop", time.monotonic() + 25
+    with Channels(agent, kernel, v1=True, limit_s=30) as quick:
+        quick.run("1")
+        reader = Reader(quick, quick.execute(FLOOD.format(stop=str(stop))))
+        reader.start()
+        for _ in range(20):
+            with silent(agent, kernel):
+                enough = reader.bytes + (6 << 20)
+                while reader.bytes < enough:
+                    assert time.monotonic() < deadline, "the kernel is held again and again"
+                    time.sleep(0.01)
+        stop.touch()
+        reader.join(30)
+        assert not reader.is_alive() and reader.stderr == ""
+        numbers = reader.numbers()
+        assert numbers == list(range(1, len(numbers) + 1)), "nothing is lost for who reads"
+    agent.client.delete(f"/api/kernels/{kernel}")
