@@ -349,7 +349,8 @@ def test_what_a_client_missed_waits_for_it(agent, kernel, v1, tmp_path):
     with Channels(agent, kernel, query, v1=not v1) as client:
         seen = client.result(msg_id)
         assert text_of(seen) == "second\n"
-        assert types(seen) == ["stream", "execute_result", "execute_reply", "idle"]
+        streams = len(seen) - 3  # a kernel may flush in the middle of a line
+        assert types(seen) == ["stream"] * streams + ["execute_result", "execute_reply", "idle"]
         seen = client.until(lambda m: m.msg_type == "stream")
         assert text_of(seen) == "not for the first one alone\n"
 
