@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "execd/api/api.h"
+#include "execd/api/kernel_metrics.h"
 #include "execd/metrics/sample_json.h"
 #include "execd/proc/leaf.h"
 #include "execd/pty/term.h"
@@ -224,6 +225,7 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
     metric_one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL,
                "Kernel messages refused as malformed or unsigned.", (double)c.frames_dropped);
     kernel_metrics(out, f, api);
+    kernel_type_metrics(out, f, code_manager_stats(api->code));
 }
 
 static enum http_result send_text(struct http_req *req, const struct api *api, enum metric_format f)

@@ -16,8 +16,9 @@
 
 /* A message that a client sent: whose it is, and what it costs while it is open. */
 struct route {
-    uint64_t hash; /* of msg_id; 0 = free */
-    size_t bytes;  /* 0: finished, or nothing that the kernel finishes */
+    uint64_t hash;  /* of msg_id; 0 = free */
+    size_t bytes;   /* 0: finished, or nothing that the kernel finishes */
+    int64_t run_ns; /* when code was sent that has no reply yet; 0: none */
 };
 
 struct code_client {
@@ -59,11 +60,12 @@ static void close_route(struct code_client *client, struct route *route)
 }
 
 /* The oldest finished one makes room; CLIENT_OPEN_MAX is half of the ring, so there is one. */
-static void add_route(struct code_client *client, uint64_t hash, size_t bytes)
+static void add_route(struct code_client *client, uint64_t hash, size_t bytes, bool is_run)
 {
     while (client->routes[client->next_route].bytes > 0)
         client->next_route = (client->next_route + 1) % CLIENT_ROUTES_MAX;
-    client->routes[client->next_route] = (struct route){hash, bytes};
+    client->routes[client->next_route] =
+        (struct route){hash, bytes, is_run ? clock_monotonic_ns() : 0};
     client->next_route = (client->next_route + 1) % CLIENT_ROUTES_MAX;
     if (bytes > 0) {
         client->n_open++;
@@ -238,13 +240,32 @@ static void note_error(struct code_context *ctx, const struct jmsg *msg)
     ctx->failing_until_ms = clock_monotonic_ms() + FAILING_MS;
 }
 
-static bool would_be_dropped(const struct code_context *ctx, const struct jmsg_parts *parts)
+static bool has_text(struct slice object, const char *key, const char *quoted)
 {
-    static const char type[] = "\"execute_request\"";
-    if (!ctx->failing[0] || clock_monotonic_ms() >= ctx->failing_until_ms)
-        return false;
-    struct slice given = json_find_member(parts->header, "msg_type");
-    return given.len == strlen(type) && memcmp(given.ptr, type, given.len) == 0;
+    struct slice given = json_find_member(object, key);
+    return given.len == strlen(quoted) && memcmp(given.ptr, quoted, given.len) == 0;
+}
+
+static bool is_dropping(const struct code_context *ctx)
+{
+    return ctx->failing[0] && clock_monotonic_ms() < ctx->failing_until_ms;
+}
+
+/* Whoever sent it, those that have left too. Code that the kernel threw away unseen is nothing that it executed. */
+static void count_reply(struct code_context *ctx, uint64_t hash, const struct jmsg *msg)
+{
+    struct slice content;
+    bool whole = json_scan(msg->parts.content, &content) == 0 && content.ptr[0] == '{';
+    bool ok = whole && has_text(content, "status", "\"ok\"");
+    bool aborted = whole && has_text(content, "status", "\"aborted\"");
+    for (struct code_client *c = ctx->clients; c; c = c->next) {
+        struct route *route = find_route(c, hash);
+        if (!route || route->run_ns == 0)
+            continue;
+        if (!aborted)
+            kernel_stats_executed(&ctx->manager->stats, ctx->spec, route->run_ns, !ok);
+        route->run_ns = 0;
+    }
 }
 
 static void publish(struct code_context *ctx, const struct jmsg *msg)
@@ -269,6 +290,8 @@ bool clients_take(struct code_context *ctx, enum kernel_channel channel, const s
         return false;
     }
     uint64_t hash = hash_id(msg->parent_id);
+    if (strcmp(msg->type, "execute_reply") == 0)
+        count_reply(ctx, hash, msg);
     struct route *route = NULL;
     struct code_client *client = ctx->clients;
     while (client && (client->gone || !(route = find_route(client, hash))))
@@ -288,6 +311,10 @@ bool clients_take(struct code_context *ctx, enum kernel_channel channel, const s
 /* Nothing that was open in a kernel that is gone has an end any more. */
 static void forget_routes(struct code_client *client)
 {
+    struct code_context *ctx = client->ctx;
+    for (size_t i = 0; i < CLIENT_ROUTES_MAX; i++)
+        if (client->routes[i].run_ns != 0 && client->routes[i].bytes > 0)
+            kernel_stats_executed(&ctx->manager->stats, ctx->spec, client->routes[i].run_ns, true);
     memset(client->routes, 0, sizeof(client->routes));
     client->next_route = client->n_open = client->open_bytes = 0;
     client->n_questions = 0;
@@ -373,7 +400,8 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
                        client->n_open, client->open_bytes, waiting);
     if (channel == CHANNEL_STDIN && client->n_questions == 0)
         return 0; /* an answer to nothing: kernels throw it away, and do not count it */
-    if (would_be_dropped(ctx, parts))
+    bool is_run = has_text(parts->header, "msg_type", "\"execute_request\"");
+    if (is_run && is_dropping(ctx))
         return err_set(err, ERR_OVERLOADED, EAGAIN,
                        "the kernel drops runs until a failed one ends");
     int r = kernel_send_parts(ctx->kernel, channel, parts);
@@ -384,6 +412,6 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
         return err_set(err, ERR_OVERLOADED, -r, "the kernel takes no messages");
     if (channel == CHANNEL_STDIN)
         client->n_questions--;
-    add_route(client, hash_id(msg_id), size);
+    add_route(client, hash_id(msg_id), size, is_run);
     return 0;
 }

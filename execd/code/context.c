@@ -92,6 +92,7 @@ static void on_kernel_ready(void *arg)
     context_touch(ctx);
     context_tell(ctx);
     ctx->manager->counts.kernels_started++;
+    kernel_stats_started(&ctx->manager->stats, ctx->spec, ctx->start_ns);
     post(ctx);
     context_tick(ctx);
 }
@@ -170,8 +171,10 @@ static void on_kernel_dead(void *arg, const char *reason)
     }
     context_fail_runs(ctx, &failure);
     ctx->manager->counts.kernels_died++;
-    if (starting)
+    if (starting) {
+        kernel_stats_row(&ctx->manager->stats, ctx->spec)->n_not_started++;
         keep_start_error(ctx, reason, tail);
+    }
     bool never_lived = ctx->state == CONTEXT_STARTING;
     ctx->state = CONTEXT_DEAD;
     context_tell(ctx);
@@ -205,6 +208,7 @@ static int start_kernel(struct code_context *ctx, const struct kernelspec *spec,
     if (ctx->manager->shutting_down)
         return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "execd is shutting down");
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
+    ctx->start_ns = clock_monotonic_ns();
     ctx->client_work = 0;
     ctx->client_interrupt = false;
     ctx->failing[0] = '\0';

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "execd/code/kernel_info.h"
+#include "execd/code/kernel_stats.h"
 #include "execd/code/kernelspec.h"
 #include "execd/stream/channel.h"
 #include "proto/json/jfield.h"
@@ -136,4 +137,6 @@ struct code_counts {
     uint64_t checkpoints_made, checkpoints_evicted, checkpoint_bytes;
     unsigned contexts, busy, pool_ready, checkpoints;
 };
+/* By type of kernel, gauges too. Borrowed until the next call. */
+const struct kernel_stats *code_manager_stats(struct code_manager *m);
 void code_manager_counts(const struct code_manager *m, struct code_counts *ret_counts);

@@ -11,6 +11,7 @@
 #include "execd/code/context.h"
 #include "execd/code/hold_budget.h"
 #include "execd/code/kernel.h"
+#include "execd/code/kernel_stats.h"
 #include "execd/code/run.h"
 #include "proto/base/ids.h"
 
@@ -52,6 +53,7 @@ struct code_context {
     bool is_default;                  /* made by a run without context */
     struct kernel *kernel;            /* owned; NULL once it is dead and its end was handled */
     bool kernel_ended;                /* to be freed by post */
+    int64_t start_ns;                 /* when it was started; monotonic */
     char origin[ID_HEX_LEN + 1];      /* checkpoint of which the next kernel is a copy; "" = none */
     bool restart_wanted;              /* once the old kernel is gone */
     struct code_run *current, *queue; /* owned */
@@ -90,6 +92,7 @@ struct code_manager {
     struct event *cull_timer;        /* owned; NULL until a context may be culled */
     struct checkpoints *checkpoints; /* owned */
     struct code_counts counts;       /* without the two gauges */
+    struct kernel_stats stats;       /* without the gauges */
 };
 
 void context_free(struct code_context *ctx); /* kills its kernel; runs end with an error event */

@@ -22,6 +22,7 @@ static void forget_run(struct code_context *ctx, struct code_run *run)
         ctx->manager->counts.runs_failed++;
     else
         ctx->manager->counts.runs_ok++;
+    kernel_stats_executed(&ctx->manager->stats, ctx->spec, run_start_ns(run), run_failed(run));
     run_free(run);
 }
 

@@ -109,6 +109,19 @@ void code_manager_counts(const struct code_manager *m, struct code_counts *ret_c
     *ret_counts = counts;
 }
 
+const struct kernel_stats *code_manager_stats(struct code_manager *m)
+{
+    struct pool_stats pool;
+    for (size_t i = 0; i < m->stats.n; i++)
+        m->stats.types[i].active = m->stats.types[i].waiting = 0;
+    for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
+        kernel_stats_row(&m->stats, ctx->spec)->active += ctx->state == CONTEXT_READY;
+    pool_get_stats(m->host.pool, &pool);
+    if (pool.type)
+        kernel_stats_row(&m->stats, pool.type)->waiting = pool.ready;
+    return &m->stats;
+}
+
 /* ---- looking ------------------------------------------------------------------------------------ */
 
 struct code_context *code_context_next(struct code_manager *m, struct code_context *prev)

@@ -237,7 +237,9 @@ void pool_get_stats(const struct pool *p, struct pool_stats *ret_stats)
 {
     const struct waiting *w;
     *ret_stats = p ? p->stats : (struct pool_stats){0};
-    if (p)
-        DL_FOREACH(p->waiting, w)
+    if (!p)
+        return;
+    ret_stats->type = p->spec_name;
+    DL_FOREACH(p->waiting, w)
     ret_stats->ready += w->ready && !w->dead;
 }

@@ -24,5 +24,6 @@ int pool_take(struct pool *p, const struct kernel_plan *plan, const struct kerne
 struct pool_stats {
     uint64_t taken, died;
     unsigned ready;
+    const char *type; /* their kernelspec; borrowed, NULL before the first */
 };
 void pool_get_stats(const struct pool *p, struct pool_stats *ret_stats); /* NULL: all 0 */

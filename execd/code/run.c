@@ -85,6 +85,11 @@ bool run_failed(const struct code_run *run)
     return run->failed;
 }
 
+int64_t run_start_ns(const struct code_run *run)
+{
+    return run->started_ns;
+}
+
 bool run_is_overdue(const struct code_run *run)
 {
     return run->overdue && run->told == RUN_NOT_ENDED;

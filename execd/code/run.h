@@ -64,7 +64,8 @@ struct channel *run_channel(struct code_run *run); /* borrowed */
 bool run_is_done(const struct code_run *run);
 /* The kernel is at work on it: an interrupt will hit. */
 bool run_is_busy(const struct code_run *run);
-bool run_failed(const struct code_run *run); /* DONE by an error */
+bool run_failed(const struct code_run *run);      /* DONE by an error */
+int64_t run_start_ns(const struct code_run *run); /* monotonic; 0 = it has not begun */
 /* Its time is over and nobody has interrupted it yet. */
 bool run_is_overdue(const struct code_run *run);
 size_t run_size(const struct code_run *run); /* bytes of the request */

@@ -6,6 +6,7 @@ import asyncio
 import json
 import queue
 import threading
+import time
 import uuid
 
 import aiohttp
@@ -14,7 +15,8 @@ import requests
 import websocket
 from websockets.asyncio.client import connect
 
-from harness.jupyter import Gateway
+from harness.execd import eventually
+from harness.jupyter import Gateway, write_spec
 
 TOKEN, WRITE_TOKEN = "gateway-token-0b8e", "write-token-5f20"
 
@@ -25,7 +27,7 @@ class Room:
     def __init__(self, agent, shared):
         agent.client.get("/ping")  # now all its listeners are in the log
         ports = [entry["port"] for entry in agent.log if entry["msg"] == "listening" and entry["port"] != "0"]
-        self.shared = shared
+        self.agent, self.shared = agent, shared
         self.guarded, self.open, files = (f"127.0.0.1:{port}" for port in ports)
         self.files = f"http://{files}"
 
@@ -118,17 +120,61 @@ def test_sync_session(room):
     assert session.kernel_id not in kernels(room)
 
 
+def figures(room):
+    """The page that Prometheus reads; name{labels} → value."""
+    text = room.agent.client.get("/metrics", headers={"Accept": "text/plain"}).text
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("kernel_")]
+    return {name.replace('{kernel_type="python3"', "{").replace("{,", "{").replace("{}", ""): float(value)
+            for name, _, value in lines}
+
+
 def test_prometheus_session(room):
-    """The same on the wire; its counters are on the client's side, by the outcome that the server makes visible."""
+    """Their session counts on its own side; the page of the server has the same names, and the same figures."""
     counts = {"success": 0, "error": 0}
+    before = figures(room)
     with GatewayKernelSession(room.open) as session:
-        for code in ("1", "2", "1/0"):
+        begun = time.monotonic()
+        for code in ("1", "import time; time.sleep(0.3); 2", "1/0"):
             try:
                 session.execute(code)
                 counts["success"] += 1
             except RuntimeError:
                 counts["error"] += 1
+        took = time.monotonic() - begun
+        after = eventually(lambda: (now := figures(room)) and now['kernel_execution_total{status="error"}'] and now)
+        assert after["kernel_active"] == len(kernels(room))
     assert counts == {"success": 2, "error": 1}
+
+    def grown(name):
+        return after[name] - before.get(name, 0)
+
+    assert {status: grown(f'kernel_execution_total{{status="{status}"}}') for status in counts} == counts
+    assert grown("kernel_execution_time_seconds_count") == grown('kernel_execution_time_seconds_bucket{le="+Inf"}') == 2
+    assert 0.3 <= grown("kernel_execution_time_seconds_sum") <= took
+    assert grown('kernel_execution_time_seconds_bucket{le="0.25"}') == 1
+    assert grown("kernel_startup_time_seconds_count") == 1
+    assert 0 < after["kernel_startup_time_seconds_sum"]
+    assert grown('kernel_retry_total{operation="execute"}') == 1 and grown('kernel_retry_total{operation="startup"}') == 0
+    assert eventually(lambda: figures(room)["kernel_active"] == len(kernels(room)))
+
+
+def test_kernels_that_end_and_those_that_do_not_start_are_counted(room):
+    """By any way in: a cell whose kernel dies, one through /code, and a kernel of another type that cannot start."""
+    before = figures(room)
+    with GatewayKernelSession(room.open) as session:
+        session.ws.send(json.dumps(execute_message("import os; os._exit(3)", session.session_id)))
+        eventually(lambda: figures(room)['kernel_execution_total{status="error"}'] >
+                   before.get('kernel_execution_total{status="error"}', 0), 20)
+    answer = room.agent.client.post("/code", json={"code": "1+1", "context": {"language": "python"}})
+    assert answer.status_code == 200
+    after = figures(room)
+    assert after['kernel_execution_total{status="success"}'] > before.get('kernel_execution_total{status="success"}', 0)
+    write_spec(room.agent.folder, "broken", {"argv": ["/bin/false"], "display_name": "b", "language": "b"})
+    requests.post(f"http://{room.open}/api/kernels", json={"name": "broken"}, timeout=30)
+    failed = 'kernel_retry_total{kernel_type="broken",operation="startup"}'
+    found = eventually(lambda: (now := figures(room)).get(failed) and now, 20)
+    assert found[failed] == 1 and found['kernel_active{kernel_type="broken"}'] == 0
+    assert found['kernel_startup_time_seconds_count{kernel_type="broken"}'] == 0
 
 
 def test_async_session_with_a_token(room):
