@@ -255,7 +255,9 @@ static void measure_run(void *arg)
         m->rows[i].bytes = read_pss(m->rows[i].pid);
 }
 
-static void start_measure(struct checkpoints *cs);
+enum measured { MEASURE_NEW, MEASURE_ALL }; /* a look at a big one takes a while */
+
+static void start_measure(struct checkpoints *cs, enum measured which);
 
 static void take_size(struct checkpoints *cs, const char *id, uint64_t bytes)
 {
@@ -282,7 +284,7 @@ static void measure_done(void *arg)
     if (c->state == CHECKPOINT_READY && c->measured && c->fn)
         answer(c, NULL);
     if (cs->measure_again)
-        start_measure(cs);
+        start_measure(cs, MEASURE_NEW);
 }
 
 /* A pool that is full: sizes are those of the last time, and nobody waits for them. */
@@ -294,7 +296,7 @@ static void measure_not(struct checkpoints *cs)
         answer(c, NULL);
 }
 
-static void start_measure(struct checkpoints *cs)
+static void start_measure(struct checkpoints *cs, enum measured which)
 {
     const struct checkpoint *c;
     cs->measure_again = cs->measure != NULL;
@@ -304,7 +306,8 @@ static void start_measure(struct checkpoints *cs)
     m->owner = cs;
     DL_FOREACH(cs->list, c)
     {
-        if (c->state != CHECKPOINT_READY || m->n == ARRAY_LEN(m->rows))
+        if (c->state != CHECKPOINT_READY || (which == MEASURE_NEW && c->measured) ||
+            m->n == ARRAY_LEN(m->rows))
             continue;
         m->rows[m->n].pid = c->ref.pid;
         memcpy(m->rows[m->n++].id, c->id, sizeof(c->id));
@@ -326,7 +329,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     LOOP_WORK("timer", "checkpoints");
     if (!find_oldest(cs, NULL, &n))
         return;
-    start_measure(cs);
+    start_measure(cs, MEASURE_ALL);
     arm(cs, LOOK_MS);
 }
 
@@ -353,7 +356,7 @@ static void on_born(void *arg, pid_t pid, const char *why)
     c->used = ++cs->n_uses;
     cs->stats.made++;
     keep_count(cs, c->context_id);
-    start_measure(cs);
+    start_measure(cs, MEASURE_NEW);
     arm(cs, LOOK_MS);
 }
 
