@@ -126,7 +126,9 @@ static const struct option_row option_rows[] = {
     {"allow-origin", 0, OPTION_CALL, "EXECD_ALLOW_ORIGIN", "ORIGIN",
      "Web pages of this origin (https://host, or * for all) may open WebSockets and use the "
      "Jupyter "
-     "gateway, besides pages of execd's own address; may be given several times.",
+     "gateway, besides pages of execd's own address; where no token is asked for its host is a "
+     "name "
+     "to be reached by, besides localhost and addresses; may be given several times.",
      NULL, 0, add_origin},
     {"init", 0, OPTION_FLAG, "EXECD_INIT", NULL,
      "Be the container's init: run the program given after --, and end with its exit code.",

@@ -105,6 +105,7 @@ int config_set_shared(const struct shared_flags *f, struct config *c, struct err
 {
     struct shared_config *s = &c->shared;
     const char *root = f->root != NULL && f->root[0] != '\0' ? f->root : SHARED_ROOT;
+    s->allowed_origins = c->allowed_origins;
     if (f->token != NULL && f->token[0] != '\0') {
         codec_sha256(f->token, strlen(f->token), s->token_sha256);
         s->has_token = true;

@@ -9,6 +9,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "proto/http/host.h"
 #include "proto/http/resp.h"
 #include "proto/http/ws_conn.h"
 
@@ -80,6 +81,13 @@ static bool is_right(const struct rule *rule, const char *token)
     return same && token != NULL;
 }
 
+/* Whoever reaches us may ask; a page of somebody else is not whoever. */
+static int admit(const struct http_req *req, const struct api *api, struct err *err)
+{
+    int result = host_check(req, api->allowed_origins, err);
+    return result < 0 ? result : gateway_check_origin(req, api, err);
+}
+
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err)
 {
     struct api *api = app;
@@ -88,8 +96,6 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     if (result < 0)
         return result;
     struct rule rule = rule_for(api, req, gateway);
-    if (rule.open) /* whoever reaches us may ask; a page of somebody else is not whoever */
-        return gateway ? 0 : gateway_check_origin(req, api, err);
     size_t n = http_req_header_count(req, TOKEN_HEADER);
     const char *token = n > 0     ? http_req_header(req, TOKEN_HEADER)
                         : gateway ? gateway_token(req)
@@ -98,6 +104,8 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
         token = token_of_program(req, route);
     if (is_right(&rule, token) && n <= 1)
         return 0;
+    if (rule.open)
+        return admit(req, api, err);
     if (token != NULL && is_guessing(api, req))
         return err_set(err, ERR_TOO_MANY_ATTEMPTS, EACCES,
                        "too many wrong tokens from this address; the right one is still taken");

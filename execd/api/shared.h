@@ -18,8 +18,9 @@ struct work_pool;
 #define SHARED_NAMES_MAX 100000 /* that /list answers */
 
 struct shared_config {
-    const char *listen; /* ADDR:PORT; NULL: no file server */
-    const char *root;   /* absolute; need not be there yet */
+    const char *listen;                 /* ADDR:PORT; NULL: no file server */
+    const char *root;                   /* absolute; need not be there yet */
+    const char *const *allowed_origins; /* their hosts are served; NULL-terminated, borrowed */
     bool has_token;
     uint8_t token_sha256[SHA256_LEN];
 };

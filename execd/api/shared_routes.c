@@ -7,6 +7,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "proto/http/host.h"
 #include "proto/http/resp.h"
 #include "proto/http/server.h"
 
@@ -45,9 +46,10 @@ static int authorize(struct http_req *req, const struct route *route, void *app,
 {
     const struct shared_server *s = app;
 
-    if (route == NULL || route->handler == h_shared_list || route->handler == h_shared_read ||
-        has_token(s, req))
+    if (has_token(s, req))
         return 0;
+    if (route == NULL || route->handler == h_shared_list || route->handler == h_shared_read)
+        return host_check(req, s->config.allowed_origins, err);
     return err_set(err, ERR_WRITE_TOKEN, EACCES,
                    s->config.has_token ? "Not authorized: the header token is missing or wrong"
                                        : "Not authorized: no token for writing was configured");

@@ -149,6 +149,25 @@ def test_an_open_gateway_opens_kernels_and_nothing_else(start_execd, specs):
     assert [e["where"] for e in agent.log if e["msg"] == "listening"] == ["127.0.0.1:0"], "nothing else is served"
 
 
+@pytest.mark.parametrize("host, status", [
+    ("localhost:8888", 200), ("lab.localhost", 200), ("127.0.0.1", 200), ("[::1]:8888", 200), ("10.0.0.7", 200),
+    ("lab.example:8888", 200), ("rebound.example:8888", 403), ("localhost.rebound.example", 403), ("127.0.0.1.example", 403),
+])
+def test_E07_an_open_gateway_answers_under_names_only_that_nobody_else_owns(start_execd, specs, host, status):
+    """DNS rebinding: to a browser the page and what it asks are one origin, and Origin says nothing."""
+    agent = start_execd("--gateway-listen", "127.0.0.1:0", "--gateway-open", "--allow-origin", "https://lab.example",
+                        env={"JUPYTER_PATH": str(specs)})
+    agent.client.get("/ping")
+    base = f"http://127.0.0.1:{gateway_port(agent)}"
+    answer = httpx.get(base + "/api/kernels", headers={"Host": host})
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        assert is_jupyter_error(answer, 403)["code"] == "FORBIDDEN"
+        assert httpx.post(base + "/api/kernels", headers={"Host": host, "Origin": f"http://{host}"}).status_code == 403
+    with_token = httpx.get(base + "/api/kernels", headers={"Host": host, "Authorization": f"token {TOKEN}"})
+    assert with_token.status_code == 200, "who has the token may call us as he likes"
+
+
 @pytest.mark.parametrize("name", ["KG_AUTH_TOKEN", "EG_AUTH_TOKEN", "JUPYTER_TOKEN", "EXECD_GATEWAY_TOKEN"])
 def test_tokens_of_images_are_taken_and_not_passed_on(start_execd, name):
     agent = start_execd("--gateway-listen", "127.0.0.1:0", env={name: "canary-4711"})

@@ -101,6 +101,13 @@ def test_no_token_outside_needs_a_word(tmp_path, options, env, refused):
         assert warned == (not env)
 
 
+def test_E07_strange_names_are_refused_without_the_token(files):
+    for headers, status in (({"Host": "rebound.example"}, 403), ({"Host": "localhost:1"}, 200),
+                            ({"Host": "rebound.example", "token": TOKEN}, 200)):
+        assert files.client.get("/list", headers=headers).status_code == status
+    assert files.client.get("/read/none", headers={"Host": "rebound.example"}).json()["code"] == "FORBIDDEN"
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", "."])
 def test_F07_names_stay_in_the_folder(files, name):
     answer = files.upload(name, b"1")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 
+import httpx
 import pytest
 
 from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, fds, output_of
@@ -50,6 +51,17 @@ def test_E14_no_token_needs_insecure(options):
 def test_no_token_is_fine_on_loopback_and_unix(tmp_path):
     with Execd(tmp_path, token=None) as agent:
         assert agent.new_client(token=None).get("/files/info?path=/").status_code == 200
+
+
+def test_E07_without_a_token_strange_names_are_refused_but_over_unix_sockets(tmp_path):
+    with Execd(tmp_path, token=None) as agent:
+        path, strange = "/files/info?path=/", {"Host": "rebound.example"}
+        assert agent.new_client(token=None).get(path, headers=strange).status_code == 200
+        base = f"http://127.0.0.1:{agent.port}"
+        answer = httpx.get(base + path, headers=strange)
+        assert answer.status_code == 403 and answer.json()["code"] == "FORBIDDEN"
+        assert "AUTH_007" in answer.json()["message"] and "rebound.example" in answer.json()["message"]
+        assert httpx.get(base + path).status_code == 200
 
 
 def test_ping_and_ready_need_no_token(execd):
