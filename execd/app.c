@@ -49,7 +49,8 @@ struct app {
     bool filtered;                /* the system call filter is installed */
     bool serving;                 /* listeners are open, the entrypoint was started */
     bool stopping;
-    bool processes_gone, requests_gone;
+    bool processes_gone;
+    unsigned n_draining; /* servers that still have requests */
     int exit_code;
 };
 
@@ -57,7 +58,7 @@ struct app {
 
 static void end_when_quiet(struct app *app)
 {
-    if (app->processes_gone && app->requests_gone)
+    if (app->processes_gone && app->n_draining == 0)
         event_base_loopbreak(app->base);
 }
 
@@ -71,8 +72,17 @@ static void on_processes_gone(void *arg)
 static void on_drained(void *arg)
 {
     struct app *app = arg;
-    app->requests_gone = true;
+    app->n_draining--;
     end_when_quiet(app);
+}
+
+/* All listeners at once: each belongs to one of the two servers. */
+static void drain_requests(struct app *app, int grace_ms)
+{
+    app->n_draining = app->shared != NULL ? 2 : 1;
+    http_server_drain(app->api.server, grace_ms, on_drained, app);
+    if (app->shared != NULL)
+        shared_server_drain(app->shared, grace_ms, on_drained, app);
 }
 
 /* Order: no new connections; TERM to all, the grace, KILL, reaping; running requests see their commands end and
@@ -91,7 +101,7 @@ static void stop(struct app *app, int grace_ms)
     code_manager_shutdown(app->api.code);
     sql_manager_shutdown(app->api.sql);
     isolate_manager_shutdown(app->api.isolated);
-    http_server_drain(app->api.server, grace_ms + DRAIN_EXTRA_MS, on_drained, app);
+    drain_requests(app, grace_ms + DRAIN_EXTRA_MS);
     if (shutdown_start(app->base, grace_ms, on_processes_gone, app, &err) < 0) {
         log_event(LOG_LEVEL_ERROR, "app", err.text, NULL);
         event_base_loopbreak(app->base);
@@ -108,7 +118,7 @@ static void on_shutdown(void *arg, int signum)
         return;
     }
     shutdown_now();
-    on_drained(app);
+    drain_requests(app, 0);
 }
 
 static void on_forward(void *arg, int signum)

@@ -150,10 +150,10 @@ static void on_signal(evutil_socket_t signum, short what, void *arg)
     log_event(LOG_LEVEL_INFO, "server",
               app->stopping ? "stopping now" : "stopping; sandboxes keep running", "signal",
               strsignal((int)signum), NULL);
-    if (app->stopping)
-        on_drained(app);
+    /* One server has all listeners, ms-enclave's too; asked again, it waits for nobody. */
+    int grace_ms = app->stopping ? 0 : (int)app->config->grace_s * 1000;
     app->stopping = true;
-    http_server_drain(app->api.server, (int)app->config->grace_s * 1000, on_drained, app);
+    http_server_drain(app->api.server, grace_ms, on_drained, app);
 }
 
 static int watch_signals(struct app *app)

@@ -31,6 +31,9 @@ extern const size_t n_shared_api_routes;
 int shared_server_new(struct event_base *base, struct work_pool *pool,
                       const struct shared_config *config, int *ret_port,
                       struct shared_server **ret_server, struct err *err) must_check;
+/* As http_server_drain. */
+void shared_server_drain(struct shared_server *server, int grace_ms, void (*on_drained)(void *),
+                         void *arg);
 void shared_server_free(struct shared_server *server); /* NULL is fine */
 
 /* Shared by the handlers; `app` is the server. */

@@ -94,6 +94,12 @@ int shared_server_new(struct event_base *base, struct work_pool *pool,
     return 0;
 }
 
+void shared_server_drain(struct shared_server *s, int grace_ms, void (*on_drained)(void *),
+                         void *arg)
+{
+    http_server_drain(s->http, grace_ms, on_drained, arg);
+}
+
 void shared_server_free(struct shared_server *s)
 {
     if (s == NULL)

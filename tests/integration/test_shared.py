@@ -1,12 +1,14 @@
 """The file server of the mini sandbox: five routes over one folder, with its client's manners (contracts/jupyter.md 4.5)."""
 
 import os
+import signal
+import socket
 import subprocess
 
 import httpx
 import pytest
 
-from harness.execd import EXECD, Execd
+from harness.execd import EXECD, Execd, eventually
 
 TOKEN = "write-token-7c1d"
 
@@ -170,3 +172,55 @@ def test_the_token_is_no_secret_of_commands(files):
     assert TOKEN not in str(files.agent.command("env; cat /proc/1/environ 2>/dev/null; true"))
 
 
+
+
+def begin_upload(url, name):
+    """A connection with half of a form sent, and the rest of it."""
+    form = (f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\nfirst half, ',
+            "second half\r\n--b--\r\n")
+    connection = socket.create_connection(("127.0.0.1", httpx.URL(url).port), timeout=20)
+    connection.sendall((f"POST /upload HTTP/1.1\r\nHost: x\r\ntoken: {TOKEN}\r\n"
+                        "Content-Type: multipart/form-data; boundary=b\r\n"
+                        f"Content-Length: {sum(map(len, form))}\r\n\r\n{form[0]}").encode())
+    return connection, form[1].encode()
+
+
+def shutting_down(agent):
+    agent.send_signal(signal.SIGTERM)
+    agent.wait_log(msg="shutting down")
+
+
+def test_an_upload_under_way_is_finished_at_shutdown(tmp_path):
+    """As every other request: it has the grace, nobody new is let in, and execd ends when it is over."""
+    root = tmp_path / "shared"
+    root.mkdir()
+    with Execd(tmp_path, "--file-server", "127.0.0.1:0", "--file-server-root", str(root), "--grace", "15",
+               env={"WRITE_TOKEN": TOKEN}) as agent:
+        files = Files(agent, root)
+        files.client.close()
+        connection, rest = begin_upload(files.url, "x")
+        eventually(lambda: os.listdir(root), message="the upload has not begun")
+        shutting_down(agent)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", httpx.URL(files.url).port), timeout=5)
+        assert agent.process.poll() is None
+        connection.sendall(rest)
+        answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"uploaded"' in answer
+        assert agent.process.wait(10) == 0
+        assert os.listdir(root) == ["x"] and (root / "x").read_text() == "first half, second half"
+
+
+def test_a_second_signal_waits_for_no_upload(tmp_path):
+    root = tmp_path / "shared"
+    root.mkdir()
+    with Execd(tmp_path, "--file-server", "127.0.0.1:0", "--file-server-root", str(root), "--grace", "600",
+               env={"WRITE_TOKEN": TOKEN}) as agent:
+        files = Files(agent, root)
+        files.client.close()
+        connection, _ = begin_upload(files.url, "x")
+        eventually(lambda: os.listdir(root), message="the upload has not begun")
+        shutting_down(agent)
+        agent.send_signal(signal.SIGTERM)
+        assert agent.process.wait(10) == 0
+        assert connection.makefile("rb").read() == b"" and os.listdir(root) == []
