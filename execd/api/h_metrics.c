@@ -223,7 +223,8 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
     metric_one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL,
                "Code contexts that run something.", c.busy);
     metric_one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL,
-               "Kernel messages refused as malformed or unsigned.", (double)c.frames_dropped);
+               "Kernel messages refused as malformed, unsigned or of too many parts.",
+               (double)c.frames_dropped);
     kernel_metrics(out, f, api);
     kernel_type_metrics(out, f, code_manager_stats(api->code));
 }

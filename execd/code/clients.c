@@ -332,12 +332,12 @@ void clients_end(struct code_context *ctx)
     }
 }
 
-void clients_tell_lost(struct code_context *ctx)
+void clients_tell_lost(struct code_context *ctx, const struct jmsg *msg)
 {
     walk_begin(ctx);
     for (struct code_client *c = ctx->clients; c; c = c->next)
         if (!c->gone)
-            c->ops->on_lost(c->arg);
+            c->ops->on_lost(c->arg, msg);
     walk_end(ctx);
 }
 

@@ -28,8 +28,9 @@ struct code_client;
 struct code_client_ops {
     /* A message of the kernel; borrowed with all its parts. */
     void (*on_message)(void *arg, enum kernel_channel channel, const struct jmsg *msg);
-    /* The kernel has published something that was too large: it is lost, and what came behind it may be. */
-    void (*on_lost)(void *arg);
+    /* The kernel has published something that was too large: it is lost, and what came behind it may be. Or, msg: it had
+     * too many buffers, and this alone is lost; borrowed. */
+    void (*on_lost)(void *arg, const struct jmsg *msg);
     /* The kernel is starting, restarting, ready or dead (then reason says why): requests under way in a kernel that
      * is gone have no end of their own. */
     void (*on_state)(void *arg, enum code_state state, const char *reason);

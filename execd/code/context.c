@@ -124,12 +124,13 @@ static void on_kernel_input(void *arg, const struct jmsg *msg)
         kernel_answer(ctx->kernel, msg, (struct slice){0});
 }
 
-static void on_kernel_output_lost(void *arg)
+/* Runs have no use for buffers: a message without them is whole to a run. */
+static void on_kernel_output_lost(void *arg, const struct jmsg *msg)
 {
     struct code_context *ctx = arg;
-    if (ctx->current)
+    if (ctx->current && !msg)
         run_output_lost(ctx->current);
-    clients_tell_lost(ctx);
+    clients_tell_lost(ctx, msg);
 }
 
 /* The reason and the last lines that the kernel wrote, as many as fit. */

@@ -125,6 +125,6 @@ void context_interrupt_overdue(struct code_context *ctx);
 int clients_interrupt(struct code_context *ctx, struct err *err) must_check;
 /* Who of the clients it concerns hears it. True: a reply or question was theirs. */
 bool clients_take(struct code_context *ctx, enum kernel_channel channel, const struct jmsg *msg);
-void clients_tell_lost(struct code_context *ctx);
+void clients_tell_lost(struct code_context *ctx, const struct jmsg *msg); /* as on_lost */
 void clients_tell(struct code_context *ctx); /* the state, when it has changed; the end */
 void clients_end(struct code_context *ctx);

@@ -66,7 +66,7 @@ int jmsg_build(struct jmsg_session *session, const char *type, struct slice pare
                const json_t *content, struct jmsg_out *ret_out) must_check;
 void jmsg_out_done(struct jmsg_out *out);
 
-#define JMSG_BUFFERS_MAX 57 /* so that all frames of a message fit a socket's limit of 64 */
+#define JMSG_BUFFERS_MAX 505 /* so that all frames of a message fit a socket's limit of 512 */
 /* Somebody else's parts, signed: fills JMSG_OUT_FRAMES + n_buffers of ret_frames, which borrow from parts and
  * signature. Returns how many. */
 size_t jmsg_sign(const struct jmsg_session *session, const struct jmsg_parts *parts,

@@ -45,13 +45,14 @@ struct kernel_host {
     struct zygotes *zygotes;   /* borrowed; NULL = every start is cold */
     struct pool *pool;         /* borrowed; NULL = no kernel waits ready */
     int start_ms;
-    uint64_t frames_dropped; /* malformed, wrongly signed or without a known cause */
+    uint64_t frames_dropped; /* malformed, wrongly signed, or of too many parts */
 };
 
 /* A message and the frames it points into; owned by whom it was given to. */
 struct kernel_msg {
     struct jmsg msg;
     struct zmsg *frames; /* owned; NULL once loaded */
+    bool broken;         /* its content was tried, and is no object */
     size_t size;
     struct kernel_msg *next; /* for the owner's queue */
 };
@@ -68,7 +69,9 @@ struct kernel_ops {
     void (*on_iopub)(void *arg, struct kernel_msg *m);   /* caused by us; owned by the callee */
     /* A question of the code for a line of input: to be answered by kernel_answer. Borrowed. */
     void (*on_input)(void *arg, const struct jmsg *msg);
-    void (*on_output_lost)(void *arg); /* the connection broke: a message was too large */
+    /* The connection broke, for a message was too large: msg is NULL. Or this one had so many buffers that they are
+     * not all there: on_message does not see it, the others do. Borrowed. */
+    void (*on_output_lost)(void *arg, const struct jmsg *msg);
     void (*on_dead)(void *arg, const char *reason); /* last call; the tree is gone */
 };
 

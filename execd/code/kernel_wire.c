@@ -20,7 +20,10 @@ void kernel_msg_free(struct kernel_msg *m)
 
 int kernel_msg_load(struct kernel_msg *m)
 {
+    if (m->broken)
+        return -EBADMSG;
     int r = jmsg_load(&m->msg);
+    m->broken = r < 0;
     zmsg_free(m->frames);
     m->frames = NULL;
     m->msg.parts = (struct jmsg_parts){0}; /* they pointed into the frames */
@@ -105,7 +108,12 @@ static struct kernel_msg *receive(struct kernel *k, enum kernel_channel channel,
     }
     if (channel == CHANNEL_IOPUB && strcmp(m->msg.type, "status") == 0)
         note_status(k, &m->msg);
-    *ret_seen = k->ops->on_message(k->arg, channel, &m->msg);
+    *ret_seen = !zmsg_is_cut(frames) && k->ops->on_message(k->arg, channel, &m->msg);
+    if (zmsg_is_cut(frames)) {
+        k->host->frames_dropped++;
+        if (channel == CHANNEL_IOPUB)
+            k->ops->on_output_lost(k->arg, &m->msg);
+    }
     m->msg.parts.buffers = NULL; /* their list is gone with this function */
     m->msg.parts.n_buffers = 0;
     return m;
@@ -200,7 +208,7 @@ static void on_iopub_link(void *arg, bool up)
     if (k->state == KERNEL_SETTLING)
         kernel_arm(k, 0);
     else if (k->state == KERNEL_READY)
-        k->ops->on_output_lost(k->arg);
+        k->ops->on_output_lost(k->arg, NULL);
 }
 
 static const struct {

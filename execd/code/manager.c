@@ -93,7 +93,7 @@ void code_manager_counts(const struct code_manager *m, struct code_counts *ret_c
     struct code_counts counts = m->counts;
     struct pool_stats pool;
     struct checkpoint_stats copies;
-    counts.frames_dropped = m->host.frames_dropped + zcontext_dropped(m->host.zcontext);
+    counts.frames_dropped = m->host.frames_dropped;
     pool_get_stats(m->host.pool, &pool);
     counts.pool_taken = pool.taken;
     counts.pool_ready = pool.ready;

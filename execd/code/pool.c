@@ -77,9 +77,10 @@ static void on_iopub(void *arg, struct kernel_msg *m)
     kernel_msg_free(m);
 }
 
-static void on_output_lost(void *arg)
+static void on_output_lost(void *arg, const struct jmsg *msg)
 {
     (void)arg;
+    (void)msg;
 }
 
 static void on_dead(void *arg, const char *reason)

@@ -34,7 +34,8 @@ struct code_run {
     void *arg;
     struct kernel_msg *head, **tail; /* outputs not shown yet, owned */
     size_t stored, offset;           /* bytes in the list; bytes shown of its head */
-    uint64_t n_dropped;
+    uint64_t n_dropped;              /* no room for them */
+    uint64_t n_broken;               /* messages without sense */
     json_t *error; /* owned; last error message, its place in the stream still open */
     json_t *reply; /* owned; content of the reply */
     bool idle, lost, failed;

@@ -130,7 +130,11 @@ void run_on_arrival(evutil_socket_t fd, short what, void *arg)
 void run_pump(struct code_run *run, bool all)
 {
     while (run->head && (all || channel_has_room(run->channel))) {
-        if (!gather(run) && (kernel_msg_load(run->head) < 0 || show(run, run->head)))
+        if (gather(run))
+            continue;
+        bool broken = kernel_msg_load(run->head) < 0;
+        run->n_broken += broken;
+        if (broken || show(run, run->head))
             pop(run);
     }
     if (run->head)

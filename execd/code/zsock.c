@@ -22,8 +22,7 @@
 struct zcontext {
     struct event_base *base; /* borrowed */
     void *zmq;               /* owned; NULL until the first socket */
-    uint64_t dropped;
-    uint64_t n_monitors; /* makes the monitors' addresses unique */
+    uint64_t n_monitors;     /* makes the monitors' addresses unique */
 };
 
 struct zsock {
@@ -42,6 +41,7 @@ struct zsock {
 
 struct zmsg {
     size_t n;
+    bool cut;
     zmq_msg_t parts[];
 };
 
@@ -60,11 +60,6 @@ void zcontext_free(struct zcontext *context)
         while (zmq_ctx_term(context->zmq) < 0 && zmq_errno() == EINTR)
             ;
     free(context);
-}
-
-uint64_t zcontext_dropped(const struct zcontext *context)
-{
-    return context->dropped;
 }
 
 static int start_library(struct zcontext *context, struct err *err)
@@ -158,31 +153,29 @@ static bool leave(struct zsock *s)
     return false;
 }
 
-/* One whole message, or NULL when there is none. */
+/* One message, or NULL when there is none. */
 static struct zmsg *receive(struct zsock *s)
 {
     zmq_msg_t parts[ZMSG_FRAMES_MAX];
     size_t n = 0;
-    bool more = true, fits = true;
+    bool more = true, cut = false, whole = true;
     while (more) {
         zmq_msg_t extra, *part = n < ZMSG_FRAMES_MAX ? &parts[n] : &extra;
         (void)zmq_msg_init(part); /* cannot fail */
         if (zmq_msg_recv(part, s->zmq, ZMQ_DONTWAIT) < 0) {
             (void)zmq_msg_close(part);
-            fits = false;
+            whole = false;
             break;
         }
         more = zmq_msg_more(part);
         if (part == &extra) {
             (void)zmq_msg_close(part);
-            fits = false;
+            cut = true;
         } else {
             n++;
         }
     }
-    if (n == ZMSG_FRAMES_MAX && !fits)
-        s->context->dropped++;
-    struct zmsg *msg = fits ? xmalloc(sizeof(*msg) + n * sizeof(zmq_msg_t)) : NULL;
+    struct zmsg *msg = whole ? xmalloc(sizeof(*msg) + n * sizeof(zmq_msg_t)) : NULL;
     for (size_t i = 0; i < n; i++) {
         if (msg) {
             (void)zmq_msg_init(&msg->parts[i]); /* cannot fail */
@@ -190,8 +183,10 @@ static struct zmsg *receive(struct zsock *s)
         }
         (void)zmq_msg_close(&parts[i]);
     }
-    if (msg)
+    if (msg) {
         msg->n = n;
+        msg->cut = cut;
+    }
     return msg;
 }
 
@@ -363,6 +358,11 @@ struct slice zmsg_frame(const struct zmsg *msg, size_t i)
 {
     zmq_msg_t *part = (zmq_msg_t *)&msg->parts[i]; /* the library's getter lacks a const */
     return (struct slice){zmq_msg_data(part), zmq_msg_size(part)};
+}
+
+bool zmsg_is_cut(const struct zmsg *msg)
+{
+    return msg->cut;
 }
 
 size_t zmsg_size(const struct zmsg *msg)

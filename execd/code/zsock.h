@@ -6,7 +6,7 @@
  * signal. So a socket is drained until it has nothing, and its state is looked at again after every send.
  * Incoming messages are never held back here unless receive_max says so (a PUB drops for a slow subscriber,
  * silently): the receiver keeps its own bounded store, and on_backlog tells when more arrives than it can take, so that it stops the sender. A message over `message_max` costs the peer its connection (a watched one is made again), a
- * message of more than ZMSG_FRAMES_MAX frames is dropped and counted.
+ * message of more than ZMSG_FRAMES_MAX frames comes without the others and says so (zmsg_is_cut).
  * The library's threads start with the first socket. Thread rule: loop thread only. Source: zmq_getsockopt(3)
  * ZMQ_FD and ZMQ_EVENTS, zmq_socket_monitor(3); contracts/jupyter.md 1.2, 1.3.
  */
@@ -19,7 +19,8 @@ struct zcontext;
 struct zsock;
 struct zmsg;
 
-#define ZMSG_FRAMES_MAX 64
+/* Widgets send a buffer per column or trace: some hundreds are real. 32 KiB of bookkeeping while one arrives. */
+#define ZMSG_FRAMES_MAX 512
 
 enum zsock_kind { ZSOCK_DEALER, ZSOCK_SUB };
 
@@ -44,8 +45,6 @@ struct zsock_ops {
 struct zcontext *zcontext_new(struct event_base *base);
 void zcontext_free(
     struct zcontext *context); /* after all its sockets; ends the library's threads */
-/* Messages dropped for too many frames. */
-uint64_t zcontext_dropped(const struct zcontext *context);
 
 int zsock_open(struct zcontext *context, const struct zsock_options *options,
                const struct zsock_ops *ops, void *arg, struct zsock **ret_socket,
@@ -59,5 +58,6 @@ void zsock_drain(struct zsock *socket);
 
 size_t zmsg_count(const struct zmsg *msg);
 struct slice zmsg_frame(const struct zmsg *msg, size_t i); /* borrowed from msg */
+bool zmsg_is_cut(const struct zmsg *msg);                  /* there were more frames */
 size_t zmsg_size(const struct zmsg *msg);                  /* bytes of all frames */
 void zmsg_free(struct zmsg *msg);                          /* NULL is fine */

@@ -245,14 +245,18 @@ static bool split_stream(struct channels_session *s, const struct message *m)
     return true;
 }
 
-static void put_broken(struct channels_session *s, const struct jmsg *msg)
+/* Says to whose request it belongs, if its parent is better than the rest of it. */
+static void put_left_out(struct channels_session *s, const struct jmsg *msg, const char *why)
 {
+    struct slice parent = msg->parts.parent;
+    cleanup_strbuf struct strbuf fixed = {0};
     char text[160];
 
-    (void)snprintf(text, sizeof(text),
-                   "\n[a message of type %.64s was no valid JSON and is left out]\n",
-                   msg->type); /* fits */
-    put(s, message_stderr((struct slice){0}, text));
+    if (frame_clean(&parent, &fixed) < 0)
+        parent = (struct slice){0};
+    (void)snprintf(text, sizeof(text), "\n[a message of type %.64s %s and is left out]\n",
+                   msg->type, why); /* fits */
+    put(s, message_stderr(parent, text));
 }
 
 /* ---- from the client --------------------------------------------------------------------------------- */
@@ -364,7 +368,7 @@ static void on_message(void *arg, enum kernel_channel channel, const struct jmsg
     int r = message_copy(channel, msg, &m);
 
     if (r == -EBADMSG) {
-        put_broken(s, msg);
+        put_left_out(s, msg, "was no valid JSON");
     } else if (r < 0) {
         end_soon(s, CHANNELS_NO_MEMORY);
     } else if (is_told(s, msg, m) || split_stream(s, m)) {
@@ -376,12 +380,16 @@ static void on_message(void *arg, enum kernel_channel channel, const struct jmsg
     session_settle(s);
 }
 
-static void on_lost(void *arg)
+static void on_lost(void *arg, const struct jmsg *msg)
 {
     struct channels_session *s = arg;
 
-    put(s, message_stderr(requests_current(&s->requests),
-                          "\n[output is lost: the kernel has sent a message that is too large]\n"));
+    if (msg != NULL)
+        put_left_out(s, msg, "has too many buffers");
+    else
+        put(s, message_stderr(
+                   requests_current(&s->requests),
+                   "\n[output is lost: the kernel has sent a message that is too large]\n"));
     session_settle(s);
 }
 

@@ -158,7 +158,7 @@ def broken_frames(kernel, ident, parent):
     def middle():
         good = kernel.frames("stream", {"name": "stdout", "text": "forged\n"}, parent)
         for bad in ([b""], [b"<IDS|MSG>"], good[:3], good[:5], [b"x"] * 1000, [b"x"] * 20 + good,
-                    good + [b"buffer"] * 200):
+                    [b"x"] * 1000 + good):
             kernel.iopub.send_multipart(bad)
             kernel.shell.send_multipart([ident, *bad])
         for header in (b"not json", b"[]", b"null", b"{}", b'{"msg_id":1}', b'{"msg_id":"' + b"x" * 100000 + b'"}'):
@@ -167,6 +167,22 @@ def broken_frames(kernel, ident, parent):
             kernel.iopub.send_multipart([b"<IDS|MSG>", digest, *parts])
 
     behave(kernel, ident, parent, middle)
+
+
+def many_buffers(kernel, ident, parent):
+    """As widgets of many columns; the second has more than anybody takes."""
+    def middle():
+        for count in (300, 600):
+            message = kernel.frames("display_data", {"data": {"text/plain": str(count)}, "metadata": {}}, parent)
+            kernel.iopub.send_multipart([b"t", *message, *(b"%d" % number for number in range(count))])
+
+    behave(kernel, ident, parent, middle)
+
+
+def deep_content(kernel, ident, parent):
+    """Valid, but deeper than anybody reads."""
+    behave(kernel, ident, parent, lambda: raw_content(
+        kernel, "stream", b'{"name":"stdout","text":' + b"[" * 3000 + b"]" * 3000 + b"}", parent))
 
 
 def odd_content(kernel, ident, parent):
@@ -389,6 +405,8 @@ MISBEHAVIOURS = {
     "wrong_signature": wrong_signature,
     "wrong_parent": wrong_parent,
     "broken_frames": broken_frames,
+    "many_buffers": many_buffers,
+    "deep_content": deep_content,
     "odd_content": odd_content,
     "replay": replay,
     "no_json": no_json,

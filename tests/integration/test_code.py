@@ -385,12 +385,15 @@ def test_a_kernelspec_dropped_in_is_there_at_once(code, specs):
 
 GOOD = ("before\nafter\n", "execution_complete", None)
 MISSING = "output may be missing"
+LEFT_OUT = "left out: no valid JSON object"
 LIES = {
     "ok": GOOD,
     "wrong_signature": GOOD,
     "wrong_parent": GOOD,
     "broken_frames": GOOD,
     "odd_content": GOOD,
+    "deep_content": GOOD,
+    "many_buffers": GOOD,
     "asks_for_input": ('{"value": ""}', "execution_complete", None),
     "replay": ("again\nagain\n", "execution_complete", None),
     "huge_frame": ("", "execution_complete", None),
@@ -426,11 +429,17 @@ def test_H05_H07_lies_of_a_kernel(lying, lie):
     assert events[-1]["type"] == terminal
     assert ename is None or error_of(events)["ename"] == ename
     assert (MISSING in output_of(events, "stderr")) == (lie in ("huge_frame", "reply_without_idle"))
+    assert (LEFT_OUT in output_of(events, "stderr")) == (lie in ("odd_content", "deep_content"))
     after = run(lying, "ok", "fake", lying.context)
     assert (output_of(after), after[-1]["type"]) == GOOD[:2]
 
 
-@pytest.mark.parametrize("lie", ["broken_frames", "wrong_signature"])
+def test_H05_buffers_cost_a_run_nothing(lying):
+    events = run(lying, "many_buffers", "fake", lying.context)
+    assert [shown["text"] for shown in results(events)] == ["300", "600"]
+
+
+@pytest.mark.parametrize("lie", ["broken_frames", "wrong_signature", "many_buffers"])
 def test_H05_messages_that_are_refused_are_counted(lying, lie):
     def refused():
         text = lying.client.get("/metrics", headers={"Accept": "text/plain"}).text

@@ -112,8 +112,22 @@ def test_H05_parts_that_are_no_json_never_reach_a_frame(client):
     seen = client.until(lambda m: m.parent == msg_id and is_status(m, "idle"))
     mine = [m for m in seen if m.parent == msg_id]
     assert text_of(mine) == "before\nafter\n" and reply_of(mine).content["status"] == "ok"
-    assert "no valid JSON" in text_of(seen, "stderr")
+    assert "no valid JSON" in text_of(mine, "stderr")
     assert all("injected" not in json.dumps(m.__dict__, default=str) for m in seen)
+
+
+def test_H05_many_buffers_are_carried_and_too_many_are_told(client):
+    msg_id = client.execute("many_buffers")
+    mine = client.result(msg_id)
+    shown, = [m for m in mine if m.msg_type == "display_data"]
+    assert [bytes(buffer) for buffer in shown.buffers] == [b"%d" % number for number in range(300)]
+    assert "display_data has too many buffers" in text_of(mine, "stderr")
+    assert text_of(mine) == "before\nafter\n" and reply_of(mine).content["status"] == "ok"
+
+
+def test_H05_content_too_deep_is_told_to_its_run(client):
+    mine = client.run("deep_content")
+    assert "no valid JSON" in text_of(mine, "stderr") and text_of(mine) == "before\nafter\n"
 
 
 def test_H05_invalid_utf8_is_repaired(agent, shared):
