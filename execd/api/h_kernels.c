@@ -81,7 +81,8 @@ enum http_result h_kernel_interrupt(struct http_req *req, void *app)
     struct err err = {0};
     if (ctx == NULL)
         return not_found(req);
-    return code_interrupt(ctx, &err) < 0 ? http_resp_error(req, &err) : http_resp_empty(req, 204);
+    return code_interrupt_kernel(ctx, &err) < 0 ? http_resp_error(req, &err)
+                                                : http_resp_empty(req, 204);
 }
 
 /* ---- restarting: the answer tells that the new kernel is ready ----------------------------------- */

@@ -202,11 +202,14 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     uint64_t hash = hash_id(msg->parent_id);
     if (is_tracked(msg->parent_type) && !kernel_is_own(ctx->kernel, msg->parent_id)) {
         /* What else it answers meanwhile, on control or in a subshell, ends no cell. */
-        if (state && strcmp(state, "busy") == 0)
+        if (state && strcmp(state, "busy") == 0) {
             ctx->client_work = hash;
-        else if (ctx->client_work == hash)
+            ctx->client_replied = false;
+        } else if (ctx->client_work == hash) {
             ctx->client_work = 0;
+        }
         context_touch(ctx);
+        context_tick(ctx); /* a run may have waited for it */
     }
     if (ctx->client_interrupt && ctx->client_work && !ctx->current) {
         ctx->client_interrupt = false;
@@ -240,24 +243,18 @@ static void note_error(struct code_context *ctx, const struct jmsg *msg)
     ctx->failing_until_ms = clock_monotonic_ms() + FAILING_MS;
 }
 
-static bool has_text(struct slice object, const char *key, const char *quoted)
-{
-    struct slice given = json_find_member(object, key);
-    return given.len == strlen(quoted) && memcmp(given.ptr, quoted, given.len) == 0;
-}
-
 static bool is_dropping(const struct code_context *ctx)
 {
     return ctx->failing[0] && clock_monotonic_ms() < ctx->failing_until_ms;
 }
 
 /* Whoever sent it, those that have left too. Code that the kernel threw away unseen is nothing that it executed. */
-static void count_reply(struct code_context *ctx, uint64_t hash, const struct jmsg *msg)
+static void note_reply(struct code_context *ctx, uint64_t hash, const struct jmsg *msg)
 {
-    struct slice content;
-    bool whole = json_scan(msg->parts.content, &content) == 0 && content.ptr[0] == '{';
-    bool ok = whole && has_text(content, "status", "\"ok\"");
-    bool aborted = whole && has_text(content, "status", "\"aborted\"");
+    struct slice content, status = {0};
+    if (json_scan(msg->parts.content, &content) == 0)
+        status = json_find_member(content, "status");
+    bool ok = json_text_is(status, "ok"), aborted = json_text_is(status, "aborted");
     for (struct code_client *c = ctx->clients; c; c = c->next) {
         struct route *route = find_route(c, hash);
         if (!route || route->run_ns == 0)
@@ -266,6 +263,12 @@ static void count_reply(struct code_context *ctx, uint64_t hash, const struct jm
             kernel_stats_executed(&ctx->manager->stats, ctx->spec, route->run_ns, !ok);
         route->run_ns = 0;
     }
+    if (hash != ctx->client_work)
+        return;
+    /* A run that waits need not wait for an idle that may never come; only behind a failure, up to which the kernel drops
+     * what comes. */
+    ctx->client_replied = ok;
+    context_tick(ctx);
 }
 
 static void publish(struct code_context *ctx, const struct jmsg *msg)
@@ -291,7 +294,7 @@ bool clients_take(struct code_context *ctx, enum kernel_channel channel, const s
     }
     uint64_t hash = hash_id(msg->parent_id);
     if (strcmp(msg->type, "execute_reply") == 0)
-        count_reply(ctx, hash, msg);
+        note_reply(ctx, hash, msg);
     struct route *route = NULL;
     struct code_client *client = ctx->clients;
     while (client && (client->gone || !(route = find_route(client, hash))))
@@ -400,7 +403,7 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
                        client->n_open, client->open_bytes, waiting);
     if (channel == CHANNEL_STDIN && client->n_questions == 0)
         return 0; /* an answer to nothing: kernels throw it away, and do not count it */
-    bool is_run = has_text(parts->header, "msg_type", "\"execute_request\"");
+    bool is_run = json_text_is(json_find_member(parts->header, "msg_type"), "execute_request");
     if (is_run && is_dropping(ctx))
         return err_set(err, ERR_OVERLOADED, EAGAIN,
                        "the kernel drops runs until a failed one ends");

@@ -100,6 +100,7 @@ static void on_kernel_ready(void *arg)
 static void on_kernel_reply(void *arg, const struct jmsg *msg)
 {
     struct code_context *ctx = arg;
+    leftovers_take_reply(ctx, msg);
     if (ctx->current)
         run_take_reply(ctx->current, msg);
     context_tick(ctx);
@@ -108,6 +109,7 @@ static void on_kernel_reply(void *arg, const struct jmsg *msg)
 static void on_kernel_iopub(void *arg, struct kernel_msg *m)
 {
     struct code_context *ctx = arg;
+    leftovers_take(ctx, m);
     if (ctx->current)
         run_take(ctx->current, m);
     else
@@ -212,6 +214,7 @@ static int start_kernel(struct code_context *ctx, const struct kernelspec *spec,
     ctx->start_ns = clock_monotonic_ns();
     ctx->client_work = 0;
     ctx->client_interrupt = false;
+    leftovers_forget(ctx);
     ctx->failing[0] = '\0';
     int r = context_use_origin(ctx, &plan, err);
     return r < 0 ? r

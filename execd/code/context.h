@@ -120,7 +120,7 @@ struct code_run_request {
     struct code_context *context; /* NULL: the default context of the language, made on first use */
     const char *language;
     const char *code;
-    int64_t timeout_ms; /* of work in the kernel; then it is interrupted. 0 = no limit */
+    int64_t timeout_ms; /* of work in the kernel, or of waiting for another's; 0 = no limit */
     const char *input;  /* lines for the questions of the code, in order; NULL = it may not ask */
 };
 /* Queues it. The channel exists at once, also while the kernel starts: a failure to start is an ERROR event there.
@@ -128,9 +128,11 @@ struct code_run_request {
  * it. */
 int code_run(struct code_manager *m, const struct code_run_request *request,
              struct channel **ret_channel, unsigned *ret_ahead, struct err *err) must_check;
-/* Interrupts the current run (and drops queued ones: they end with an error event), or what the kernel does for a
- * client. */
+/* Interrupts the current run (and drops queued ones: they end with an error event); one that waits for the cell of a
+ * client is dropped, too. Without any, what the kernel does for a client. */
 int code_interrupt(struct code_context *ctx, struct err *err) must_check;
+/* For clients: interrupts what the kernel works on. When that is theirs, runs wait on. */
+int code_interrupt_kernel(struct code_context *ctx, struct err *err) must_check;
 
 struct code_counts {
     uint64_t runs_ok, runs_failed, kernels_started, kernels_died, frames_dropped, pool_taken;

@@ -17,6 +17,8 @@
 
 struct event;
 
+#define LEFTOVERS_MAX 4
+
 /*
  * Life of a context:
  *
@@ -71,8 +73,12 @@ struct code_context {
     struct code_client *clients; /* owned by who attached them */
     struct hold_budget hold_budget; /* of the clients */
     unsigned clients_walked;        /* their list is being walked, so many times */
-    uint64_t client_work;      /* hash of a request, no run, that the kernel works on; 0 = none */
-    bool client_interrupt;     /* as soon as it does */
+    uint64_t client_work;  /* hash of a request, no run, that the kernel works on; 0 = none */
+    bool client_replied;   /* only the idle of that is missing */
+    bool client_interrupt; /* as soon as it does */
+    char leftovers[LEFTOVERS_MAX][JMSG_ID_MAX]; /* requests of runs that were given up */
+    unsigned n_leftovers;
+    bool leftover_busy;        /* the kernel is at one */
     char failing[JMSG_ID_MAX]; /* a client's run that has failed and not ended yet; "" = none */
     int64_t failing_until_ms;  /* how long that counts */
     enum context_state told;   /* to the clients */
@@ -117,8 +123,18 @@ int context_use_origin(struct code_context *ctx, struct kernel_plan *plan,
 /* After anything that may have moved the current run. */
 void context_tick(struct code_context *ctx);
 void context_fail_runs(struct code_context *ctx, const struct run_failure *failure);
-/* The kernel did not react to an interrupt in time. */
+/* From now on the kernel has its grace to react to an interrupt. */
+void context_arm_kill(struct code_context *ctx);
+/* It did not. */
 void context_interrupt_overdue(struct code_context *ctx);
+
+/* leftovers.c */
+/* The request of a run that is given up; false: there are too many. */
+bool leftovers_add(struct code_context *ctx, const char *msg_id);
+void leftovers_forget(struct code_context *ctx); /* the kernel is another one */
+void leftovers_take(struct code_context *ctx,
+                    struct kernel_msg *m); /* iopub; m stays the caller's */
+void leftovers_take_reply(struct code_context *ctx, const struct jmsg *msg);
 
 /* clients.c */
 /* Interrupts what the kernel does for a client, now or as soon as it begins: a signal before that would be lost. */

@@ -44,7 +44,8 @@ static void end_current(struct code_context *ctx)
     forget_run(ctx, ctx->current);
     ctx->current = NULL;
     ctx->interrupt_wanted = false;
-    (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
+    if (!ctx->leftover_busy)
+        (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
     if (ctx->state == CONTEXT_READY)
         context_tell(ctx);
 }
@@ -58,18 +59,64 @@ void context_fail_runs(struct code_context *ctx, const struct run_failure *failu
     fail_queue(ctx, failure);
 }
 
-/* The kernel is killed when the run has not ended by the end of the grace. */
-static void begin_interrupt(struct code_context *ctx, enum run_end why)
+/* ---- interrupts ---------------------------------------------------------------------------------- */
+
+static int grace_ms(const struct code_context *ctx)
 {
-    int grace_ms = ctx->manager->config.interrupt_grace_ms;
-    if (ctx->kernel && (kernel_quirks(ctx->kernel) & QUIRK_NOT_INTERRUPTIBLE))
-        grace_ms = MIN(grace_ms, DEAF_GRACE_MS);
-    struct timeval grace = {grace_ms / 1000, grace_ms % 1000 * 1000};
-    run_set_interrupted(ctx->current, why);
-    ctx->interrupt_wanted = true;
+    int ms = ctx->manager->config.interrupt_grace_ms;
+    bool deaf = ctx->kernel && (kernel_quirks(ctx->kernel) & QUIRK_NOT_INTERRUPTIBLE);
+    return deaf ? MIN(ms, DEAF_GRACE_MS) : ms;
+}
+
+void context_arm_kill(struct code_context *ctx)
+{
+    int ms = grace_ms(ctx);
+    struct timeval grace = {ms / 1000, ms % 1000 * 1000};
     if (!evtimer_pending(ctx->interrupt_timer, NULL))
         (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
 }
+
+void context_interrupt_overdue(struct code_context *ctx)
+{
+    char reason[96];
+    (void)snprintf(reason, sizeof(reason), "killed: it did not react to an interrupt within %d ms",
+                   grace_ms(ctx)); /* fits */
+    if (ctx->kernel)
+        kernel_kill(ctx->kernel, reason);
+}
+
+/* The kernel is at something else than the current run, and will come to it by itself. */
+static bool is_elsewhere(const struct code_context *ctx)
+{
+    return (ctx->client_work && !ctx->client_replied) || ctx->leftover_busy;
+}
+
+/* Ends a run that the kernel has not begun with: nobody else's work suffers. False: it cannot be taken back. */
+static bool give_up(struct code_context *ctx, enum run_end why)
+{
+    static const struct run_failure cancelled = {RUN_END_CANCELLED, "ExecutionAborted",
+                                                 "interrupted while it waited for another's cell",
+                                                 NULL},
+                                    overdue = {RUN_END_TIMEOUT, "", "", NULL}; /* says how long */
+    if (run_is_sent(ctx->current) && !leftovers_add(ctx, run_request(ctx->current)))
+        return false;
+    run_fail(ctx->current, why == RUN_END_TIMEOUT ? &overdue : &cancelled);
+    return true;
+}
+
+/* A run at work is interrupted: the kernel is killed when it has not ended by the end of the grace. */
+static void interrupt_run(struct code_context *ctx, enum run_end why)
+{
+    bool waits = !run_is_busy(ctx->current) && is_elsewhere(ctx);
+    if (waits && give_up(ctx, why))
+        return;
+    run_set_interrupted(ctx->current, why);
+    ctx->interrupt_wanted = true;
+    if (!waits)
+        context_arm_kill(ctx);
+}
+
+/* ---- course -------------------------------------------------------------------------------------- */
 
 /* Everybody in the queue learns where it stands. */
 static void tell_queue(struct code_context *ctx)
@@ -85,11 +132,13 @@ static void tell_queue(struct code_context *ctx)
  * over. A run that cannot even be sent ends at once, hence the loop. */
 void context_tick(struct code_context *ctx)
 {
-    bool at_work = ctx->current && (run_is_busy(ctx->current) || ctx->client_work == 0);
-    if (at_work && run_is_overdue(ctx->current))
-        begin_interrupt(ctx, RUN_END_TIMEOUT);
+    if (ctx->current && run_is_overdue(ctx->current))
+        interrupt_run(ctx, RUN_END_TIMEOUT);
+    if (ctx->current && !is_elsewhere(ctx))
+        run_send(ctx->current);
     if (ctx->current && ctx->interrupt_wanted && run_is_busy(ctx->current)) {
         ctx->interrupt_wanted = false;
+        context_arm_kill(ctx);
         (void)!kernel_interrupt(ctx->kernel,
                                 NULL); /* the timer kills a kernel that does not react */
     }
@@ -103,7 +152,7 @@ void context_tick(struct code_context *ctx)
         context_touch(ctx);
         context_tell(ctx);
         tell_queue(ctx);
-        run_begin(ctx->current, ctx->kernel);
+        run_begin(ctx->current, ctx->kernel, is_elsewhere(ctx));
         if (run_is_done(ctx->current))
             end_current(ctx);
     }
@@ -127,15 +176,6 @@ static void enqueue(struct code_context *ctx, struct code_run *run)
     ctx->queued_bytes += run_size(run);
     tell_queue(ctx);
     context_tick(ctx);
-}
-
-void context_interrupt_overdue(struct code_context *ctx)
-{
-    char reason[96];
-    (void)snprintf(reason, sizeof(reason), "killed: it did not react to an interrupt within %d ms",
-                   ctx->manager->config.interrupt_grace_ms); /* fits */
-    if (ctx->kernel)
-        kernel_kill(ctx->kernel, reason);
 }
 
 /* ---- running ------------------------------------------------------------------------------------- */
@@ -214,7 +254,14 @@ int code_interrupt(struct code_context *ctx, struct err *err)
     fail_queue(ctx, &dropped);
     if (!ctx->current)
         return clients_interrupt(ctx, err);
-    begin_interrupt(ctx, RUN_END_CANCELLED);
+    interrupt_run(ctx, RUN_END_CANCELLED);
     context_tick(ctx);
     return 0;
+}
+
+int code_interrupt_kernel(struct code_context *ctx, struct err *err)
+{
+    bool clients =
+        ctx->client_work && !ctx->leftover_busy && (!ctx->current || !run_is_busy(ctx->current));
+    return clients ? clients_interrupt(ctx, err) : code_interrupt(ctx, err);
 }

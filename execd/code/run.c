@@ -80,6 +80,16 @@ bool run_is_busy(const struct code_run *run)
     return run->state == RUN_BUSY;
 }
 
+bool run_is_sent(const struct code_run *run)
+{
+    return run->state > RUN_RESTING;
+}
+
+const char *run_request(const struct code_run *run)
+{
+    return run->msg_id;
+}
+
 bool run_failed(const struct code_run *run)
 {
     return run->failed;
@@ -243,17 +253,32 @@ void run_arm_deadline(struct code_run *run)
         (void)event_add(run->deadline, &tv); /* fails only when memory is exhausted */
 }
 
-void run_begin(struct code_run *run, struct kernel *kernel)
+static void rest_and_send(struct code_run *run)
 {
-    int rest_ms = kernel_rest_left(kernel);
-    run->kernel = kernel;
-    kernel_usage(kernel, &run->before);
+    int rest_ms = kernel_rest_left(run->kernel);
+    kernel_usage(run->kernel, &run->before); /* what another's cell has used is not its */
     run->started_ns = clock_monotonic_ns();
-    run_quirks_begin(run);
-    run_arm_deadline(run);
-    run->state = RUN_RESTING;
     if (rest_ms > 0)
         arm(run, rest_ms);
     else
         send_code(run);
+}
+
+void run_send(struct code_run *run)
+{
+    if (run->state != RUN_RESTING || !run->waits)
+        return;
+    run->waits = false;
+    rest_and_send(run);
+}
+
+void run_begin(struct code_run *run, struct kernel *kernel, bool wait)
+{
+    run->kernel = kernel;
+    run_quirks_begin(run);
+    run_arm_deadline(run);
+    run->state = RUN_RESTING;
+    run->waits = wait;
+    if (!wait)
+        rest_and_send(run);
 }

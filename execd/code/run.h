@@ -1,9 +1,9 @@
 /*
  * One run of code: from the queue of its context to the terminal event of its channel.
  *
- *   QUEUED ──run_begin──► SENT ──status busy──► BUSY ──reply and idle, in any order──► DONE
- *                           │                     │
- *                           └─────────────────────┴──run_fail (death, interrupt, deletion)──► DONE
+ *   QUEUED ──run_begin──► RESTING ──► SENT ──status busy──► BUSY ──reply and idle, in any order──► DONE
+ *                           │          │                     │
+ *                           └──────────┴─────────────────────┴──run_fail (death, interrupt, deletion)──► DONE
  *
  * Reply and outputs travel on different sockets, so a run ends only when both its execute_reply and its `idle`
  * are in, matched by the request's msg_id. One of them missing is a kernel's fault and has a watchdog:
@@ -16,8 +16,9 @@
  * kernel is stopped until the reader catches up, above STORE_MAX (a kernel that cannot be stopped) they are
  * dropped and the loss is said. So a flood costs a bounded amount of memory and loses nothing in a healthy kernel.
  *
- * A time limit counts from the moment when the kernel begins with the code, or gets it and does nothing. Then the run is overdue, and the context
- * interrupts it as it does when it is asked to; a run that still ends well has ended well.
+ * A time limit counts from run_begin, and anew from the moment when the kernel begins with the code. Then the run is
+ * overdue, and the context interrupts it as it does when it is asked to; a run that still ends well has ended well. One
+ * that still waits for another's work ends at once.
  *
  * Before its terminal event stands a receipt. Its peak of memory is that of the kernel since its start: kernels keep
  * what their runs leave behind.
@@ -65,12 +66,16 @@ bool run_is_done(const struct code_run *run);
 /* The kernel is at work on it: an interrupt will hit. */
 bool run_is_busy(const struct code_run *run);
 bool run_failed(const struct code_run *run);      /* DONE by an error */
-int64_t run_start_ns(const struct code_run *run); /* monotonic; 0 = it has not begun */
+int64_t run_start_ns(const struct code_run *run); /* monotonic; 0 = it has never been sent */
 /* Its time is over and nobody has interrupted it yet. */
 bool run_is_overdue(const struct code_run *run);
 size_t run_size(const struct code_run *run); /* bytes of the request */
 
-void run_begin(struct code_run *run, struct kernel *kernel);
+/* wait: the kernel does not get the code before run_send, for it is at something else. */
+void run_begin(struct code_run *run, struct kernel *kernel, bool wait);
+void run_send(struct code_run *run);                       /* legal on one that waits for nothing */
+bool run_is_sent(const struct code_run *run);              /* the kernel has its code */
+const char *run_request(const struct code_run *run);       /* msg_id, once sent */
 void run_take(struct code_run *run, struct kernel_msg *m); /* iopub; takes m, whatever its parent */
 void run_take_reply(struct code_run *run, const struct jmsg *msg);
 void run_output_lost(struct code_run *run);

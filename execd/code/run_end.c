@@ -49,7 +49,7 @@ static void append_receipt(struct code_run *run, enum run_end end)
     };
     struct receipt receipt = {.reason = names[end], .wall_us = wall_us(run), .peak_of = "kernel"};
     struct strbuf json;
-    if (run->kernel) {
+    if (run->kernel && run->started_ns > 0) {
         kernel_usage(run->kernel, &receipt.usage);
         receipt.has_usage = true;
         receipt_subtract(&receipt, &run->before);

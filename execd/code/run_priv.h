@@ -12,7 +12,7 @@
 #include "execd/proc/leaf.h"
 #include "proto/base/str.h"
 
-/* RESTING: the kernel would refuse it just now. */
+/* RESTING: the kernel would refuse it just now, or is at something else (`waits`). */
 enum run_state { RUN_QUEUED, RUN_RESTING, RUN_SENT, RUN_BUSY, RUN_DONE };
 
 struct code_run {
@@ -25,7 +25,7 @@ struct code_run {
     struct kernel *kernel;   /* borrowed from the context, while it runs */
     char msg_id[JMSG_ID_MAX];
     int64_t timeout_ms; /* 0 = none */
-    int64_t started_ns; /* 0 = not begun */
+    int64_t started_ns; /* 0 = not begun, or it waits */
     struct leaf_usage before;
     struct event *timer;    /* owned: what the protocol still owes */
     struct event *deadline; /* owned: of timeout_ms; NULL without */
@@ -39,6 +39,7 @@ struct code_run {
     json_t *error; /* owned; last error message, its place in the stream still open */
     json_t *reply; /* owned; content of the reply */
     bool idle, lost, failed;
+    bool waits;   /* until run_send */
     bool overdue; /* its time is over; the context has not looked yet */
     enum run_end
         told; /* why it was interrupted; no longer held back then: a stopped kernel cannot react */

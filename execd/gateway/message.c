@@ -108,12 +108,9 @@ void message_frame(const struct message *m, struct frame *ret_frame)
 
 bool message_has_state(const struct message *m, const char *state)
 {
-    struct slice value = {0};
-
     if (m->channel != CHANNEL_IOPUB || strcmp(m->type, "status") != 0)
         return false;
-    value = json_find_member(m->parts.content, "execution_state");
-    return value.len == strlen(state) + 2 && memcmp(value.ptr + 1, state, value.len - 2) == 0;
+    return json_text_is(json_find_member(m->parts.content, "execution_state"), state);
 }
 
 /* ---- ours ------------------------------------------------------------------------------------------ */

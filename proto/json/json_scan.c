@@ -253,3 +253,10 @@ struct slice json_find_member(struct slice object, const char *key)
             found = m.value;
     return found;
 }
+
+bool json_text_is(struct slice value, const char *text)
+{
+    size_t n = strlen(text);
+
+    return value.len == n + 2 && value.ptr[0] == '"' && memcmp(value.ptr + 1, text, n) == 0;
+}

@@ -25,3 +25,5 @@ bool json_next_member(struct slice object, size_t *at, struct json_member *ret_m
 
 /* The last member of that name, as parsers have it; an empty slice when there is none. */
 struct slice json_find_member(struct slice object, const char *key);
+/* The value is this string, written without escapes. */
+bool json_text_is(struct slice value, const char *text);

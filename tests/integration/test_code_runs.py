@@ -1,5 +1,6 @@
 """What a run of code may cost and how it ends: receipts, time limits, queues, restarts."""
 
+import contextlib
 import json
 import sys
 import time
@@ -112,11 +113,82 @@ def test_the_time_of_a_run_begins_with_its_work(agent, context):
     assert first.result(10)[-1]["type"] == "execution_complete"
 
 
-def test_the_time_of_a_run_is_not_spent_by_a_client(agent, context):
+def wait_for(path):
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(.01)\nx = 'kept'"
+
+
+@contextlib.contextmanager
+def begun(agent, code, context, **more):
+    """The answer of a run whose events have not been read."""
+    with agent.new_client(timeout=30) as client:
+        with client.stream("POST", "/code", json=body_of(code, context=context, **more)) as answer:
+            assert answer.status_code == 200
+            yield answer
+
+
+@contextlib.contextmanager
+def cell_of_a_client(agent, context, code):
     with Channels(agent, context) as client:
-        request = client.execute("import time; time.sleep(1.5); x = 'kept'")
+        request = client.execute(code)
         client.until(lambda m: m.msg_type == "execute_input" and m.parent == request)
-        assert results(run(agent, "x", context=context, timeout=500))[0]["text"] == "'kept'"
+        yield client, request
+
+
+def test_a_run_behind_a_client_gets_its_time_when_it_begins(agent, context):
+    with cell_of_a_client(agent, context, "import time; time.sleep(1); x = 'kept'"):
+        events = run(agent, "time.sleep(1.5); x", context=context, timeout=2000)
+        assert results(events)[0]["text"] == "'kept'"
+
+
+def test_H02_the_time_of_a_run_behind_a_client_ends_and_the_cell_does_not(agent, context):
+    meet = agent.folder / f"cell-{context}"
+    with cell_of_a_client(agent, context, wait_for(meet)) as (client, request):
+        for _ in range(3):
+            events = run(agent, "x = 'run after all'", context=context, timeout=100)
+            assert error_of(events)["ename"] == "ExecutionTimeout"
+            assert receipt_of(events)["reason"] == "timeout"
+        assert state_of(agent, context) == "busy"
+        meet.touch()
+        mine = client.result(request)
+        assert [m.content["status"] for m in mine if m.msg_type == "execute_reply"] == ["ok"]
+        assert results(run(agent, "x", context=context))[0]["text"] == "'kept'"
+
+
+def test_H02_an_interrupt_of_a_run_behind_a_client_leaves_the_cell_alone(agent, context):
+    meet = agent.folder / f"cell-{context}"
+    with cell_of_a_client(agent, context, wait_for(meet)) as (client, request):
+        with begun(agent, "x = 'run after all'", context=context) as answer:
+            assert agent.client.delete("/code", params={"id": context}).status_code == 200
+            events = sse_events(answer.read().decode())
+        assert error_of(events)["ename"] == "ExecutionAborted" and receipt_of(events)["reason"] == "cancelled"
+        meet.touch()
+        mine = client.result(request)
+        assert [m.content["status"] for m in mine if m.msg_type == "execute_reply"] == ["ok"]
+        assert results(run(agent, "x", context=context))[0]["text"] == "'kept'"
+
+
+def test_H02_a_client_interrupts_its_own_cell_and_the_run_behind_it_goes_on(agent, context):
+    meet = agent.folder / f"never-{context}"
+    with cell_of_a_client(agent, context, wait_for(meet)) as (client, request):
+        with begun(agent, "6 * 7", context=context) as answer:
+            assert agent.client.post(f"/api/kernels/{context}/interrupt", content=b"{}").status_code == 204
+            mine = client.result(request)
+            assert [m.content["ename"] for m in mine if m.msg_type == "error"] == ["KeyboardInterrupt"]
+            assert results(sse_events(answer.read().decode()))[0]["text"] == "42"
+
+
+def test_H02_a_run_that_the_kernel_has_already_is_given_up_too(agent, context):
+    """It is sent between two cells of a client, and the second never ends by itself."""
+    meet, go = agent.folder / f"cell-{context}", agent.folder / f"go-{context}"
+    with cell_of_a_client(agent, context, wait_for(go)) as (client, _):
+        second = client.execute(wait_for(meet))
+        with begun(agent, "time.sleep(60)", context=context, timeout=1500) as answer:
+            go.touch()
+            assert error_of(sse_events(answer.read().decode()))["ename"] == "ExecutionTimeout"
+        meet.touch()
+        mine = client.result(second)
+        assert [m.content["status"] for m in mine if m.msg_type == "execute_reply"] == ["ok"]
+        assert run(agent, "1", context=context)[-1]["type"] == "execution_complete"
 
 
 @pytest.mark.parametrize("limit", ["-1", "1.5", '"1"', "1e3", "9999999999999999", "[]"])

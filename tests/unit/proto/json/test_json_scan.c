@@ -147,6 +147,11 @@ static void members_are_found_as_written(void **state)
     assert_int_equal(json_find_member(object, "d").len, 0);
     assert_int_equal(json_find_member(text("{}"), "d").len, 0);
     assert_int_equal(json_find_member(text("[1]"), "d").len, 0);
+    assert_true(json_text_is(text("\"ok\""), "ok"));
+    assert_true(json_text_is(text("\"\""), ""));
+    assert_false(json_text_is(text("\"okay\""), "ok"));
+    assert_false(json_text_is(text("[ok]"), "ok"));
+    assert_false(json_text_is(text(""), ""));
 }
 
 int main(void)
