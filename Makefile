@@ -157,6 +157,7 @@ ipykernel_stamp := $(DEPS)/.ipykernel-$(call sum,$(setup_dir)/fetch-debian-ipyke
 packages_sum   := $(call sum,$(setup_dir)/packages)
 venv_stamp     := $(BUILD)/venv/.requirements-$(call sum,tests/requirements.txt)
 js_stamp       := $(BUILD)/js/.sdk-$(call sum,$(setup_dir)/fetch-js-sdk tests/conformance/js/package-lock.json)
+java_stamp     := $(BUILD)/java/.sdk-$(call sum,$(setup_dir)/fetch-java-sdk tests/conformance/java/pom.xml tests/conformance/java/jars.sha256)
 deps_stamps    := $(zmq_stamp) $(llhttp_stamp)
 
 # Only the targets that promise to install do so; the others name what is missing.
@@ -168,6 +169,7 @@ $(BUILD)/.packages-%-$(packages_sum): | $(BUILD)/
 # apt serves one caller at a time.
 $(BUILD)/.packages-test-$(packages_sum) $(BUILD)/.packages-image-$(packages_sum): | $(BUILD)/.packages-build-$(packages_sum)
 $(BUILD)/.packages-test-$(packages_sum): | $(if $(installs),$(BUILD)/.packages-image-$(packages_sum))
+$(BUILD)/.packages-java-$(packages_sum): | $(BUILD)/.packages-test-$(packages_sum)
 
 $(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp) $(ipykernel_stamp): | $(BUILD)/.packages-build-$(packages_sum) $(DEPS)/
 $(zmq_stamp):
@@ -205,8 +207,13 @@ $(js_stamp): | $(BUILD)/js/
 	$(Q)$(setup_dir)/fetch-js-sdk $(BUILD)/js >$(BUILD)/js/log 2>&1 || { tail -30 $(BUILD)/js/log; exit 1; }
 	$(Q)touch $@
 
+$(java_stamp): | $(BUILD)/java/ $(BUILD)/.packages-java-$(packages_sum)
+	$(call say,SETUP,$(BUILD)/java)
+	$(Q)$(setup_dir)/fetch-java-sdk $(BUILD)/java >$(BUILD)/java/log 2>&1 || { tail -30 $(BUILD)/java/log; exit 1; }
+	$(Q)touch $@
+
 deps: $(deps_stamps) ## Prepare libzmq and llhttp below build/deps
-setup: $(foreach g,build image test,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp) $(ipykernel_stamp) $(venv_stamp) $(js_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
+setup: $(foreach g,build image test java,$(BUILD)/.packages-$(g)-$(packages_sum)) $(deps_stamps) $(prometheus_stamp) $(mariadb_stamp) $(docker_stamp) $(ipykernel_stamp) $(venv_stamp) $(js_stamp) $(java_stamp) ## Install missing Debian packages, prepare dependencies and the test environment
 
 # ---- rules of one flavour ----------------------------------------------------------------------
 
