@@ -9,16 +9,12 @@
 #include <seccomp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "proto/base/fd.h"
+#include "execd/harden/program.h"
 #include "proto/base/mem.h"
-
-#define FILTER_BYTES_MAX (4096 * sizeof(struct sock_filter)) /* BPF_MAXINSNS */
 
 /* Work on files whoever owns them, and becoming somebody else: what installing a package takes. */
 static const unsigned kept[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
@@ -140,31 +136,15 @@ static int add_looked_at(scmp_filter_ctx ctx)
     return rc;
 }
 
-/* libseccomp writes programs to descriptors only. */
 static int export_filter(scmp_filter_ctx ctx, struct sock_fprog **ret_filter)
 {
-    cleanup_fd int fd = memfd_create("filter", MFD_CLOEXEC);
-    struct stat st;
-
-    if (fd < 0)
-        return -errno;
-    int rc = seccomp_export_bpf(ctx, fd);
-    if (rc < 0)
-        return rc;
-    if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
-    size_t size = (size_t)st.st_size;
-    if (size == 0 || size > FILTER_BYTES_MAX)
-        return -E2BIG;
     struct sock_fprog *filter = xnew(struct sock_fprog);
-    filter->len = (unsigned short)(size / sizeof(struct sock_filter));
-    filter->filter = malloc(size);
-    if (filter->filter == NULL || fd_read_full(fd, filter->filter, size) != (ssize_t)size) {
+    int rc = program_export(ctx, filter);
+    if (rc < 0)
         confine_filter_free(filter);
-        return -EIO;
-    }
-    *ret_filter = filter;
-    return 0;
+    else
+        *ret_filter = filter;
+    return rc;
 }
 
 int confine_filter(enum confine_kind kind, struct sock_fprog **ret_filter, struct err *err)

@@ -7,16 +7,13 @@
 #include <seccomp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "execd/harden/program.h"
 #include "proto/api/errors.h"
-#include "proto/base/fd.h"
 
-#define PROGRAM_MAX (4096 * sizeof(struct sock_filter)) /* the kernel's limit: BPF_MAXINSNS */
 #define PARTS_MAX 4
 #define CONDITIONS_MAX 2
 
@@ -131,31 +128,6 @@ static int fill(scmp_filter_ctx ctx, unsigned parts)
     return rc;
 }
 
-/* Through a memory file: libseccomp writes to descriptors only. */
-static int export_program(scmp_filter_ctx ctx, struct sock_fprog *ret_program)
-{
-    struct stat st;
-    cleanup_fd int fd = memfd_create("seccomp", MFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int rc = seccomp_export_bpf(ctx, fd);
-    if (rc < 0)
-        return rc;
-    if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
-    size_t size = (size_t)st.st_size;
-    if (size == 0 || size > PROGRAM_MAX || size % sizeof(struct sock_filter) != 0)
-        return -EINVAL;
-    cleanup_free struct sock_filter *filter = malloc(size);
-    if (filter == NULL)
-        return -ENOMEM;
-    if (fd_read_full(fd, filter, size) != (ssize_t)size)
-        return -EIO;
-    ret_program->len = (unsigned short)(size / sizeof(struct sock_filter));
-    ret_program->filter = take_ptr(&filter);
-    return 0;
-}
-
 bool profile_is_supported(void)
 {
     const uint32_t action = SECCOMP_RET_KILL_PROCESS;
@@ -177,7 +149,7 @@ int profile_get(unsigned parts, const struct sock_fprog **ret_program, struct er
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
         int rc = ctx != NULL ? fill(ctx, parts) : -ENOMEM;
         if (rc == 0)
-            rc = export_program(ctx, &programs[parts]);
+            rc = program_export(ctx, &programs[parts]);
         if (ctx != NULL)
             seccomp_release(ctx);
         if (rc < 0)

@@ -21,12 +21,9 @@
 #define ROUNDS_MAX 8
 #define FREEZE_MAX_NS                                                                              \
     20000000 /* a storm of forks gets its turns to freeze; a quiet group needs microseconds */
-#define DEPTH_MAX 8
+#define DEPTH_MAX 16
 
-typedef void (*group_fn)(int dirfd, void *arg);
-
-/* Calls fn for the directory and every group below it. */
-static void walk(int dirfd, int depth, group_fn fn, void *arg)
+static void walk(int dirfd, int depth, cgroup_fn fn, void *arg)
 {
     int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
@@ -46,6 +43,11 @@ static void walk(int dirfd, int depth, group_fn fn, void *arg)
             walk(child, depth - 1, fn, arg);
     }
     closedir(dir);
+}
+
+void cgroup_walk(int dirfd, cgroup_fn fn, void *arg)
+{
+    walk(dirfd, DEPTH_MAX, fn, arg);
 }
 
 /* 0 stands for a process of a pid namespace we cannot see into, and kill(0) would be our own process group. */
@@ -90,11 +92,11 @@ static void kill_group(int dirfd, void *arg)
     *(unsigned *)arg += each_pid(dirfd, SIGKILL);
 }
 
-static unsigned walk_all(int dirfd, group_fn fn)
+static unsigned walk_all(int dirfd, cgroup_fn fn)
 {
     unsigned n = 0;
 
-    walk(dirfd, DEPTH_MAX, fn, &n);
+    cgroup_walk(dirfd, fn, &n);
     return n;
 }
 

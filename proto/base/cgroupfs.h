@@ -50,6 +50,11 @@ int cgroup_read_keyed(int dirfd, const char *file, const char *key,
                       uint64_t *ret_value) must_check; /* -ENODATA */
 int cgroup_write(int dirfd, const char *file, const char *text) must_check;
 
+/* Calls fn for the group and those below it, parents first. Groups more than sixteen below are left out, as are those that
+ * cannot be opened. */
+typedef void (*cgroup_fn)(int dirfd, void *arg);
+void cgroup_walk(int dirfd, cgroup_fn fn, void *arg);
+
 /* SIGKILLs every process of the group and of those below it, in the v1 and in the v2 hierarchies, so that no fork
  * escapes: cgroup.kill on v2, else freeze (where a freezer is at hand), kill each of cgroup.procs, thaw. Does not
  * wait for the dying (at most some 20 ms for a fork storm to freeze): until cgroup_is_empty says so, call again.

@@ -7,10 +7,13 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from harness.execd import EXECD, children, eventually, output_of, sse_events
+from harness import python_kernels
+from harness.execd import EXECD, Execd, children, eventually, sse_events
+from harness.python_kernels import create, run, start_with_python
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +22,10 @@ def start(tmp_path_factory):
     started = []
 
     def start(*options):
-        from harness.execd import Execd
-
         folder = tmp_path_factory.mktemp("checkpoint")
-        spec = folder / "share/kernels/python3"
-        spec.mkdir(parents=True)
-        (spec / "kernel.json").write_text(json.dumps({
-            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python",
-            "display_name": "Python"}))
-        execd = Execd(folder, "--kernel-dir", str(folder / "run"), "--kernel-pool", "0", *options,
-                      env={"JUPYTER_PATH": str(folder / "share")})
+        execd = start_with_python(partial(Execd, folder), folder, "--kernel-pool", "0", *options)
         started.append(execd)
-        eventually(lambda: create(execd, keep="forked")["start"] == "forked", 30)
+        eventually(lambda: forked(execd), 30)
         return execd
 
     yield start
@@ -43,13 +38,13 @@ def execd(start):
     return start()
 
 
-def create(execd, keep=None):
-    response = execd.client.post("/code/context", json={"language": "python"}, timeout=60)
-    assert response.status_code == 200, response.text
-    context = response.json()
-    if keep and context["start"] != keep:
-        execd.client.delete(f"/code/contexts/{context['id']}")
-    return context
+def forked(execd):
+    """A context of a kernel that was forked; None when it was not."""
+    context = create(execd)
+    if context["start"] == "forked":
+        return context
+    execd.client.delete(f"/code/contexts/{context['id']}")
+    return None
 
 
 @pytest.fixture
@@ -60,15 +55,8 @@ def context(execd):
     execd.client.delete("/code/contexts", params={"language": "python"})
 
 
-def run(execd, context, code):
-    response = execd.client.post("/code", json={"code": code, "context": {"id": context["id"], "language": "python"}}, timeout=60)
-    return [e for e in sse_events(response.text) if e["type"] != "ping"]
-
-
 def printed(execd, context, code):
-    events = run(execd, context, code)
-    assert events[-1]["type"] == "execution_complete", events
-    return output_of(events).strip()
+    return python_kernels.printed(execd, context, code).strip()
 
 
 def post(execd, context, what, **body):

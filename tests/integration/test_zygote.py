@@ -9,46 +9,22 @@ import time
 
 import pytest
 
-from harness.execd import EXECD, children, eventually, output_of, sse_events
+from harness.execd import EXECD, children, eventually, sse_events
+from harness.python_kernels import create, printed, run, start_with_python
 
 
 @pytest.fixture
 def agent(start_execd, tmp_path):
     """An execd whose python is an environment of its own, so that a test may install something into it."""
-    spec = tmp_path / "share/kernels/python3"
-    spec.mkdir(parents=True)
-    (tmp_path / "extra").mkdir()
-    (spec / "kernel.json").write_text(json.dumps({
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python",
-        "display_name": "Python", "env": {"PYTHONPATH": str(tmp_path / "extra")}}))
     started = []
 
     def start(*options):
-        started.append(start_execd("--kernel-dir", str(tmp_path / "run"), "--kernel-pool", "0", *options,
-                                   env={"JUPYTER_PATH": str(tmp_path / "share")}))
-        started[-1].extra = tmp_path / "extra"
+        started.append(start_with_python(start_execd, tmp_path, "--kernel-pool", "0", *options))
         return started[-1]
 
     yield start
     for execd in started:
         execd.stop()
-
-
-def create(execd, **body):
-    response = execd.client.post("/code/context", json={"language": "python", **body}, timeout=60)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-
-def run(execd, context, code):
-    response = execd.client.post("/code", json={"code": code, "context": {"id": context["id"], "language": "python"}}, timeout=60)
-    return [e for e in sse_events(response.text) if e["type"] != "ping"]
-
-
-def printed(execd, context, code):
-    events = run(execd, context, code)
-    assert events[-1]["type"] == "execution_complete", events
-    return output_of(events)
 
 
 def warm(execd, **body):

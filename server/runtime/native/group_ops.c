@@ -77,28 +77,12 @@ int group_remove(const struct jstrings *paths)
     return first;
 }
 
-static void thaw_below(int dirfd, int depth)
+static void thaw(int dirfd, void *arg)
 {
-    int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-    const struct dirent *entry;
-
+    (void)arg;
     /* Either file is missing in most groups. */
     (void)!cgroup_write(dirfd, "freezer.state", "THAWED");
     (void)!cgroup_write(dirfd, "cgroup.freeze", "0");
-    if (dir == NULL) {
-        if (copy >= 0)
-            close(copy);
-        return;
-    }
-    while (depth > 0 && (entry = readdir(dir)) != NULL) {
-        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-            continue;
-        cleanup_fd int child = openat(dirfd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (child >= 0)
-            thaw_below(child, depth - 1);
-    }
-    closedir(dir);
 }
 
 void group_thaw_all(const struct jstrings *paths)
@@ -109,7 +93,7 @@ void group_thaw_all(const struct jstrings *paths)
             continue;
         cleanup_fd int fd = open_dir(paths->items[i]);
         if (fd >= 0)
-            thaw_below(fd, DEPTH_MAX);
+            cgroup_walk(fd, thaw, NULL);
     }
 }
 
