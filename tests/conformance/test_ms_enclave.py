@@ -1,11 +1,7 @@
 """ms-enclave's DockerNotebookSandbox and DockerSandbox, unmodified, over a real Docker daemon, in our image."""
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +12,7 @@ from ms_enclave.sandbox.boxes import SandboxFactory  # noqa: E402
 from ms_enclave.sandbox.model import DockerNotebookConfig, DockerSandboxConfig, ExecutionStatus, SandboxType  # noqa: E402
 
 from harness import docker as daemon  # noqa: E402
-from harness.execd import BUILD, EXECD  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = "jupyter-kernel-gateway"  # what their configuration names by default
 TOOLS = ["notebook_executor", "python_executor", "shell_executor", "file_operation", "multi_code_executor"]
 LIMITS = {"memory_limit": "1g", "cpu_limit": 1.0}
@@ -28,23 +22,11 @@ OK, ERROR, TIMEOUT = ExecutionStatus.SUCCESS, ExecutionStatus.ERROR, ExecutionSt
 
 @pytest.fixture(scope="module")
 def docker():
-    reason = daemon.why_not()
+    reason = daemon.why_no_image()
     if reason:
         pytest.skip(reason)
-    if not (BUILD / "images/python-code-interpreter/rootfs.tar").exists():
-        pytest.skip("the image python-code-interpreter is not built (make images)")
-    folder = Path(tempfile.mkdtemp(prefix="execd-docker-"))
-    try:
-        archive = folder / "image.tar"
-        subprocess.run([ROOT / "images/pack-docker", NAME, BUILD / "images", EXECD, archive], check=True, timeout=60)
-        with daemon.Docker(folder) as running:
-            running.load(archive)
-            archive.unlink()
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("DOCKER_HOST", running.url)
-                yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with daemon.image(NAME) as running:
+        yield running
 
 
 def in_sandbox(docker, work, kind=SandboxType.DOCKER_NOTEBOOK, config=None):

@@ -4,21 +4,28 @@
         docker.load(archive)
         docker.inside(work)      # work() in a thread that sees the daemon's network: its 127.0.0.1 has the published ports
 
+    with image("jupyter-kernel-gateway") as docker:     # packed from what is built, and loaded
+
 The daemon has a network namespace of its own, so that its bridge never appears on the machine and published ports
 collide with nobody's, and keeps its data in memory.
 """
 
+import contextlib
 import ctypes
 import os
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import httpx
 
-from harness.execd import BUILD
+from harness.execd import BUILD, EXECD
 
+PACK = Path(__file__).resolve().parent.parent.parent / "images/pack-docker"
 HOME = BUILD / "deps/docker"
 CLONE_NEWNET = 0x40000000
 
@@ -29,6 +36,27 @@ def why_not():
     if not (HOME / "bin/dockerd").exists():
         return "dockerd is not there (make setup)"
     return None
+
+
+def why_no_image():
+    if not (BUILD / "images/python-code-interpreter/rootfs.tar").exists():
+        return "the image python-code-interpreter is not built (make images)"
+    return why_not()
+
+
+@contextlib.contextmanager
+def image(name):
+    """A daemon that has the image of that recipe, and is the one that Docker's clients find."""
+    folder = Path(tempfile.mkdtemp(prefix="execd-docker-"))
+    try:
+        archive = folder / "image.tar"
+        subprocess.run([PACK, name, BUILD / "images", EXECD, archive], check=True, timeout=60)
+        with Docker(folder) as running, mock.patch.dict(os.environ, DOCKER_HOST=running.url):
+            running.load(archive)
+            archive.unlink()
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Docker:
