@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "execd/code/askline.h"
 #include "execd/code/kernel_priv.h"
@@ -12,12 +13,17 @@
 #include "execd/proc/proc_usage.h"
 #include "execd/proc/reaper.h"
 #include "execd/proc/receipt.h"
+#include "execd/proc/runnable.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
 
-#define PROBE_MS 100          /* between kernel_info requests while starting */
-#define PROBE_AGAIN_MS 20     /* the reply came before the subscription was there */
+#define PROBE_MS 100      /* between kernel_info requests while starting */
+#define PROBE_AGAIN_MS 20 /* the reply came before the subscription was there */
+/* One that had less than a fifth of its time to start as CPU time, and is found ready to run, was starved, not stuck: the
+ * time since the look before does not count, up to so many times its time. */
+#define STARVED_SHARE 5
+#define STARVED_TIMES 10
 #define SHUTDOWN_GRACE_MS 250 /* contracts/kernels.md 3.2: some answer shutdown and hang */
 #define TERM_GRACE_MS 300
 #define REKILL_MS 10
@@ -119,9 +125,29 @@ void kernel_check_ready(struct kernel *k)
     }
 }
 
+bool kernel_is_at_work(const struct kernel *k)
+{
+    return !k->exited && (proc_is_runnable(k->process.ref.pid) || proc_is_runnable(getpid()));
+}
+
+static bool is_starved(const struct kernel *k, int64_t now_ms)
+{
+    struct leaf_usage usage;
+    if (!pidref_is_set(&k->process.ref) || !proc_is_runnable(k->process.ref.pid))
+        return false;
+    proc_usage_read(k->process.ref.pid, &usage);
+    int64_t cpu_ms = (int64_t)(usage.cpu_user_us + usage.cpu_system_us) / 1000;
+    return cpu_ms < (now_ms - k->started_ms) / STARVED_SHARE;
+}
+
 void kernel_start_tick(struct kernel *k)
 {
-    if (clock_monotonic_ms() < k->deadline_ms) {
+    int64_t now = clock_monotonic_ms();
+    int64_t latest = k->started_ms + (int64_t)k->host->start_ms * STARVED_TIMES;
+    if (now > k->looked_ms && is_starved(k, now))
+        k->deadline_ms = MIN(k->deadline_ms + now - k->looked_ms, latest);
+    k->looked_ms = now;
+    if (now < k->deadline_ms) {
         kernel_nudge(k);
         kernel_arm(k, PROBE_MS);
         return;
@@ -339,7 +365,8 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
         kernel_free(k);
         return r;
     }
-    k->deadline_ms = clock_monotonic_ms() + host->start_ms;
+    k->started_ms = k->looked_ms = clock_monotonic_ms();
+    k->deadline_ms = k->started_ms + host->start_ms;
     if (started == 0)
         reaper_watch(k->process.ref.pid, kernel_on_exit, k);
     kernel_start_tick(k);

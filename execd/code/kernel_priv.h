@@ -34,6 +34,8 @@ struct kernel {
     size_t tail_len;
     char reason[512], refusal[120];
     int64_t deadline_ms; /* of the state */
+    int64_t started_ms,
+        looked_ms; /* while it starts: since when, and the latest look at how it fares */
     int64_t rest_until_ms;
     bool interrupt_by_message;
     bool own_program;            /* zygote.py: its publisher waits for us, and it can be copied */

@@ -54,7 +54,8 @@ int kernel_reuse(struct kernel *k, const struct kernel_plan *plan, const struct 
     k->arg = arg;
     k->state = KERNEL_STARTING;
     k->entering = true;
-    k->deadline_ms = clock_monotonic_ms() + k->host->start_ms;
+    k->started_ms = k->looked_ms = clock_monotonic_ms();
+    k->deadline_ms = k->started_ms + k->host->start_ms;
     kernel_arm(k, k->host->start_ms);
     return 0;
 }

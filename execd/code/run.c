@@ -11,6 +11,10 @@
 #define NO_REPLY_MS 500
 #define NO_IDLE_MS 2000
 #define LOST_IDLE_MS 200 /* the connection broke: the idle most likely went with it */
+/* These are times of silence in which nobody who could still break it had something to do: where the CPU is short, what
+ * is owed takes its time. Looked at so often, and not for ever: a cell's threads may go on. */
+#define LOOK_MS 100
+#define OWED_MAX_MS 30000
 
 static const int nudge_ms[] = {250, 1000, 4000}; /* waits between the nudges */
 
@@ -139,6 +143,25 @@ static void arm(struct code_run *run, int ms)
     (void)event_add(run->timer, &tv); /* fails only when memory is exhausted */
 }
 
+static void await(struct code_run *run, int ms)
+{
+    run->patience_ms = ms;
+    run->quiet_ms = 0;
+    run->owed_until_ms = clock_monotonic_ms() + OWED_MAX_MS;
+    arm(run, LOOK_MS);
+}
+
+/* What await waits for may still come. */
+static bool is_owed(struct code_run *run)
+{
+    bool at_work = run->kernel && kernel_is_at_work(run->kernel);
+    run->quiet_ms = at_work ? 0 : run->quiet_ms + LOOK_MS;
+    if (run->quiet_ms >= run->patience_ms || clock_monotonic_ms() >= run->owed_until_ms)
+        return false;
+    arm(run, LOOK_MS);
+    return true;
+}
+
 /* Looks whether the run is over, or else what it still waits for. */
 static void judge(struct code_run *run)
 {
@@ -152,9 +175,9 @@ static void judge(struct code_run *run)
         else if (!run->head)
             run_conclude(run);
     } else if (run->idle) {
-        arm(run, NO_REPLY_MS);
+        await(run, NO_REPLY_MS);
     } else if (run->reply) {
-        arm(run, run->lost ? LOST_IDLE_MS : NO_IDLE_MS);
+        await(run, run->lost ? LOST_IDLE_MS : NO_IDLE_MS);
     }
 }
 
@@ -221,6 +244,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct code_run *run = arg;
     if (run->state == RUN_RESTING) {
         send_code(run);
+    } else if (!!run->reply != run->idle && is_owed(run)) {
+        return;
     } else if (run->reply && !run->idle) {
         run->lost = true;
         run_conclude(run);

@@ -24,8 +24,10 @@ struct code_run {
     size_t input_at;         /* bytes of it that were given */
     struct kernel *kernel;   /* borrowed from the context, while it runs */
     char msg_id[JMSG_ID_MAX];
-    int64_t timeout_ms; /* 0 = none */
-    int64_t started_ns; /* 0 = not begun, or it waits */
+    int64_t timeout_ms;        /* 0 = none */
+    int patience_ms, quiet_ms; /* silence that ends the wait for what is owed; how much there was */
+    int64_t owed_until_ms;     /* when the wait ends in any case */
+    int64_t started_ns;        /* 0 = not begun, or it waits */
     struct leaf_usage before;
     struct event *timer;    /* owned: what the protocol still owes */
     struct event *deadline; /* owned: of timeout_ms; NULL without */

@@ -120,6 +120,17 @@ def reply_without_idle(kernel, ident, parent):
     kernel.reply(ident, OK, parent)
 
 
+def idle_after_work(kernel, ident, parent):
+    """The idle comes late because the process was at work all the time, as where the CPU is short."""
+    kernel.state("busy", parent)
+    kernel.reply(ident, OK, parent)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        pass
+    kernel.text("late\n", parent)
+    kernel.state("idle", parent)
+
+
 def two_replies(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.reply(ident, OK, parent)
@@ -400,6 +411,7 @@ MISBEHAVIOURS = {
     "early_idle": early_idle,
     "idle_without_reply": idle_without_reply,
     "reply_without_idle": reply_without_idle,
+    "idle_after_work": idle_after_work,
     "two_replies": two_replies,
     "dead_silence": dead_silence,
     "wrong_signature": wrong_signature,
