@@ -247,6 +247,14 @@ static int start_copy(struct kernel_process *p, const struct kernel_plan *plan,
     return r < 0 ? err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "ask the checkpoint for a kernel") : 1;
 }
 
+/* Whoever asked gets a typed answer in any case. */
+static int name_failure(int r, struct err *err)
+{
+    if (r < 0 && err && err->code == 0)
+        err->code = ERR_KERNEL_UNAVAILABLE;
+    return r;
+}
+
 int kernel_process_start(struct kernel_process *p, const struct kernel_host *host,
                          const struct kernel_plan *plan, const char *connection_file,
                          kernel_started_fn on_started, void *arg, struct err *err)
@@ -275,11 +283,8 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_host *hos
         r = p->in_advance ? err_set(err, ERR_KERNEL_UNAVAILABLE, EAGAIN, "%s", p->note)
                           : start_cold(p, err);
     forget_preparations(p);
-    if (r < 0) {
-        if (err && err->code == 0)
-            err->code = ERR_KERNEL_UNAVAILABLE;
-        return r; /* kernel_process_done takes the rest */
-    }
+    if (r < 0)
+        return name_failure(r, err); /* kernel_process_done takes the rest */
     leaf_set_leader(p->leaf, p->ref.pid);
     return 0;
 }
@@ -317,7 +322,7 @@ int kernel_process_enter(struct kernel_process *p, const struct kernel_plan *pla
     struct kernel_process wanted = KERNEL_PROCESS_UNSET;
     size_t len;
     arena_init(&wanted.arena);
-    int r = prepare(plan, connection_file, &wanted, err);
+    int r = name_failure(prepare(plan, connection_file, &wanted, err), err);
     if (r >= 0)
         r = p->control && fits(p, &wanted) ? 0 : -EAGAIN;
     cleanup_free char *text = r >= 0 ? enter_text(&wanted, &len) : NULL;

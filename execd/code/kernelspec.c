@@ -16,6 +16,8 @@
 
 #define CULL_IDLE_MAX 31536000 /* seconds: a year */
 #define NAME_MAX_LEN 64
+#define STRING_MAX                                                                                 \
+    (128u << 10) /* bytes of one string that the system takes at an exec (execve(2)) */
 
 static const struct jfield hint_fields[] = {
     JFIELD(struct kernelspec_hints, transports, JFIELD_STRINGS, .max = 8, .doc = "ipc, tcp"),
@@ -358,7 +360,7 @@ static const char *substitute(const char *text, const char *prefix,
                               struct arena *arena)
 {
     struct strbuf out;
-    strbuf_init(&out, 1u << 20);
+    strbuf_init(&out, STRING_MAX);
     for (const char *p = text; *p;) {
         size_t skip = strlen(prefix),
                len = strncmp(p, prefix, skip) == 0 ? strcspn(p + skip, "}{$") : 0;

@@ -58,31 +58,34 @@ static bool is_shown(const char *file)
                                    strcmp(file, "kernel.css") == 0);
 }
 
-static void add_resource(json_t *resources, const struct kernelspec *spec, const char *file)
+/* False: no memory. */
+static bool add_resource(json_t *resources, const struct kernelspec *spec, const char *file)
 {
     char key[256], address[512];
     const char *dot = strrchr(file, '.');
     bool by_stem = str_starts(file, "logo-") && dot;
     (void)snprintf(key, sizeof(key), "%.*s", by_stem ? (int)(dot - file) : (int)strlen(file), file);
     (void)snprintf(address, sizeof(address), "/kernelspecs/%s/%s", spec->name, file); /* both fit */
-    json_object_set_new(resources, key, json_string(address));
+    return json_object_set_new(resources, key, json_string(address)) == 0;
 }
 
 static json_t *resources_of(const struct kernelspec *spec)
 {
-    json_t *resources = json_object();
+    cleanup_json json_t *resources = json_object();
+    bool good = true;
     DIR *dir = has_files(spec) ? opendir(spec->resource_dir) : NULL;
     const struct dirent *entry;
     int shown = 0;
-    for (int i = 0;
-         dir && i < KERNELSPEC_SCAN_MAX && shown < FILES_MAX && (entry = readdir(dir)) != NULL; i++)
+    for (int i = 0; dir && good && i < KERNELSPEC_SCAN_MAX && shown < FILES_MAX &&
+                    (entry = readdir(dir)) != NULL;
+         i++)
         if (is_shown(entry->d_name)) {
-            add_resource(resources, spec, entry->d_name);
+            good = add_resource(resources, spec, entry->d_name);
             shown++;
         }
     if (dir)
         closedir(dir);
-    return resources;
+    return good ? take_ptr(&resources) : NULL;
 }
 
 int specs_read_file(const struct kernelspec *spec, const char *file, char **ret_data,
@@ -129,18 +132,20 @@ const char *specs_file_type(const char *file)
 
 static json_t *words(const struct jstrings *strings)
 {
-    json_t *list = json_array();
+    cleanup_json json_t *list = json_array();
     for (size_t i = 0; i < strings->n; i++)
-        json_array_append_new(list, json_string(strings->items[i]));
-    return list;
+        if (json_array_append_new(list, json_string(strings->items[i])) < 0)
+            return NULL;
+    return take_ptr(&list);
 }
 
 static json_t *pairs(const struct jmap *map)
 {
-    json_t *object = json_object();
+    cleanup_json json_t *object = json_object();
     for (size_t i = 0; i < map->n; i++)
-        json_object_set_new(object, map->items[i].key, json_string(map->items[i].value));
-    return object;
+        if (json_object_set_new(object, map->items[i].key, json_string(map->items[i].value)) < 0)
+            return NULL;
+    return take_ptr(&object);
 }
 
 /* Clients look for what they know in it, such as "debugger". */
@@ -164,9 +169,10 @@ json_t *specs_model(const struct kernelspec *spec)
 json_t *specs_list(const struct kernelspecs *specs, const char *wanted)
 {
     const struct kernelspec *first = specs_default(specs, wanted);
-    json_t *list = json_object();
+    cleanup_json json_t *list = json_object();
     for (size_t i = 0; i < specs->n; i++)
-        json_object_set_new(list, specs->items[i].name, specs_model(&specs->items[i]));
+        if (json_object_set_new(list, specs->items[i].name, specs_model(&specs->items[i])) < 0)
+            return NULL;
     return json_pack("{s:s, s:o}", "default", first ? first->name : NAME_FALLBACK, "kernelspecs",
-                     list);
+                     take_ptr(&list));
 }

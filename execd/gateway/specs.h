@@ -19,7 +19,7 @@ const struct kernelspec *specs_find(const struct kernelspecs *specs, const char 
 /* `wanted` if it is there, else python3, else the first spec for Python, else the first. NULL: there is none. */
 const struct kernelspec *specs_default(const struct kernelspecs *specs, const char *wanted);
 
-/* {"name", "spec", "resources"}. New reference. */
+/* {"name", "spec", "resources"}. New reference; NULL: no memory, and so below. */
 json_t *specs_model(const struct kernelspec *spec);
 /* {"default", "kernelspecs"}. New reference. */
 json_t *specs_list(const struct kernelspecs *specs, const char *wanted);

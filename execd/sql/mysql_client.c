@@ -55,8 +55,15 @@ int mysql_malformed(struct mysql_failure *f)
     return fail(f, EPROTO, 2027, "Malformed packet");
 }
 
+int mysql_no_memory(struct mysql_failure *f)
+{
+    return fail(f, ENOMEM, 2008, "Client ran out of memory");
+}
+
 static int lost(struct mysql_failure *f, int errnum)
 {
+    if (errnum == ENOMEM)
+        return mysql_no_memory(f);
     return fail(f, errnum, 2013, "Lost connection to server");
 }
 

@@ -30,6 +30,7 @@ int mysql_read(struct mysql *m, struct slice *ret_packet, bool *ret_whole,
                struct mysql_failure *ret_failure) must_check;
 /* A packet that must not be there. Returns -EPROTO. */
 int mysql_malformed(struct mysql_failure *ret_failure);
+int mysql_no_memory(struct mysql_failure *ret_failure); /* returns -ENOMEM */
 
 /* The handler of SIGINT calls it. */
 void mysql_note_interrupt(void);

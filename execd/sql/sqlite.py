@@ -75,7 +75,10 @@ def weight(row):
 
 
 def show_rows(cursor, settings):
-    say(columns=[wire(column[0]) for column in cursor.description])
+    names = [wire(column[0]) for column in cursor.description]
+    if sum(map(len, names)) > settings["max_bytes"]:
+        fail("DBQueryError", "Error 18 (HY000): the names of the columns are too long")
+    say(columns=names)
     left, rows, truncated = settings["max_bytes"], 0, False
     for row in cursor:
         truncated = rows == settings["max_rows"] or weight(row) > left

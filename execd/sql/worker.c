@@ -55,6 +55,13 @@ static int say_failure(struct work *w, const char *ename, const struct mysql_fai
 
 /* ---- results ---- */
 
+/* Error 1117 is the server's own for a head that it could not send. */
+static int too_long(struct mysql_failure *f)
+{
+    *f = (struct mysql_failure){1117, "HY000", "The names of the columns are too long"};
+    return -E2BIG;
+}
+
 static int read_columns(struct work *w, uint64_t n, struct mysql_failure *f)
 {
     struct slice packet;
@@ -65,7 +72,9 @@ static int read_columns(struct work *w, uint64_t n, struct mysql_failure *f)
         return mysql_malformed(f);
     free(w->columns);
     w->columns = calloc(n, sizeof(*w->columns));
-    w->n_columns = w->columns != NULL ? n : 0;
+    if (w->columns == NULL)
+        return mysql_no_memory(f);
+    w->n_columns = n;
     strbuf_reset(&w->line);
     strbuf_adds(&w->line, "{\"columns\":[");
     for (size_t i = 0; i < w->n_columns; i++) {
@@ -80,6 +89,8 @@ static int read_columns(struct work *w, uint64_t n, struct mysql_failure *f)
         w->columns[i].name = (struct slice){NULL, 0}; /* the packet is gone with the next one */
     }
     strbuf_adds(&w->line, "]}\n");
+    if (strbuf_check(&w->line) < 0 || w->line.len > w->max_bytes)
+        return too_long(f);
     strbuf_add(&w->out, w->line.data, w->line.len);
     int rc = mysql_read(w->mysql, &packet, &whole, f);
     return rc < 0 ? rc : mysql_read_eof(packet, &status) < 0 ? mysql_malformed(f) : 0;

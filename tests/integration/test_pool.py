@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -130,6 +131,16 @@ def test_a_bad_folder_is_refused_and_costs_none(agent):
     response = execd.client.post("/code/context", json={"language": "python", "cwd": str(execd.folder / "file")})
     assert response.status_code >= 400 and response.json()["code"]
     assert gauge(execd, "execd_kernel_pool_ready") == 1
+
+
+def test_a_program_that_cannot_be_found_is_told_as_without_a_pool(agent):
+    execd = agent()
+    filled(execd)
+    spec = execd.extra.parent / "share/kernels/python3/kernel.json"
+    spec.write_text(spec.read_text().replace(sys.executable, "python3"))
+    response = execd.client.post("/code/context", json={"language": "python", "envs": {"PATH": "nowhere"}})
+    assert (response.status_code, response.json()["code"]) == (500, "RUNTIME_ERROR"), response.text
+    assert "PATH has no absolute entry" in response.json()["message"] and "EXECD_001" in response.json()["message"]
 
 
 def test_it_can_be_switched_off(agent):

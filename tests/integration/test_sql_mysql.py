@@ -292,6 +292,7 @@ def login_then(*packets):
 
 
 COLUMN = b"\3def\0\0\0\1a\0\x0c\x2d\0\0\0\0\0\xfd\0\0\0\0\0"
+LONG_COLUMN = COLUMN.replace(b"\1a\0", b"\xfc\0\x20" + b"a" * 8192 + b"\0")
 END = b"\xfe\0\0\2\0"
 
 
@@ -316,6 +317,8 @@ END = b"\xfe\0\0\2\0"
     (after_login(packet(1, b"\1"), packet(2, COLUMN), packet(3, END), packet(4, b"\1a\1b")), "Malformed"),
     (after_login(packet(1, b"\1"), packet(2, COLUMN), packet(3, END), packet(9, b"\1a")), "Malformed"),
     (after_login(packet(1, b"\1"), packet(2, COLUMN), packet(3, END), b"\xff\xff\xff\4" + b"x" * 1000), "Lost connection"),
+    (after_login(packet(1, b"\xfc\x2c\1"), *(packet(i % 256, LONG_COLUMN) for i in range(2, 302)), packet(302 % 256, END)),
+     "Error 1117 (HY000): The names of the columns are too long"),
     (after_login(packet(1, b"\xff\xff")), "Malformed"),
     (after_login(packet(1, b"\xff\x01\x00#ab\xff\xfe\x00'\xff\"\x00")), "Error 1 ("),
 ])

@@ -35,6 +35,12 @@ def test_a_result_has_text_and_types(agent):
     assert typed == {"columns": ["one", "word", "void", "part", "raw"], "rows": [[1, "ü😀", None, 2.5, "0x00FF"]]}
 
 
+def test_names_of_columns_are_bounded(agent):
+    error = error_of(run(agent, f'SELECT 1 AS "{"x" * (1 << 20)}y"'))
+    assert (error["ename"], error["evalue"]) == ("DBQueryError", "Error 18 (HY000): the names of the columns are too long")
+    assert rows(agent, f'SELECT 1 AS "{"x" * 100_000}"') == [["1"]]
+
+
 def test_what_is_committed_stays_in_the_file(agent):
     assert rows(agent, "CREATE TABLE t (a INTEGER, b TEXT)") == [[0]]
     assert rows(agent, "INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'z')") == [[3]]

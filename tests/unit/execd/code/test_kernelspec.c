@@ -184,6 +184,12 @@ static void placeholders_are_replaced(void **state)
     assert_string_equal(argv[5], "{connection_file");
     assert_null(argv[6]);
     assert_string_equal(kernelspec_env_value("x${A}${B}${C}$A", envp, &arena), "x1$A");
+    char *large = test_calloc(1, (128u << 10) + 2);
+    memset(large, 'x', (128u << 10) + 1);
+    assert_null(kernelspec_env_value(large, envp, &arena)); /* no exec would take it */
+    large[100u << 10] = '\0';
+    assert_string_equal(kernelspec_env_value(large, envp, &arena), large);
+    test_free(large);
     arena_done(&arena);
 }
 

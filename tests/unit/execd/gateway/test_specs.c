@@ -81,6 +81,40 @@ static void test_the_list_names_a_default(void **state)
     kernelspecs_free(specs);
 }
 
+static unsigned n_left; /* allocations that succeed */
+
+static void *scarce(size_t size)
+{
+    return n_left > 0 && n_left-- > 0 ? malloc(size) : NULL;
+}
+
+/* Half a list would look as if kernels had gone. */
+static void test_without_memory_there_is_no_list(void **state)
+{
+    static const char *const names[] = {"deno", "ir", "python3", NULL};
+    struct kernelspecs *specs = make(names);
+    unsigned n = 0, n_refused = 0;
+    json_t *list = NULL;
+    (void)state;
+    json_set_alloc_funcs(scarce, free);
+    for (; list == NULL && n < 10000; n++) {
+        n_left = n;
+        list = specs_list(specs, NULL);
+        n_refused += list == NULL;
+    }
+    json_set_alloc_funcs(malloc, free);
+    assert_true(n_refused > 20);
+    json_t *rows = json_object_get(list, "kernelspecs");
+    assert_int_equal(json_object_size(rows), 3);
+    for (size_t i = 0; i < 3; i++) {
+        json_t *spec = json_object_get(json_object_get(rows, names[i]), "spec");
+        assert_int_equal(json_array_size(json_object_get(spec, "argv")), 2);
+        assert_non_null(json_object_get(spec, "metadata"));
+    }
+    json_decref(list);
+    kernelspecs_free(specs);
+}
+
 static void test_metadata_is_passed_on_if_it_can_be_read(void **state)
 {
     static const char *const names[] = {"ir", NULL};
@@ -140,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_which_one_is_meant),
         cmocka_unit_test(test_the_list_names_a_default),
+        cmocka_unit_test(test_without_memory_there_is_no_list),
         cmocka_unit_test(test_metadata_is_passed_on_if_it_can_be_read),
         cmocka_unit_test(test_files_have_plain_names),
         cmocka_unit_test(test_times_have_a_fraction),
