@@ -4,19 +4,14 @@
 
 #include "execd/api/api.h"
 #include "execd/api/paths.h"
+#include "execd/api/upload_form.h"
 #include "execd/files/info.h"
-#include "execd/files/upload.h"
 #include "proto/api/errors.h"
 #include "proto/base/str.h"
-#include "proto/http/multipart.h"
-#include "proto/http/resp.h"
 
 /*
  * The form is a row of pairs: the i-th part `metadata` (JSON) describes the i-th part `file`, and stands somewhere
- * before it (contracts/execd.md 1.10, 4.4). Bytes go straight into a temporary file beside the target; each file is
- * put in place as soon as it is whole. A failure leaves the files that are already in place, and none half.
- *
- * The body is not read while the pool flushes finished files: at most one read's worth of them waits there.
+ * before it (contracts/execd.md 1.10, 4.4). Each file is put in place as soon as it is whole.
  */
 #define PAIRS_MAX 10000
 #define METADATA_MAX (64 * 1024)
@@ -43,36 +38,13 @@ static const struct jfield metadata_fields[] = {
 
 enum part_kind { PART_OTHER, PART_METADATA, PART_FILE };
 
-struct form {
-    struct http_req *req;       /* NULL once the request is over */
-    struct work_pool *pool;     /* borrowed */
-    struct multipart *parser;   /* owned */
+struct pairs {
+    struct upload_form *form;   /* borrowed: it owns us */
     enum part_kind kind;        /* of the part being read */
     struct strbuf text;         /* metadata being read */
     struct metadata *pending;   /* owned array: metadata whose file has not begun */
     size_t n_metadata, n_files; /* seen so far */
-    struct upload *upload;      /* owned; the file being read */
-    unsigned committing;        /* files in the pool */
-    bool body_ended;
-    bool failed;
-    struct err err; /* the first failure */
 };
-
-static void form_free(struct form *f)
-{
-    multipart_free(f->parser);
-    upload_abort(f->upload);
-    strbuf_done(&f->text);
-    free(f->pending);
-    free(f);
-}
-
-static int refuse(struct form *f, struct err *err)
-{
-    f->failed = true;
-    f->err = *err;
-    return -err->errnum;
-}
 
 static int take_mode(const struct metadata *m, struct upload_target *target, struct err *err)
 {
@@ -99,7 +71,7 @@ static int take_parts(const struct metadata *m, struct upload_target *target, st
     return 0;
 }
 
-static int begin_file(struct form *f, struct err *err)
+static int begin_file(struct pairs *f, struct err *err)
 {
     if (f->n_files >= f->n_metadata)
         return err_set(
@@ -119,13 +91,13 @@ static int begin_file(struct form *f, struct err *err)
         target.sha256 = sha256;
     }
     if (rc == 0)
-        rc = api_path(http_req_arena(f->req), m->path, &target.path, err);
-    return rc < 0 ? rc : upload_begin(&target, &f->upload, err);
+        rc = api_path(http_req_arena(upload_form_req(f->form)), m->path, &target.path, err);
+    return rc < 0 ? rc : upload_form_begin(f->form, &target, err);
 }
 
 static int on_part(void *arg, const struct multipart_part *part, struct err *err)
 {
-    struct form *f = arg;
+    struct pairs *f = arg;
 
     f->kind = PART_OTHER;
     if (part->filename == NULL)
@@ -145,16 +117,16 @@ static int on_part(void *arg, const struct multipart_part *part, struct err *err
 
 static int on_part_data(void *arg, const char *p, size_t n, struct err *err)
 {
-    struct form *f = arg;
+    struct pairs *f = arg;
 
     if (f->kind == PART_FILE)
-        return upload_write(f->upload, p, n, err);
+        return upload_form_write(f->form, p, n, err);
     if (f->kind == PART_METADATA)
         strbuf_add(&f->text, p, n);
     return 0;
 }
 
-static int take_metadata(struct form *f, struct err *err)
+static int take_metadata(struct pairs *f, struct err *err)
 {
     struct metadata m;
     struct err detail = {0};
@@ -163,8 +135,8 @@ static int take_metadata(struct form *f, struct err *err)
         return err_set(err, ERR_INVALID_FILE_METADATA, E2BIG, "metadata is longer than %d bytes",
                        METADATA_MAX);
     if (jfield_decode_text(metadata_fields, ARRAY_LEN(metadata_fields), f->text.data, f->text.len,
-                           false, &m, http_req_arena(f->req), ERR_INVALID_FILE_METADATA, NULL,
-                           &detail) < 0)
+                           false, &m, http_req_arena(upload_form_req(f->form)),
+                           ERR_INVALID_FILE_METADATA, NULL, &detail) < 0)
         return err_set(err, ERR_INVALID_FILE_METADATA, EINVAL, "invalid metadata format. %s",
                        detail.text);
     if (m.path == NULL || m.path[0] == '\0')
@@ -179,127 +151,55 @@ static int take_metadata(struct form *f, struct err *err)
     return 0;
 }
 
-static void finish(struct form *f)
-{
-    if (f->committing > 0 || !f->body_ended)
-        return;
-    struct http_req *req = f->req;
-    struct err err = f->err;
-    bool failed = f->failed;
-    if (req != NULL)
-        http_req_on_close(req, NULL, NULL);
-    form_free(f);
-    if (req == NULL)
-        return;
-    if (failed)
-        (void)http_resp_error(req, &err);
-    else
-        (void)http_resp_empty(req, 200);
-}
-
-static void on_committed(void *arg, const struct err *err)
-{
-    struct form *f = arg;
-
-    f->committing--;
-    if (err != NULL && !f->failed) {
-        f->failed = true;
-        f->err = *err;
-    }
-    if (f->committing == 0 && !f->body_ended && f->req != NULL)
-        http_req_resume_body(f->req);
-    finish(f);
-}
-
 static int on_part_end(void *arg, struct err *err)
 {
-    struct form *f = arg;
+    struct pairs *f = arg;
 
     if (f->kind == PART_METADATA)
         return take_metadata(f, err);
-    if (f->kind == PART_FILE) {
-        f->committing++;
-        upload_commit(take_ptr(&f->upload), f->pool, on_committed, f);
-    }
+    if (f->kind == PART_FILE)
+        upload_form_commit(f->form);
     return 0;
 }
 
-static const struct multipart_ops part_ops = {on_part, on_part_data, on_part_end};
-
-static int on_body(void *arg, const char *p, size_t n, struct err *err)
+static int on_whole(void *arg, struct err *err)
 {
-    struct form *f = arg;
+    const struct pairs *f = arg;
 
-    if (f->failed) { /* a file could not be put in place: no sense in taking more */
-        *err = f->err;
-        return -err->errnum;
-    }
-    if (multipart_feed(f->parser, p, n, err) < 0)
-        return refuse(f, err);
-    if (f->committing > 0)
-        http_req_pause_body(f->req);
+    if (f->n_metadata == 0 && f->n_files == 0)
+        return err_set(err, ERR_INVALID_FILE, EINVAL, "multipart form is empty");
+    if (f->n_files == 0)
+        return err_set(err, ERR_INVALID_FILE_CONTENT, EINVAL, "file is missing");
+    if (f->n_metadata != f->n_files)
+        return err_set(err, ERR_INVALID_FILE, EINVAL,
+                       "metadata and file count mismatch: %zu vs %zu", f->n_metadata, f->n_files);
     return 0;
 }
 
-static void check_whole(struct form *f)
+static void answer(void *arg, struct http_req *req)
 {
-    struct err err = {0};
-
-    if (multipart_finish(f->parser, &err) < 0)
-        (void)refuse(f, &err);
-    else if (f->n_metadata == 0 && f->n_files == 0)
-        f->failed = err_set(&f->err, ERR_INVALID_FILE, EINVAL, "multipart form is empty") < 0;
-    else if (f->n_files == 0)
-        f->failed = err_set(&f->err, ERR_INVALID_FILE_CONTENT, EINVAL, "file is missing") < 0;
-    else if (f->n_metadata != f->n_files)
-        f->failed =
-            err_set(&f->err, ERR_INVALID_FILE, EINVAL,
-                    "metadata and file count mismatch: %zu vs %zu", f->n_metadata, f->n_files) < 0;
+    (void)arg;
+    (void)http_resp_empty(req, 200);
 }
 
-static void on_body_end(void *arg, const struct err *err)
+static void pairs_free(void *arg)
 {
-    struct form *f = arg;
+    struct pairs *f = arg;
 
-    f->body_ended = true;
-    if (err != NULL && !f->failed) {
-        f->failed = true;
-        f->err = *err;
-    }
-    if (!f->failed)
-        check_whole(f);
-    upload_abort(take_ptr(&f->upload));
-    finish(f);
-}
-
-static void on_gone(void *arg)
-{
-    struct form *f = arg;
-
-    f->req = NULL;
-    f->body_ended = true;
-    finish(f);
+    strbuf_done(&f->text);
+    free(f->pending);
+    free(f);
 }
 
 enum http_result h_file_upload(struct http_req *req, void *app)
 {
-    static const struct http_body_ops ops = {on_body, on_body_end};
+    static const struct upload_form_ops ops = {on_part,  on_part_data, on_part_end,
+                                               on_whole, answer,       pairs_free};
     struct api *api = app;
-    struct form *f = xnew(struct form);
-    const char *type = http_req_header(req, "Content-Type");
-    struct err err = {0};
+    struct pairs *f = xnew(struct pairs);
 
-    f->req = req;
-    f->pool = api->pool;
     strbuf_init(&f->text, METADATA_MAX);
-    if (multipart_new(type != NULL ? type : "", 2 * PAIRS_MAX + 16, &part_ops, f, &f->parser,
-                      &err) < 0) {
-        form_free(f);
-        return http_resp_error(req, &err);
-    }
-    http_req_on_close(req, on_gone, f);
-    http_req_read_body(req, &ops, f);
-    return H_WAIT;
+    return upload_form_receive(req, api->pool, 2 * PAIRS_MAX + 16, &ops, f, &f->form);
 }
 
 enum http_result h_upload_state(struct http_req *req, void *app)
