@@ -131,19 +131,23 @@ static const struct signal_ops signal_ops = {.on_shutdown = on_shutdown, .on_for
 
 /* ---- the entrypoint ---- */
 
-static void on_entrypoint_exit(void *arg, int code)
+static void end_with(struct app *app, int code)
 {
-    struct app *app = arg;
-    char text[16];
-    snprintf(text, sizeof(text), "%d", code);
-    log_event(code == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "app", "the entrypoint has ended",
-              "code", text, NULL);
     if (!app->config->exit_with_entrypoint)
         return;
     if (!app->stopping || !app->config->term_is_success)
         app->exit_code = code;
     if (!app->stopping)
         stop(app, app->config->grace_ms);
+}
+
+static void on_entrypoint_exit(void *arg, int code)
+{
+    char text[16];
+    snprintf(text, sizeof(text), "%d", code);
+    log_event(code == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "app", "the entrypoint has ended",
+              "code", text, NULL);
+    end_with(arg, code);
 }
 
 static void start_entrypoint(struct app *app)
@@ -156,7 +160,7 @@ static void start_entrypoint(struct app *app)
         return;
     log_event(LOG_LEVEL_ERROR, "app", "the entrypoint could not be started", "error", err.text,
               NULL);
-    on_entrypoint_exit(app, entrypoint_exec_code(-result));
+    end_with(app, entrypoint_exec_code(-result));
 }
 
 /* A preStart that failed is an entrypoint that could not be started. */
@@ -167,7 +171,7 @@ static void on_lifecycle_ready(void *arg, int code)
         return;
     if (code != 0) {
         log_event(LOG_LEVEL_ERROR, "app", "preStart failed: the entrypoint is not started", NULL);
-        on_entrypoint_exit(app, code);
+        end_with(app, code);
         return;
     }
     start_entrypoint(app);

@@ -32,7 +32,7 @@ def report(program, server):
     ended = subprocess.run(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", program, "Conformance"], env=env,
                            timeout=100, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert ended.returncode == 0, ended.stderr[-8000:]
-    return {line["feature"]: line for line in map(json.loads, ended.stdout.splitlines())}, ended.stderr
+    return {line["feature"]: line for line in map(json.loads, ended.stdout.strip().split("\n"))}, ended.stderr
 
 
 @pytest.fixture
@@ -265,3 +265,62 @@ def test_code_bash(seen):
 def test_code_refused(seen):
     assert seen["language"].startswith("404 ")
     assert seen["interrupt"].startswith("500 ") and "RUNTIME_ERROR" in seen["interrupt"]
+
+
+# ---- what is allowed but rare
+
+
+@feature("edges.names")
+def test_odd_names_of_files(seen):
+    names = ["with blank", "ä€😀", "a+b&c=d%20e", "#hash?", "quote\"and'", "semi;colon", "-dash"]
+    assert seen["read"] == names and sorted(seen["found"]) == sorted(names)
+    assert seen["info"] == [len(name.encode()) for name in names]
+    assert seen["left"] == ["?hash#"]
+
+
+@feature("edges.owner")
+def test_owner_of_what_is_written(seen):
+    assert seen == {"stdout": ["750 nobody nogroup"]}
+
+
+@feature("edges.long line")
+def test_long_line(seen):
+    assert seen == {"length": 3000003, "last": "end"}
+
+
+@feature("edges.no text")
+def test_output_that_is_no_text(seen):
+    assert re.fullmatch("a�b\0c�+", "".join(seen["stdout"]))
+
+
+@feature("edges.ends of lines")
+def test_ends_of_lines(seen):
+    assert seen == {"stdout": ["crlf", "cr", "middle of\x85a line", "\n", "\n", "end"]}
+
+
+@feature("edges.many at a time")
+def test_many_at_a_time(seen):
+    assert seen == {"right": 16}
+
+
+@feature("edges.metadata")
+def test_metadata_and_environment(seen):
+    assert seen == {"metadata": {"a.b/c-d": "x_1.y-2", "plain": "v"}, "found": [True], "env": ["a=b c\"d'e€", "f"]}
+
+
+@feature("edges.pages")
+def test_pages(seen):
+    assert seen == {"page 1": [1, 2, 2, True], "page 2": [1, 2, 2, False], "page 3": [0, 2, 2, False]}
+
+
+@feature("edges.entrypoint ends")
+def test_sandbox_whose_program_ends(seen):
+    assert seen == {"state": "Failed", "message": "Sandbox container exited with code 3."}
+
+
+@feature("edges.refused")
+def test_refusals_of_the_server_with_reasons(seen):
+    assert seen == {"timeout": {"status": 422, "code": "SANDBOX::INVALID_PARAMETER"},
+                    "resource": {"status": 400, "code": "SANDBOX::INVALID_PARAMETER"},
+                    "renewal": {"status": 400, "code": "DOCKER::INVALID_EXPIRATION"},
+                    "never ready": "READY_TIMEOUT", "left of it": 0}

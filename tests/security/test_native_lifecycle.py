@@ -35,6 +35,31 @@ def test_a_failed_start_leaves_nothing(server, make_image):
     assert (len(fds(server.process.pid)), server.leftovers()) == before
 
 
+@pytest.mark.parametrize("code, state, reason", [(0, "Terminated", "CONTAINER_EXITED"), (3, "Failed", "CONTAINER_EXITED_ERROR")])
+def test_a_sandbox_ends_with_the_program_that_was_asked_for(server, code, state, reason):
+    """contracts/server.md 9.1, 2.1: it stays listed, with what became of it, until it is deleted."""
+    box = server.create("busybox", ("sh", "-c", f"while [ ! -e /go ]; do sleep 0.02; done; exit {code}"))
+    assert state_of(box) == "Running"
+    box.run("touch /go")
+    eventually(lambda: state_of(box) != "Running", 10)
+    status = box.get().json()["status"]
+    assert (status["state"], status["reason"]) == (state, reason)
+    assert ("exited successfully" if code == 0 else f"exited with code {code}") in status["message"]
+    box.delete()
+
+
+def test_a_program_that_cannot_be_started_is_named(server):
+    """The end may come before the answer or after it; both say why."""
+    answer = server.try_create("busybox", ("/no/such/program",))
+    if answer.status_code == 503:
+        assert "/no/such/program" in answer.json()["message"]
+    else:
+        ident = answer.json()["id"]
+        eventually(lambda: server.api("GET", f"/sandboxes/{ident}").json()["status"]["state"] == "Failed", 10)
+        assert "code 127" in server.api("GET", f"/sandboxes/{ident}").json()["status"]["message"]
+        server.api("DELETE", f"/sandboxes/{ident}")
+
+
 def test_unknown_image_names_what_there_is(server):
     answer = server.try_create("no-such-image")
     assert answer.status_code == 404

@@ -159,7 +159,7 @@ static int build_argv(struct plan *plan, const struct plan_input *in, struct are
     const struct jstrings none = {0};
     const struct jstrings parts[2] = {asked ? in->spec->entrypoint : config->entrypoint,
                                       asked ? none : config->cmd};
-    const char **argv = arena_alloc(arena, (parts[0].n + parts[1].n + 8) * sizeof(char *));
+    const char **argv = arena_alloc(arena, (parts[0].n + parts[1].n + 9) * sizeof(char *));
     char *listen = arena_printf(arena, "fd:%d", in->listen_fd);
     size_t n = 0;
 
@@ -172,6 +172,10 @@ static int build_argv(struct plan *plan, const struct plan_input *in, struct are
     argv[n++] = INNER_ADDRESS;
     if (plan->isolation)
         argv[n++] = "--isolation-grant";
+    /* A program that was asked for is what the sandbox is for, and its end the sandbox's; an image's own is often a
+     * shell that ends at once. */
+    if (asked)
+        argv[n++] = "--exit-with-entrypoint";
     if (parts[0].n + parts[1].n > 0)
         argv[n++] = "--";
     for (size_t p = 0; p < ARRAY_LEN(parts); p++) {

@@ -33,6 +33,7 @@ public final class Conformance {
             Life.features();
             Commands.features();
             Files.features();
+            Edges.features();
             Code.features();
         } finally {
             sandbox.kill();

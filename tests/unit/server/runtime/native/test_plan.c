@@ -149,8 +149,9 @@ static void test_entrypoints(void **state)
     assert_string_equal(w->plan.argv[7], "1");
     w->spec.entrypoint = (struct jstrings){own, 1};
     build(w);
-    assert_string_equal(w->plan.argv[6], "-x");
-    assert_null(w->plan.argv[7]);
+    assert_string_equal(w->plan.argv[5], "--exit-with-entrypoint");
+    assert_string_equal(w->plan.argv[7], "-x");
+    assert_null(w->plan.argv[8]);
 }
 
 static void test_sizes_are_filled_in(void **state)
