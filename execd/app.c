@@ -9,6 +9,8 @@
 #include "execd/api/api.h"
 #include "execd/api/shared.h"
 #include "execd/events/bus.h"
+#include "execd/exec/shell_context.h"
+#include "execd/exec/shell_cull.h"
 #include "execd/gateway/channels.h"
 #include "execd/gateway/jsessions.h"
 #include "execd/gateway/terminals.h"
@@ -44,10 +46,11 @@ struct app {
     const struct config *config;
     struct event_base *base;
     struct api api;
-    struct shared_server *shared; /* NULL: none */
-    struct alarms *alarms;        /* owned */
-    bool filtered;                /* the system call filter is installed */
-    bool serving;                 /* listeners are open, the entrypoint was started */
+    struct shared_server *shared;  /* NULL: none */
+    struct alarms *alarms;         /* owned */
+    struct shell_cull *shell_cull; /* owned; NULL: contexts stay */
+    bool filtered;                 /* the system call filter is installed */
+    bool serving;                  /* listeners are open, the entrypoint was started */
     bool stopping;
     bool processes_gone;
     unsigned n_draining; /* servers that still have requests */
@@ -202,10 +205,17 @@ static void take_config(struct api *api, const struct config *config)
     api->gateway_open = config->gateway.open;
     api->has_gateway_token = config->gateway.has_token;
     memcpy(api->gateway_token_sha256, config->gateway.token_sha256, SHA256_LEN);
+    api->contexts_max = config->code.contexts_max;
     api->kernels = (struct kernels_config){
         .root = config->gateway.root != NULL ? config->gateway.root : environment_start_dir(),
         .default_spec = config->gateway.default_kernel,
     };
+}
+
+static unsigned count_shells(void *arg)
+{
+    const struct api *api = arg;
+    return shell_context_count(api->sessions).n;
 }
 
 /* Commands and files work without kernels: why there are none is said, and all else goes on. */
@@ -215,6 +225,8 @@ static void start_kernels(struct app *app)
     struct code_config code = app->config->code;
     struct err err = {.text = ""};
     code.workers = api->pool;
+    code.n_others = count_shells;
+    code.others_arg = api;
     if (code_manager_new(app->base, &code, &api->code, &err) < 0) {
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err.text, NULL);
         api->code = NULL;
@@ -265,6 +277,9 @@ static int start_managers(struct app *app, struct err *err)
     const struct session_config sessions = {.archive = api->archive, .pool = api->pool};
     if ((result = session_manager_new(app->base, &sessions, &api->sessions)) < 0)
         return err_sys(err, 0, -result, "start the session manager");
+    if ((result = shell_cull_new(app->base, api->sessions, config->code.cull_idle_ms,
+                                 config->code.cull_interval_ms, &app->shell_cull)) < 0)
+        return err_sys(err, 0, -result, "start to look for idle shells");
     const struct isolate_config isolated = {.root = config->isolation_root,
                                             .allowed = config->isolation_writable,
                                             .archive = api->archive,
@@ -423,6 +438,7 @@ static void teardown(struct app *app)
     command_manager_free(api->commands);
     terminals_free(api->terminals);
     term_manager_free(api->terms);
+    shell_cull_free(app->shell_cull);
     session_manager_free(api->sessions);
     sql_manager_free(api->sql);
     isolate_manager_free(api->isolated);

@@ -154,7 +154,8 @@ static const struct option_row option_rows[] = {
      "nothing else), on (also gives up set-uid programs), off.",
      NULL, AT(seccomp), NULL},
     {"contexts-max", 0, OPTION_STRING, "EXECD_CONTEXTS_MAX", "N",
-     "Code contexts (kernels) at once (64).", "Kernels", AT(contexts_max), NULL},
+     "Code contexts (kernels, and shells as contexts) at once (64).", "Kernels", AT(contexts_max),
+     NULL},
     {"kernel-dir", 0, OPTION_STRING, "EXECD_KERNEL_DIR", "DIR",
      "Folder for the kernels' sockets, at most 67 bytes long; made with mode 0700. Default: "
      "/run/execd-kernels, or one in /tmp where /run cannot be written.",
@@ -337,10 +338,9 @@ static int set_time(const char *option, const char *text, int *ret_ms, struct er
 
 static int set_contexts_max(const char *text, struct config *c, struct err *err)
 {
-    uint32_t n;
-    if (text == NULL || text[0] == '\0')
-        return 0;
-    if (str_to_u32(text, &n) < 0 || n == 0 || n > CONTEXTS_LIMIT)
+    uint32_t n = CODE_CONTEXTS_MAX;
+    if (text != NULL && text[0] != '\0' &&
+        (str_to_u32(text, &n) < 0 || n == 0 || n > CONTEXTS_LIMIT))
         return err_set(err, 0, EINVAL, "--contexts-max: '%.40s' is not a number from 1 to %d", text,
                        CONTEXTS_LIMIT);
     c->code.contexts_max = n;
@@ -366,6 +366,7 @@ static int set_cull(const struct flags *f, struct config *c, struct err *err)
         return err_set(err, 0, EINVAL, "--cull-idle: '%.40s' is not a time up to 8760h (like 30m)",
                        text);
     c->code.cull_idle_ms = ms;
+    c->code.cull_interval_ms = CODE_CULL_INTERVAL_MS;
     return set_time("cull-interval", f->cull_interval, &c->code.cull_interval_ms, err);
 }
 

@@ -2,6 +2,7 @@
 
 #include "execd/api/api.h"
 #include "execd/api/kernel_metrics.h"
+#include "execd/exec/shell_context.h"
 #include "execd/metrics/sample_json.h"
 #include "execd/proc/leaf.h"
 #include "execd/pty/term.h"
@@ -191,13 +192,27 @@ static void kernel_metrics(struct strbuf *out, enum metric_format f, const struc
                       code_state_name(state), NULL);
 }
 
+/* Those of shells have no kernel. */
+static void context_metrics(struct strbuf *out, enum metric_format f, const struct api *api,
+                            const struct code_counts *kernels)
+{
+    struct shell_context_counts shells = shell_context_count(api->sessions);
+
+    metric_one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.",
+               kernels->contexts + shells.n);
+    metric_one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL,
+               "Code contexts that run something.", kernels->busy + shells.busy);
+}
+
 static void code_metrics(struct strbuf *out, enum metric_format f, const struct api *api)
 {
-    struct code_counts c;
+    struct code_counts c = {0};
 
+    if (api->code != NULL)
+        code_manager_counts(api->code, &c);
+    context_metrics(out, f, api, &c);
     if (api->code == NULL)
         return;
-    code_manager_counts(api->code, &c);
     metric_family(out, f, "execd_code_runs", METRIC_COUNTER, NULL, "Code runs, by outcome.");
     metric_sample(out, f, "execd_code_runs", METRIC_COUNTER, (double)c.runs_ok, "outcome", "ok",
                   NULL);
@@ -219,9 +234,6 @@ static void code_metrics(struct strbuf *out, enum metric_format f, const struct 
                (double)c.checkpoints_made);
     metric_one(out, f, "execd_kernel_checkpoints_evicted", METRIC_COUNTER, NULL,
                "Checkpoints that went to make room.", (double)c.checkpoints_evicted);
-    metric_one(out, f, "execd_code_contexts", METRIC_GAUGE, NULL, "Code contexts.", c.contexts);
-    metric_one(out, f, "execd_code_contexts_busy", METRIC_GAUGE, NULL,
-               "Code contexts that run something.", c.busy);
     metric_one(out, f, "execd_kernel_frames_dropped", METRIC_COUNTER, NULL,
                "Kernel messages refused as malformed, unsigned or of too many parts.",
                (double)c.frames_dropped);

@@ -1,8 +1,10 @@
 #include "execd/api/shell_code.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "execd/exec/shell_context.h"
+#include "proto/api/errors.h"
 
 static bool is_empty(const char *text)
 {
@@ -23,12 +25,31 @@ bool shell_code_takes(const struct api *api, const char *id, const char *languag
            shell_code_serves(api, language);
 }
 
+/* Contexts with and without a kernel have one limit. */
+static int check_room(const struct api *api, struct err *err)
+{
+    struct code_counts kernels = {0};
+
+    if (api->code != NULL)
+        code_manager_counts(api->code, &kernels);
+    unsigned n = shell_context_count(api->sessions).n + kernels.contexts;
+    return n < api->contexts_max
+               ? 0
+               : err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
+                         "%u code contexts at once is the limit: delete one first",
+                         api->contexts_max);
+}
+
 int shell_code_run(const struct api *api, const char *id, const char *language,
                    const struct session_run_request *request, unsigned *ret_ahead,
                    struct session_run **ret_run, struct channel **ret_channel, struct err *err)
 {
-    struct session *ctx = is_empty(id) ? NULL : shell_context_find(api->sessions, id);
+    struct session *ctx = is_empty(id) ? shell_context_default(api->sessions, language)
+                                       : shell_context_find(api->sessions, id);
+    int rc = ctx == NULL ? check_room(api, err) : 0;
 
+    if (rc < 0)
+        return rc;
     return shell_context_run(api->sessions, ctx, language, request, ret_ahead, ret_run, ret_channel,
                              err);
 }
@@ -46,8 +67,10 @@ int shell_code_create(const struct api *api, const struct session_request *reque
                       json_t **ret_json, struct err *err)
 {
     struct session *s;
-    int rc = shell_context_create(api->sessions, request, &s, err);
+    int rc = check_room(api, err);
 
+    if (rc == 0)
+        rc = session_create(api->sessions, request, &s, err);
     if (rc < 0)
         return rc;
     *ret_json = shell_code_describe(s);

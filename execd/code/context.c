@@ -361,7 +361,7 @@ static struct code_context *context_new(struct code_manager *m, const char *id)
 
 static unsigned count_contexts(const struct code_manager *m)
 {
-    unsigned n = 0;
+    unsigned n = m->config.n_others ? m->config.n_others(m->config.others_arg) : 0;
     for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
         n++; /* those that are going away too: their processes are still there */
     return n;

@@ -20,15 +20,19 @@ struct kernelspecs;
 struct checkpoint;
 struct work_pool;
 
-#define CODE_CLIENTS_MAX 64 /* per context */
+#define CODE_CLIENTS_MAX 64  /* per context */
+#define CODE_CONTEXTS_MAX 64 /* defaults of struct code_config */
+#define CODE_CULL_INTERVAL_MS 60000
 
-struct code_config {        /* zeroed fields take the default */
-    unsigned contexts_max;  /* 64 */
+struct code_config {                 /* zeroed fields take the default */
+    unsigned contexts_max;           /* CODE_CONTEXTS_MAX */
+    unsigned (*n_others)(void *arg); /* contexts without a kernel, which count too; may be NULL */
+    void *others_arg;
     unsigned queue_max;     /* 128 runs waiting per context */
     int start_ms;           /* 30,000: kernel start budget */
     int interrupt_grace_ms; /* 5,000: then the kernel is killed */
     int64_t cull_idle_ms;   /* contexts go after so long without work; 0 = they stay */
-    int cull_interval_ms;   /* 60,000: how often that is looked at */
+    int cull_interval_ms;   /* CODE_CULL_INTERVAL_MS: how often that is looked at */
     const char *
         runtime_dir; /* 0700 folder for sockets and connection files, made if missing; NULL: chosen */
     bool zygote_off;           /* every kernel starts cold */

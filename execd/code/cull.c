@@ -8,8 +8,6 @@
 #include "execd/code/context_priv.h"
 #include "proto/base/clock.h"
 
-#define INTERVAL_MS 60000
-
 static bool is_due(const struct code_context *ctx, int64_t now_ms)
 {
     enum code_state state = code_context_state(ctx);
@@ -20,7 +18,7 @@ static bool is_due(const struct code_context *ctx, int64_t now_ms)
 
 static void arm(struct code_manager *m)
 {
-    int ms = m->config.cull_interval_ms > 0 ? m->config.cull_interval_ms : INTERVAL_MS;
+    int ms = m->config.cull_interval_ms;
     struct timeval tv = {ms / 1000, ms % 1000 * 1000};
     (void)event_add(m->cull_timer, &tv); /* fails only when memory is exhausted */
 }

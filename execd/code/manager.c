@@ -11,7 +11,6 @@
 #include "proto/base/mem.h"
 
 /* Defaults of struct code_config. */
-#define CONTEXTS_MAX 64
 #define QUEUE_MAX 128
 #define START_MS 30000
 #define INTERRUPT_GRACE_MS 5000
@@ -36,8 +35,10 @@ int code_manager_new(struct event_base *base, const struct code_config *config,
     struct code_manager *m = xnew(struct code_manager);
     m->base = base;
     m->config = *config;
-    m->config.contexts_max = config->contexts_max ? config->contexts_max : CONTEXTS_MAX;
+    m->config.contexts_max = config->contexts_max ? config->contexts_max : CODE_CONTEXTS_MAX;
     m->config.queue_max = config->queue_max ? config->queue_max : QUEUE_MAX;
+    m->config.cull_interval_ms =
+        config->cull_interval_ms ? config->cull_interval_ms : CODE_CULL_INTERVAL_MS;
     m->config.start_ms = config->start_ms ? config->start_ms : START_MS;
     m->config.interrupt_grace_ms =
         config->interrupt_grace_ms ? config->interrupt_grace_ms : INTERRUPT_GRACE_MS;

@@ -1,12 +1,8 @@
 #include "execd/exec/shell_context.h"
 
-#include <errno.h>
 #include <string.h>
 
-#include "proto/api/errors.h"
 #include "proto/base/str.h"
-
-#define CONTEXTS_MAX 64
 
 bool shell_context_speaks(const char *language)
 {
@@ -30,7 +26,6 @@ struct session *shell_context_find(struct session_manager *m, const char *id)
 struct search {
     const char *language;
     struct session *found;
-    unsigned n;
 };
 
 static void look_for_default(struct session *s, void *arg)
@@ -44,9 +39,22 @@ static void look_for_default(struct session *s, void *arg)
 
 static void count(struct session *s, void *arg)
 {
-    struct search *search = arg;
+    struct shell_context_counts *counts = arg;
+    struct session_status status;
 
-    search->n += session_language(s) != NULL;
+    if (session_language(s) == NULL)
+        return;
+    session_get_status(s, &status);
+    counts->n++;
+    counts->busy += status.busy;
+}
+
+struct shell_context_counts shell_context_count(struct session_manager *m)
+{
+    struct shell_context_counts counts = {0};
+
+    session_each(m, count, &counts);
+    return counts;
 }
 
 static void delete_if_of_language(struct session *s, void *arg)
@@ -72,19 +80,6 @@ void shell_context_delete_all(struct session_manager *m, const char *language)
 
 /* ---- making and running ---- */
 
-int shell_context_create(struct session_manager *m, const struct session_request *request,
-                         struct session **ret_session, struct err *err)
-{
-    struct search search = {0};
-
-    session_each(m, count, &search);
-    if (search.n >= CONTEXTS_MAX)
-        return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
-                       "%u code contexts of a shell at once is the limit: delete one first",
-                       search.n);
-    return session_create(m, request, ret_session, err);
-}
-
 int shell_context_run(struct session_manager *m, struct session *ctx, const char *language,
                       const struct session_run_request *request, unsigned *ret_ahead,
                       struct session_run **ret_run, struct channel **ret_channel, struct err *err)
@@ -92,10 +87,8 @@ int shell_context_run(struct session_manager *m, struct session *ctx, const char
     struct session_status status;
     const struct session_request first = {.language = language, .is_default = true};
 
-    if (ctx == NULL)
-        ctx = shell_context_default(m, language);
     if (ctx == NULL) {
-        int rc = shell_context_create(m, &first, &ctx, err);
+        int rc = session_create(m, &first, &ctx, err);
         if (rc < 0)
             return rc;
     }

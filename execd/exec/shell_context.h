@@ -10,14 +10,16 @@
 
 /* "bash", "sh", "shell", in any case. */
 bool shell_context_speaks(const char *language);
+/* How many there are, and how many of them run something. */
+struct shell_context_counts {
+    unsigned n, busy;
+};
+struct shell_context_counts shell_context_count(struct session_manager *m);
 /* A session that is a context; NULL. */
 struct session *shell_context_find(struct session_manager *m, const char *id);
 /* The one for runs that name no context; NULL while there is none. */
 struct session *shell_context_default(struct session_manager *m, const char *language);
-/* The directory is made when it is not there. */
-int shell_context_create(struct session_manager *m, const struct session_request *request,
-                         struct session **ret_session, struct err *err) must_check;
-/* The default one where ctx is NULL, begun with the first run. *ret_ahead: runs before it. *ret_run is borrowed,
+/* A new default one where ctx is NULL. *ret_ahead: runs before it. *ret_run is borrowed,
  * *ret_channel the caller's. */
 int shell_context_run(struct session_manager *m, struct session *ctx, const char *language,
                       const struct session_run_request *request, unsigned *ret_ahead,

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from harness.execd import eventually, sse_events
+from harness.kernels import FAKE
 
 TERMINAL = ("error", "execution_complete")
 
@@ -32,6 +33,43 @@ def run(agent, text, language="bash", context=None):
     assert [event["type"] for event in events if event["type"] in TERMINAL] == [events[-1]["type"]]
     assert "reason" in events[-1]["receipt"]
     return events
+
+
+def context_gauges(agent):
+    text = agent.client.get("/metrics", headers={"Accept": "text/plain;version=0.0.4"}).text
+    return {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith("execd_code_contexts")}
+
+
+def test_contexts_of_shells_are_counted_and_limited_with_all_others(start_execd, tmp_path):
+    spec = tmp_path / "share/kernels/fake/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": [sys.executable, str(FAKE), "{connection_file}"], "language": "fake"}))
+    agent = start_execd("--contexts-max", "3", "--kernel-dir", str(tmp_path / "run"), env={"JUPYTER_PATH": str(tmp_path / "share")})
+    made = [agent.client.post("/code/context", json={"language": language}).json()["id"] for language in ("bash", "fake")]
+    run(agent, "true", "sh")  # the default context of sh
+    assert context_gauges(agent) == {"execd_code_contexts": 3, "execd_code_contexts_busy": 0}
+    for refused in (agent.client.post("/code/context", json={"language": "bash"}), post(agent, "1", "fake"), post(agent, "true"),
+                    agent.client.post("/code/context", json={"language": "fake"})):
+        assert refused.status_code == 503 and "3 code contexts at once is the limit" in refused.json()["message"], refused.text
+    run(agent, "true", "sh")
+    assert agent.client.delete(f"/code/contexts/{made[0]}").status_code == 200
+    assert agent.client.post("/code/context", json={"language": "fake"}).status_code == 200
+
+
+def test_idle_contexts_of_shells_go_and_sessions_stay(start_execd, tmp_path):
+    agent = start_execd("--cull-idle", "400ms", "--cull-interval", "50ms", env={"JUPYTER_PATH": str(tmp_path)})
+    session = agent.client.post("/session", json={}).json()["session_id"]
+    made = agent.client.post("/code/context", json={"language": "bash"}).json()["id"]
+    meet = tmp_path / "meet"
+    with agent.new_client(timeout=30) as client:
+        body = {"code": f"while ! test -e {meet}; do sleep .02; done; echo met", "context": {"language": "sh"}}
+        with client.stream("POST", "/code", json=body) as working:
+            eventually(lambda: made not in agent.client.get("/code/contexts").text)
+            assert [entry["state"] for entry in agent.client.get("/code/contexts").json()] == ["busy"]
+            meet.touch()
+            assert "met" in working.read().decode()
+    eventually(lambda: agent.client.get("/code/contexts").json() == [])
+    assert session in agent.client.get("/session").text
 
 
 def text_of(events, kind="stdout"):
