@@ -105,7 +105,8 @@ static int start_api(struct app *app, struct err *err)
                      .public_host = c->eip,
                      .enclave = {.image = c->enclave_image, .lifetime_max_s = c->timeout_max_s},
                      .has_key = c->api_key != NULL,
-                     .started_wall_ms = clock_wall_ms()};
+                     .started_wall_ms = clock_wall_ms(),
+                     .started_boot_ms = clock_boottime_ms()};
     if (c->api_key != NULL)
         codec_sha256(c->api_key, strlen(c->api_key), app->api.key_sha256);
     app->api.stopped = stopped_new();

@@ -362,6 +362,8 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
     if (r >= 0 && make_events(k) < 0)
         r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a kernel");
     if (r < 0) {
+        if (err && err->code == 0)
+            err->code = ERR_KERNEL_UNAVAILABLE;
         kernel_free(k);
         return r;
     }

@@ -230,6 +230,7 @@ static void close_command(struct command *c)
 {
     c->closed = true;
     c->finished_us = clock_wall_us();
+    c->closed_ms = clock_monotonic_ms();
     leave_tree(c);
     pidref_done(&c->leader);
     if (c->feed != NULL)

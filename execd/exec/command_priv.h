@@ -41,7 +41,7 @@ struct command {
     struct command_waiter *waiters; /* owned */
     int64_t timeout_ms;
     int64_t started_us, finished_us; /* wall clock */
-    int64_t started_ns;              /* monotonic */
+    int64_t started_ns, closed_ms;   /* monotonic */
     bool leader_gone;
     bool terminating; /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
     bool killing;     /* SIGKILL goes to the tree until it is empty */

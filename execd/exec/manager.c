@@ -79,14 +79,14 @@ static void drop_log(struct command *c)
  * its caller is not through with it. */
 static void forget_old(struct command_manager *m)
 {
-    int64_t limit_us = clock_wall_us() - m->config.history_ms * 1000;
+    int64_t limit_ms = clock_monotonic_ms() - m->config.history_ms;
     struct command *c, *tmp;
 
     DL_FOREACH_SAFE(m->finished, c, tmp)
     {
         if (c->next == NULL ||
             (m->n_finished <= m->config.history_max && m->finished_text <= m->config.history_text &&
-             c->finished_us >= limit_us))
+             c->closed_ms >= limit_ms))
             return;
         if (c->leaf != NULL || c->waiters != NULL)
             continue;

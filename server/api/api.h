@@ -27,7 +27,7 @@ struct api {
     const char *public_host;    /* NULL: endpoints are named by the Host header */
     uint64_t client_creates[2]; /* reported by clients: [success] */
     uint64_t client_create_ms;
-    int64_t started_wall_ms;
+    int64_t started_wall_ms, started_boot_ms;
 };
 
 extern const struct route api_routes[];

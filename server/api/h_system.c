@@ -23,8 +23,9 @@ enum http_result h_health(struct http_req *req, void *app)
     if (health != NULL && enclave_is_asked(req) && api_authorize(req, NULL, app, &err) == 0) {
         json_t *stats = enclave_stats(api, http_req_arena(req));
         json_object_set_new(health, "version", json_string(version_text()));
-        json_object_set_new(health, "uptime",
-                            json_real((double)(clock_wall_ms() - api->started_wall_ms) / 1000.0));
+        json_object_set_new(
+            health, "uptime",
+            json_real((double)(clock_boottime_ms() - api->started_boot_ms) / 1000.0));
         json_object_set(health, "active_sandboxes", json_object_get(stats, "total_sandboxes"));
         json_object_set_new(health, "system_info", stats);
     }

@@ -97,7 +97,7 @@ static void on_started(void *arg, const struct err *err, const char *data)
         return;
     }
     lc->counts.created++;
-    lc->counts.last_create_us = clock_wall_us() - l->sb.created_us;
+    lc->counts.last_create_us = (clock_monotonic_ns() - l->begun_ns) / 1000;
     expiry_arm(lc);
     waiters_answer(&l->creator, &l->sb, NULL);
 }
@@ -134,6 +134,7 @@ static int build_sandbox(struct lifecycle *lc, const struct sandbox_spec *spec, 
 int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, lifecycle_fn done,
                      void *arg, struct err *err)
 {
+    int64_t begun_ns = clock_monotonic_ns();
     struct sandbox sb;
 
     if (HASH_COUNT(lc->registry) >= lc->config.sandboxes_max)
@@ -153,6 +154,7 @@ int lifecycle_create(struct lifecycle *lc, const struct sandbox_spec *spec, life
     struct live *l = live_add(lc, &sb);
     char verifier[SHA256_HEX_LEN + 1];
     tokens_verifier(lc, &l->sb, verifier);
+    l->begun_ns = begun_ns;
     l->starting = true;
     push_waiter(&l->creator, done, arg);
     struct runtime_start start = {.sandbox = &l->sb, .token_sha256 = verifier};

@@ -25,6 +25,7 @@ struct live {
     struct sandbox sb;
     struct lifecycle *lc;    /* borrowed */
     struct waiter *creator;  /* owned; NULL when nobody waits (adopted, or answered) */
+    int64_t begun_ns;        /* monotonic: when its creation was asked for; 0 = adopted */
     bool starting;           /* the runtime works on it */
     bool orphaned;           /* the creator went away while it was starting: remove when started */
     bool removing;           /* the runtime's remove is under way */

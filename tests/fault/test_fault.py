@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ import pytest
 
 from control import Faults
 from harness.execd import BUILD, Execd
-from harness.kernels import write_spec
+from harness.kernels import FAKE, write_spec
 
 EXECD = BUILD / "fault" / "execd"
 SOAK = bool(os.environ.get("SOAK"))
@@ -85,6 +86,13 @@ def open_stream(client, path):
     return response
 
 
+def remove_context(client, made):
+    if made.status_code == 200:
+        removed = client.delete(f"/code/contexts/{made.json()['id']}")
+        return removed if removed.status_code >= 400 else made
+    return made
+
+
 ENDPOINTS = {
     "ping": lambda c, f: c.get("/ping"),
     "command": lambda c, f: c.post("/command", json={"command": "echo hello", "stdin": "text"}),
@@ -103,8 +111,10 @@ ENDPOINTS = {
     "events": lambda c, f: open_stream(c, "/events"),
     "contexts": lambda c, f: c.get("/code/contexts"),
     "no such language": lambda c, f: c.post("/code", json={"code": "1", "context": {"language": "cobol"}}),
-    # The kernel itself talks through libzmq, which ends a process that has no memory: here it is never reached.
     "no such kernel": lambda c, f: c.post("/code/context", json={"language": "missing"}),
+    # Kernels: what libzmq does inside is spared (wrap.c), all that is ours is not.
+    "code": lambda c, f: c.post("/code", json={"code": "ok", "context": {"language": "fake"}}),
+    "context": lambda c, f: remove_context(c, c.post("/code/context", json={"language": "fake"})),
     "proxy to nobody": lambda c, f: c.get("/proxy/1/x"),
     "proxy": proxied,
 }
@@ -118,6 +128,7 @@ class Subject:
         (folder / "file").write_bytes(b"y" * 50000)
         self.faults = Faults(folder)
         write_spec(folder, "missing", ["/no/such/kernel", "{connection_file}"])
+        write_spec(folder, "fake", [sys.executable, str(FAKE), "{connection_file}"])
         env = {"FAULT_CONTROL": str(self.faults.path), "JUPYTER_PATH": str(folder),
                "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:allocator_may_return_null=1",
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
@@ -188,6 +199,30 @@ def count_places(one, call, kind):
         time.sleep(0.02)  # what is done behind the answer
         one.faults.disarm()
         return PLACES_MAX - one.faults.left()
+
+
+def test_N02_no_descriptors_for_a_kernel(subject):
+    """libzmq too says that it can make no socket; what was made before it goes again."""
+    one = subject()
+    create = {"language": "fake"}
+    refused = []
+    for n in range(1, 30):
+        with one.agent.new_client(timeout=LIMIT_S) as client:
+            client.get("/ping")  # the connection is there: it needs a descriptor, too
+            one.faults.arm("descriptor", errno.EMFILE, n)
+            answer = client.post("/code/context", json=create)
+            struck = one.faults.disarm()
+            if answer.status_code == 200:
+                client.delete(f"/code/contexts/{answer.json()['id']}")
+            else:
+                refused.append(answer.json())
+        if not struck:
+            break
+    assert not struck, "every attempt failed"
+    assert all("[EXECD_001]" in body["message"] and "Too many open files" in body["message"] for body in refused), refused
+    assert any("message socket" in body["message"] for body in refused), refused
+    assert not one.died()
+    one.works()
 
 
 @pytest.mark.parametrize("kind", ERRORS)

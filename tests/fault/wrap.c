@@ -7,18 +7,23 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
+#include <zmq.h>
 
 /* The same order as CLASSES in tests/fault/control.py. */
 enum fault_class {
@@ -39,10 +44,12 @@ struct control {
     uint32_t errnum;      /* 0 = no error but a short count of one byte (read, write) */
     int64_t countdown;    /* the call that takes it to 0 fails */
     uint64_t hits;
+    int64_t wall_shift_s, uptime_shift_s; /* seconds that the clocks are ahead */
 };
 
 static struct control *control;
-static __thread unsigned spared;
+static __thread unsigned spared;    /* nothing fails */
+static __thread unsigned sheltered; /* nothing but the making of descriptors */
 
 __attribute__((constructor)) static void map_control(void)
 {
@@ -62,7 +69,7 @@ __attribute__((constructor)) static void map_control(void)
 
 static bool strikes(enum fault_class fault_class)
 {
-    if (control == NULL || spared > 0 ||
+    if (control == NULL || spared > 0 || (sheltered > 0 && fault_class != FAULT_DESCRIPTOR) ||
         __atomic_load_n(&control->fault_class, __ATOMIC_ACQUIRE) != (uint32_t)fault_class ||
         __atomic_sub_fetch(&control->countdown, 1, __ATOMIC_ACQ_REL) != 0)
         return false;
@@ -117,8 +124,110 @@ void __wrap_bufferevent_setwatermark(struct bufferevent *bev, short events, size
     spared--;
 }
 
+/* ---- libzmq ----
+ *
+ * It ends the process where memory or a system call fails it, so that nothing fails inside, and in its own threads never.
+ * What it can answer for is a socket that cannot be made for lack of descriptors. */
+
+struct thread {
+    void *(*start)(void *);
+    void *arg;
+};
+
+static void *run_spared(void *arg)
+{
+    struct thread thread = *(struct thread *)arg;
+    spared++;
+    free(arg);
+    return thread.start(thread.arg);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg)
+{
+    if (spared == 0 && sheltered == 0)
+        return __real_pthread_create(thread, attr, start, arg);
+    struct thread *wrapped = __real_malloc(sizeof(*wrapped));
+    if (wrapped == NULL)
+        abort();
+    *wrapped = (struct thread){start, arg};
+    return __real_pthread_create(thread, attr, run_spared, wrapped);
+}
+
+#define SHELTER(type, name, params, args)                                                          \
+    type __real_##name params;                                                                     \
+    type __wrap_##name params;                                                                     \
+    type __wrap_##name params                                                                      \
+    {                                                                                              \
+        sheltered++;                                                                               \
+        type result = __real_##name args;                                                          \
+        sheltered--;                                                                               \
+        return result;                                                                             \
+    }
+
+SHELTER(void *, zmq_socket, (void *context, int type), (context, type))
+SPARE(void *, zmq_ctx_new, (void), ())
+SPARE(int, zmq_ctx_term, (void *context), (context))
+SPARE(int, zmq_close, (void *socket), (socket))
+SPARE(int, zmq_connect, (void *socket, const char *where), (socket, where))
+SPARE(int, zmq_disconnect, (void *socket, const char *where), (socket, where))
+SPARE(int, zmq_setsockopt, (void *socket, int option, const void *p, size_t n),
+      (socket, option, p, n))
+SPARE(int, zmq_getsockopt, (void *socket, int option, void *p, size_t *n), (socket, option, p, n))
+SPARE(int, zmq_socket_monitor, (void *socket, const char *where, int events),
+      (socket, where, events))
+SPARE(int, zmq_send, (void *socket, const void *p, size_t n, int flags), (socket, p, n, flags))
+SPARE(int, zmq_msg_recv, (zmq_msg_t * msg, void *socket, int flags), (msg, socket, flags))
+SPARE(int, zmq_msg_close, (zmq_msg_t * msg), (msg))
+SPARE(int, zmq_msg_move, (zmq_msg_t * to, zmq_msg_t *from), (to, from))
+
+/* ---- clocks ---- */
+
+static void shift(clockid_t clock, time_t *seconds)
+{
+    if (control == NULL)
+        return;
+    bool wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+    *seconds +=
+        __atomic_load_n(wall ? &control->wall_shift_s : &control->uptime_shift_s, __ATOMIC_ACQUIRE);
+}
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    int result = __real_clock_gettime(clock, ts);
+    shift(clock, &ts->tv_sec);
+    return result;
+}
+
+int __real_gettimeofday(struct timeval *tv, void *zone);
+int __wrap_gettimeofday(struct timeval *tv, void *zone);
+int __wrap_gettimeofday(struct timeval *tv, void *zone)
+{
+    int result = __real_gettimeofday(tv, zone);
+    shift(CLOCK_REALTIME, &tv->tv_sec);
+    return result;
+}
+
+time_t __real_time(time_t *ret);
+time_t __wrap_time(time_t *ret);
+time_t __wrap_time(time_t *ret)
+{
+    time_t now = __real_time(NULL);
+    shift(CLOCK_REALTIME, &now);
+    if (ret != NULL)
+        *ret = now;
+    return now;
+}
+
 /* ---- descriptors ---- */
 
+WRAP(int, eventfd, (unsigned value, int flags), (value, flags), FAULT_DESCRIPTOR, -1)
 WRAP(int, pipe2, (int fds[2], int flags), (fds, flags), FAULT_DESCRIPTOR, -1)
 WRAP(int, socket, (int domain, int type, int protocol), (domain, type, protocol), FAULT_DESCRIPTOR,
      -1)

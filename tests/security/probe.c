@@ -129,6 +129,39 @@ static void sockets(void)
         say(tries[i].name, syscall(SYS_socket, tries[i].family, tries[i].type, tries[i].protocol));
 }
 
+/* Families with flags in the type and as pairs, and every netlink protocol. */
+static void families(void)
+{
+    static const struct {
+        const char *name;
+        long family, type;
+    } tries[] = {
+        {"vsock", AF_VSOCK, SOCK_STREAM},
+        {"alg", AF_ALG, SOCK_SEQPACKET},
+        {"xdp", 44, SOCK_RAW},
+        {"packet", AF_PACKET, SOCK_RAW},
+        {"packet_dgram", AF_PACKET, SOCK_DGRAM},
+        {"audit", AF_NETLINK, SOCK_RAW},
+    };
+    char name[64];
+    int pair[2];
+
+    for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+        long protocol = tries[i].family == AF_NETLINK ? 9 : 0;
+        snprintf(name, sizeof(name), "%s", tries[i].name);
+        say(name, syscall(SYS_socket, tries[i].family, tries[i].type, protocol));
+        snprintf(name, sizeof(name), "%s_flags", tries[i].name);
+        say(name, syscall(SYS_socket, tries[i].family, tries[i].type | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                          protocol));
+        snprintf(name, sizeof(name), "%s_pair", tries[i].name);
+        say(name, syscall(SYS_socketpair, tries[i].family, tries[i].type, protocol, pair));
+    }
+    for (long protocol = 0; protocol < 32; protocol++) {
+        snprintf(name, sizeof(name), "netlink_%ld", protocol);
+        say(name, syscall(SYS_socket, AF_NETLINK, SOCK_DGRAM, protocol));
+    }
+}
+
 static void on_init(void)
 {
     struct rlimit one = {1, 1};
@@ -236,6 +269,8 @@ int main(int argc, char **argv)
         on_init();
         devices();
         escapes();
+    } else if (strcmp(argv[1], "families") == 0) {
+        families();
     } else if (strcmp(argv[1], "open") == 0) {
         for (int i = 2; i < argc; i++)
             say(argv[i], open(argv[i], O_WRONLY | O_NONBLOCK));

@@ -165,6 +165,18 @@ def test_L16_socket_families(tried):
            "socket_alg", "socket_vsock", "socket_xdp", "socket_tipc", "socket_key", "socket_bluetooth")
 
 
+def test_I11_no_way_around_by_a_socket_family(box):
+    """Flags in the type change nothing, a pair is no way in, and of netlink only what shows interfaces is there."""
+    answers = pairs(box.run("probe families").stdout)
+    pairs_of = {name: answer for name, answer in answers.items() if name.endswith("_pair")}
+    netlink = {name: answer for name, answer in answers.items() if name.startswith("netlink_")}
+    assert len(netlink) == 32 and netlink.pop("netlink_0") == "ok"
+    assert set(netlink.values()) == {"EPERM"}, netlink
+    assert "ok" not in pairs_of.values(), pairs_of
+    others = {name: answers[name] for name in answers if name not in pairs_of and not name.startswith("netlink_")}
+    assert len(others) == 12 and set(others.values()) == {"EPERM"}, others
+
+
 def test_L17_set_uid_gains_nothing(box):
     status = pairs(box.run("cat /proc/self/status").stdout.replace(":\t", " "))
     kept = "00000000800405fb"
