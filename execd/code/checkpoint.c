@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -340,15 +339,13 @@ static void on_born(void *arg, pid_t pid, const char *why)
     struct checkpoint *c = arg;
     struct checkpoints *cs = c->owner;
     struct birth *birth = take_ptr(&c->birth);
-    int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-    if (fd < 0) {
+    if (pidref_open(&c->ref, pid) < 0) {
         if (pid > 0)
             birth_cancel(birth);
         fail(c, why ? why : "the copy was lost");
         forget(c);
         return;
     }
-    c->ref = (struct pidref){.pid = pid, .fd = fd};
     leaf_set_leader(c->leaf, pid);
     reaper_watch(pid, on_exit_status, c);
     c->fd = birth_go(birth);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -156,22 +155,13 @@ static void forget_preparations(struct kernel_process *p)
         close(take_fd(&p->err_fd));
 }
 
-static int adopt(struct kernel_process *p, pid_t pid)
-{
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (fd < 0)
-        return -errno;
-    p->ref = (struct pidref){.pid = pid, .fd = fd};
-    return 0;
-}
-
 static void on_forked(void *arg, pid_t pid, const char *why)
 {
     struct kernel_process *p = arg;
     struct birth *birth = take_ptr(&p->birth);
     struct err err = {0};
     int r = 0;
-    p->forked = pid > 0 && adopt(p, pid) == 0;
+    p->forked = pidref_open(&p->ref, pid) == 0;
     if (!p->forked) {
         if (pid > 0)
             birth_cancel(birth);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "execd/exec/shell_driver_priv.h"
+#include "execd/exec/stragglers.h"
 #include "execd/stream/feed.h"
 #include "proto/api/errors.h"
 #include "proto/base/fd.h"
@@ -47,8 +48,26 @@ struct shell_driver {
     bool running;   /* a text was given, its report is awaited */
     bool begun;     /* and the shell has begun with it */
     bool interrupt; /* as soon as it has */
+    bool interrupted;
+    struct stragglers *stragglers; /* owned */
     bool held;
 };
+
+/* The first child of a wrapping program is the shell. */
+static pid_t first_child(pid_t pid)
+{
+    char path[64], text[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid); /* fits */
+    if (fd_slurp_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
+        return 0;
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+static pid_t shell_of(const struct shell_driver *d)
+{
+    return d->wrapped ? first_child(d->pid.pid) : d->pid.pid;
+}
 
 /* ---- output ---- */
 
@@ -151,6 +170,8 @@ static void take_reports(struct shell_driver *d)
         if (!ours)
             continue; /* of an earlier run that was asked twice, or somebody's own text */
         d->running = false;
+        if (d->interrupted)
+            stragglers_chase(d->stragglers, shell_of(d));
         drain(d);
         d->ops->on_result(d->arg, (int)status, cwd);
         return; /* the driver may be gone */
@@ -200,7 +221,7 @@ int shell_driver_run(struct shell_driver *d, const struct shell_text *text)
     struct strbuf out;
 
     ids_hex(d->nonce);
-    d->begun = d->interrupt = false;
+    d->begun = d->interrupt = d->interrupted = false;
     strbuf_init(&out, 64 * 1024 * 1024);
     shell_script_add_run(&out, text, d->by_source);
     shell_script_add_report(&out, d->nonce, d->by_source);
@@ -218,27 +239,13 @@ void shell_driver_interrupt(struct shell_driver *d)
     d->interrupt = !d->begun;
     if (d->interrupt)
         return;
+    d->interrupted = true;
+    stragglers_note(d->stragglers, shell_of(d));
     leaf_signal_group(d->leaf, SIGINT);
     strbuf_init(&out, 0);
     strbuf_adds(&out, "\n\n"); /* what a shell drops that was just waiting for its next line */
     shell_script_add_report(&out, d->nonce, d->by_source);
     (void)give(d, &out); /* a shell that does not read any more is about to end */
-}
-
-/* The first child of a wrapping program is the shell. */
-static pid_t first_child(pid_t pid)
-{
-    char path[64], text[64];
-
-    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid); /* fits */
-    if (fd_slurp_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
-        return 0;
-    return (pid_t)strtol(text, NULL, 10);
-}
-
-static pid_t shell_of(const struct shell_driver *d)
-{
-    return d->wrapped ? first_child(d->pid.pid) : d->pid.pid;
 }
 
 void shell_driver_kill_others(struct shell_driver *d)
@@ -335,6 +342,8 @@ int shell_driver_new(struct event_base *base, const struct shell_start *start,
         if (rc < 0)
             rc = err_sys(err, ERR_RUNTIME_ERROR, -rc, "open the shell's pipes");
     }
+    if (rc == 0 && (d->stragglers = stragglers_new(base)) == NULL)
+        rc = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "watch the shell");
     if (rc == 0)
         rc = shell_spawn(start, &shell, &ends, &arena, &d->pid, err);
     if (rc == 0 && (rc = connect_ends(d, base, &ends)) < 0)
@@ -357,6 +366,7 @@ void shell_driver_free(struct shell_driver *d)
     if (d->pid.pid > 0)
         reaper_forget(d->pid.pid);
     pidref_done(&d->pid);
+    stragglers_free(d->stragglers);
     feed_free(d->lines);
     close_outlet(&d->out[0]);
     close_outlet(&d->out[1]);

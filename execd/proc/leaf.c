@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "execd/proc/leaf_priv.h"
@@ -387,9 +386,8 @@ static int signal_listed(int dirfd, int signum, const struct pid_list *spared)
         uint32_t pid;
         if (str_to_u32(word, &pid) < 0 || pid == 0 || pid_list_has(spared, (pid_t)pid))
             continue;
-        int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (fd >= 0)
-            batch[in_batch++] = (struct pidref){.pid = (pid_t)pid, .fd = fd};
+        if (pidref_open(&batch[in_batch], (pid_t)pid) == 0)
+            in_batch++;
         if (in_batch == BATCH) {
             hit += signal_batch(dirfd, batch, in_batch, second, signum);
             in_batch = 0;

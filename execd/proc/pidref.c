@@ -5,6 +5,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+int pidref_open(struct pidref *ret_p, pid_t pid)
+{
+    int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    int rc = fd >= 0 ? 0 : pid > 0 ? -errno : -ESRCH;
+    *ret_p = fd >= 0 ? (struct pidref){.pid = pid, .fd = fd} : PIDREF_UNSET;
+    return rc;
+}
+
 bool pidref_is_set(const struct pidref *p)
 {
     return p->pid > 0 && p->fd >= 0;

@@ -14,6 +14,9 @@ struct pidref {
 };
 #define PIDREF_UNSET ((struct pidref){.pid = 0, .fd = -1})
 
+/* -errno; -ESRCH when there is none. Whoever got the number from a listing looks again afterwards: it may have changed
+ * hands just before. Unset on failure. */
+int pidref_open(struct pidref *ret_p, pid_t pid) must_check;
 bool pidref_is_set(const struct pidref *p);
 void pidref_done(struct pidref *p);
 int pidref_signal(const struct pidref *p, int signum) must_check; /* -ESRCH once it was reaped */

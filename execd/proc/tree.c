@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "execd/proc/pidref.h"
@@ -141,9 +140,9 @@ static void visit_tagged(pid_t pid, void *arg)
         scan->n++;
         return;
     }
-    struct pidref ref = {.pid = pid, .fd = (int)syscall(SYS_pidfd_open, pid, 0)};
+    struct pidref ref;
     /* Read again: now the number cannot change hands any more. */
-    if (ref.fd >= 0 && read_stat(pid, &s) == 0 && belongs(&s, scan) &&
+    if (pidref_open(&ref, pid) == 0 && read_stat(pid, &s) == 0 && belongs(&s, scan) &&
         pidref_signal(&ref, scan->signum) == 0)
         scan->n++;
     pidref_done(&ref);
@@ -203,9 +202,10 @@ static int signal_below(const struct all_scan *scan, int signum)
         const struct proc_stat *s = &scan->list[i];
         if (!is_alive(s) || !is_below_us(scan, s))
             continue;
-        struct pidref ref = {.pid = s->pid, .fd = (int)syscall(SYS_pidfd_open, s->pid, 0)};
+        struct pidref ref;
         struct proc_stat again;
-        bool same = ref.fd >= 0 && read_stat(s->pid, &again) == 0 && again.ppid == s->ppid;
+        bool same = pidref_open(&ref, s->pid) == 0 && read_stat(s->pid, &again) == 0 &&
+                    again.ppid == s->ppid;
         if (same && (signum == 0 || pidref_signal(&ref, signum) == 0))
             n++;
         pidref_done(&ref);

@@ -188,6 +188,40 @@ def test_an_interrupt_at_any_moment_keeps_the_session_in_step(agent):
         assert said(agent, s, f"echo $x {i}") == f"kept {i}\n"
 
 
+def n_children(agent, session):
+    return int(said(agent, session, "read c </proc/$$/task/$$/children; set -- $c; echo $#"))
+
+
+def test_an_interrupt_just_before_a_program_starts_ends_it_too(agent):
+    """Between fork and exec SIGINT is swallowed: the program would run on, and the shell wait for it."""
+    s = create(agent)
+    begin = time.monotonic()
+    for _ in range(60):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run, agent, s, "echo begun; sleep 600")
+            eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
+            agent.client.delete("/command", params={"id": s})
+            assert running.result(20)[-1]["error"]["evalue"] == "130"
+        assert said(agent, s, "echo on") == "on\n"
+    assert time.monotonic() - begin < 60
+    eventually(lambda: n_children(agent, s) == 0)
+
+
+def test_an_interrupt_leaves_background_jobs_alone(agent):
+    s = create(agent)
+    pid = said(agent, s, "sleep 600 & echo $!").strip()
+    for _ in range(5):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run, agent, s, "sleep 600 & sleep 600")
+            eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
+            time.sleep(0.02)
+            agent.client.delete("/command", params={"id": s})
+            running.result(20)
+    time.sleep(0.7)  # longer than those that ought to have ended get
+    assert said(agent, s, f"kill -0 {pid} && echo alive") == "alive\n"
+    assert n_children(agent, s) == 6
+
+
 def test_a_client_of_the_raw_framing_that_leaves_interrupts_its_run(agent):
     s = create(agent)
     with agent.client.stream("POST", f"/session/{s}/run", json={"command": "echo begun; sleep 30"}) as response:
