@@ -17,11 +17,18 @@ bool enclave_is_asked(const struct http_req *req);
 /* Errors of such requests carry "detail" too. */
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
+/* Before each answer: what pages in browsers may read. */
+void cors_decorate(struct http_req *req, const struct api *api);
+/* Where no key is asked for: not the pages of others. -EACCES with err. */
+int cors_check(const struct http_req *req, const struct api *api, struct err *err) must_check;
+
 /* New references. */
 json_t *enclave_info(const struct api *api, const struct sandbox *sb);
 json_t *enclave_info_stopped(const struct stopped *s);
 json_t *enclave_tools(const struct sandbox *sb);
+json_t *enclave_tools_stopped(const struct stopped *s);
 json_t *enclave_stats(const struct api *api, struct arena *arena);
+bool enclave_status_is_known(const char *status);
 /* All sandboxes of this API that match `status` (NULL: all), as an array; NULL: no memory. */
 json_t *enclave_list(const struct api *api, const char *status, struct arena *arena);
 
@@ -40,3 +47,4 @@ enum http_result h_enclave_archive(struct http_req *req, void *app);
 enum http_result h_enclave_stats(struct http_req *req, void *app);
 enum http_result h_enclave_pool_fill(struct http_req *req, void *app);
 enum http_result h_enclave_pool_use(struct http_req *req, void *app);
+enum http_result h_enclave_options(struct http_req *req, void *app);

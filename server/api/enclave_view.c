@@ -47,18 +47,29 @@ enum http_result enclave_no_sandbox(struct http_req *req, const char *id)
     return http_resp_fail(req, ERR_SANDBOX_NOT_FOUND, "Sandbox %.64s not found", id);
 }
 
+static const char *const names[SANDBOX_STATE_MAX] = {
+    [SANDBOX_PENDING] = "initializing", [SANDBOX_RUNNING] = "running",
+    [SANDBOX_PAUSED] = "idle",          [SANDBOX_STOPPING] = "stopping",
+    [SANDBOX_TERMINATED] = "stopped",   [SANDBOX_FAILED] = "error",
+};
+#define BUSY "busy" /* in the pool */
+
+bool enclave_status_is_known(const char *status)
+{
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(names[i], status) == 0)
+            return true;
+    }
+    return strcmp(status, BUSY) == 0;
+}
+
 static const char *status_of(const struct api *api, const struct sandbox *sb)
 {
-    static const char *const names[SANDBOX_STATE_MAX] = {
-        [SANDBOX_PENDING] = "initializing", [SANDBOX_RUNNING] = "running",
-        [SANDBOX_PAUSED] = "idle",          [SANDBOX_STOPPING] = "stopping",
-        [SANDBOX_TERMINATED] = "stopped",   [SANDBOX_FAILED] = "error",
-    };
     enum pool_state pooled = enclave_pool_state(api->pool, sb->id);
 
     if (sb->state != SANDBOX_RUNNING || pooled == POOL_NONE)
         return names[sb->state];
-    return pooled == POOL_BUSY ? "busy" : "idle";
+    return pooled == POOL_BUSY ? BUSY : names[SANDBOX_PAUSED];
 }
 
 static json_t *time_json(int64_t wall_us)
@@ -69,16 +80,28 @@ static json_t *time_json(int64_t wall_us)
     return json_string(text);
 }
 
-json_t *enclave_tools(const struct sandbox *sb)
+static json_t *tools_of(const char *type, const json_t *config)
 {
-    bool notebook = strcmp(enclave_type(sb), "docker_notebook") == 0;
+    bool notebook = strcmp(type, "docker_notebook") == 0;
     json_t *found = json_object();
 
     for (size_t i = 0; i < n_tools; i++) {
-        if ((notebook || !tools[i].notebook) && enclave_has_tool(sb, tools[i].name))
+        if ((notebook || !tools[i].notebook) && enclave_has_tool(config, tools[i].name))
             json_object_set_new(found, tools[i].name, tool_schema(&tools[i]));
     }
     return found;
+}
+
+json_t *enclave_tools(const struct sandbox *sb)
+{
+    cleanup_json json_t *config = enclave_config_json(sb);
+
+    return tools_of(enclave_type(sb), config);
+}
+
+json_t *enclave_tools_stopped(const struct stopped *s)
+{
+    return tools_of(s->type, s->config);
 }
 
 json_t *enclave_info(const struct api *api, const struct sandbox *sb)
@@ -92,9 +115,10 @@ json_t *enclave_info(const struct api *api, const struct sandbox *sb)
 
 json_t *enclave_info_stopped(const struct stopped *s)
 {
-    return json_pack("{s:s, s:s, s:s, s:O, s:o, s:o, s:{}, s:{}}", "id", s->id, "status", "stopped",
+    return json_pack("{s:s, s:s, s:s, s:O, s:o, s:o, s:{}, s:o}", "id", s->id, "status", "stopped",
                      "type", s->type, "config", s->config, "created_at", time_json(s->created_us),
-                     "updated_at", time_json(s->stopped_us), "metadata", "available_tools");
+                     "updated_at", time_json(s->stopped_us), "metadata", "available_tools",
+                     enclave_tools_stopped(s));
 }
 
 static int all_sandboxes(const struct api *api, struct arena *arena, struct lifecycle_page *ret)

@@ -72,9 +72,11 @@ enum http_result h_enclave_create(struct http_req *req, void *app)
 
 enum http_result h_enclave_list(struct http_req *req, void *app)
 {
-    json_t *list = enclave_list(app, http_req_query(req, "status", 0), http_req_arena(req));
+    const char *status = http_req_query(req, "status", 0);
 
-    return http_resp_json(req, 200, list);
+    if (status != NULL && !enclave_status_is_known(status))
+        return http_resp_fail(req, ERR_VALIDATION, "status: '%.32s' is none", status);
+    return http_resp_json(req, 200, enclave_list(app, status, http_req_arena(req)));
 }
 
 enum http_result h_enclave_get(struct http_req *req, void *app)
@@ -138,10 +140,14 @@ enum http_result h_enclave_delete(struct http_req *req, void *app)
 
 enum http_result h_enclave_tools(struct http_req *req, void *app)
 {
+    struct api *api = app;
     const char *id = http_req_param(req, "id");
-    const struct sandbox *sb = enclave_find(app, id);
+    const struct sandbox *sb = enclave_find(api, id);
+    const struct stopped *s = sb == NULL ? stopped_find(api->stopped, id) : NULL;
 
-    return sb != NULL ? http_resp_json(req, 200, enclave_tools(sb)) : enclave_no_sandbox(req, id);
+    if (sb == NULL && s == NULL)
+        return enclave_no_sandbox(req, id);
+    return http_resp_json(req, 200, sb != NULL ? enclave_tools(sb) : enclave_tools_stopped(s));
 }
 
 enum http_result h_enclave_stats(struct http_req *req, void *app)

@@ -112,11 +112,12 @@ static void on_answer(void *arg, int status, struct slice body, const struct err
 static int choose_tool(const struct sandbox *sb, const char *name, const struct tool **ret,
                        struct err *err)
 {
+    cleanup_json json_t *config = enclave_config_json(sb);
     const char *type = enclave_type(sb);
 
     *ret = tool_find(name);
     bool fits = *ret != NULL && (!(*ret)->notebook || strcmp(type, "docker_notebook") == 0);
-    if (fits && enclave_has_tool(sb, name))
+    if (fits && enclave_has_tool(config, name))
         return 0;
     return err_set(err, ERR_TOOL_NOT_FOUND, ENOENT, "Tool %.64s is not available", name);
 }

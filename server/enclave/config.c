@@ -283,9 +283,8 @@ json_t *enclave_config_json(const struct sandbox *sb)
     return json_object();
 }
 
-bool enclave_has_tool(const struct sandbox *sb, const char *tool)
+bool enclave_has_tool(const json_t *config, const char *tool)
 {
-    cleanup_json json_t *config = enclave_config_json(sb);
     const json_t *tools = json_object_get(config, "tools_config");
     const json_t *name;
     size_t i;

@@ -28,7 +28,7 @@ int enclave_config_decode(const char *type, struct slice body,
 const char *enclave_type(const struct sandbox *sb);
 /* New reference, an object. */
 json_t *enclave_config_json(const struct sandbox *sb);
-/* Has this sandbox the tool? By its type and its tools_config. */
-bool enclave_has_tool(const struct sandbox *sb, const char *tool);
+/* Is the tool in its tools_config? config: as enclave_config_json answers it. */
+bool enclave_has_tool(const json_t *config, const char *tool);
 /* Where its tools work; in the arena or constant. NULL: no memory. */
 const char *enclave_working_dir(const struct sandbox *sb, struct arena *arena);

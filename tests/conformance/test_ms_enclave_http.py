@@ -153,6 +153,7 @@ def test_life(server):
         assert await manager.stop_sandbox(ident) is True
         assert (await manager.get_sandbox_info(ident)).status == SandboxStatus.STOPPED
         assert [each.id for each in await manager.list_sandboxes(SandboxStatus.STOPPED)] == [ident]
+        assert list(await manager.get_sandbox_tools(ident)) == ["shell_executor"]  # it is still known
         with pytest.raises(ValueError):
             await manager.execute_tool(ident, "shell_executor", {"command": "true"})
         assert await manager.delete_sandbox(ident) is True
@@ -282,3 +283,19 @@ def test_archive_of_bytes(server, box):
         tar.addfile(entry, io.BytesIO(b"abc"))
     assert manage(server, lambda manager: manager.put_archive(box.id, "/sandbox", packed.getvalue())) is True
     assert box("file_operation", operation="read", file_path="/sandbox/one.bin")[1] == "abc"
+
+
+def test_stopped_twice_is_listed_once(server):
+    async def stop(manager):
+        ident = await manager.create_sandbox(SandboxType.DOCKER, DockerSandboxConfig(**SMALL))
+        assert all(await asyncio.gather(*(manager.stop_sandbox(ident) for _ in range(4))))
+        assert [each.id for each in await manager.list_sandboxes()].count(ident) == 1
+        assert await manager.delete_sandbox(ident) is True
+        assert ident not in [each.id for each in await manager.list_sandboxes()]
+
+    manage(server, stop)
+
+
+def test_an_unknown_status_is_refused(server):
+    answer = httpx.get(f"{enclave_base(server)}/sandboxes", params={"status": "asleep"}, headers={"X-API-Key": KEY})
+    assert answer.status_code == 422 and "asleep" in answer.json()["detail"]

@@ -132,9 +132,13 @@ def test_E01_server_asks_for_the_key(server, method, path, operation):
 @pytest.mark.parametrize("path, methods", SERVER_API.methods().items(), ids=SERVER_API.methods())
 def test_server_names_the_methods_of_a_path(server, path, methods):
     response = server.client.request("PUT", filled(path))  # no route takes PUT alone
+    others = [found for other, found in SERVER_API.methods().items() if covers(other, filled(path))]
+    expected = methods.union(*others) - {"OPTIONS"}
+    if not expected:  # preflights of a whole tree: no path of it is known by that
+        SERVER_API.check_error(response, 404)
+        return
     SERVER_API.check_error(response, 405)
-    others = [found for other, found in SERVER_API.methods().items() if covers(other, path)]
-    assert set(response.headers["Allow"].split(", ")) == methods.union(*others)
+    assert set(response.headers["Allow"].split(", ")) == expected
 
 
 def covers(pattern, path):
