@@ -72,7 +72,10 @@ static void set_location(struct http_req *req, const char *path)
 static bool answer(struct work *w)
 {
     static const struct http_producer producer = {proceed, stop};
+    static const int statuses[] = {
+        [CONTENTS_SHOWN] = 200, [CONTENTS_MADE] = 201, [CONTENTS_DONE] = 204};
     struct contents_call *call = &w->call;
+    int status = statuses[call->outcome];
     if (call->err.code != ERR_NONE) {
         (void)http_resp_error(w->req, &call->err);
         return false;
@@ -80,12 +83,11 @@ static bool answer(struct work *w)
     if (call->location[0] != '\0')
         set_location(w->req, call->location);
     if (call->out.len == 0) {
-        (void)http_resp_empty(w->req, call->status);
+        (void)http_resp_empty(w->req, status);
         return false;
     }
     if (call->out.len <= WHOLE_MAX) {
-        (void)http_resp_data(w->req, call->status, "application/json", call->out.data,
-                             call->out.len);
+        (void)http_resp_data(w->req, status, "application/json", call->out.data, call->out.len);
         return false;
     }
     hold(w, call->out.len);
@@ -93,8 +95,7 @@ static bool answer(struct work *w)
         (void)http_resp_fail(w->req, ERR_OVERLOADED, "too many documents at once, try again");
         return false;
     }
-    (void)http_resp_begin(w->req, call->status, "application/json", (int64_t)call->out.len,
-                          &producer, w);
+    (void)http_resp_begin(w->req, status, "application/json", (int64_t)call->out.len, &producer, w);
     return true;
 }
 

@@ -26,6 +26,14 @@ int contents_fail(struct err *err, int errnum, const char *what, const char *pat
         return err_set(err, ERR_FILE_CONFLICT, errnum, "File already exists: %.160s", path);
     if (errnum == ENOSPC || errnum == EDQUOT)
         return err_sys(err, ERR_NO_SPACE, errnum, "%s '%.160s'", what, path);
+    if (errnum == ENOMEM)
+        return err_sys(err, ERR_OUT_OF_MEMORY, errnum, "%s '%.160s'", what, path);
+    if (errnum == EFBIG)
+        return err_set(err, ERR_FILE_TOO_LARGE, errnum, "no file may be as large: %.160s", path);
+    if (errnum == ENXIO || errnum == EISDIR)
+        return err_set(err, ERR_FILE_KIND, errnum, "%.160s is not a file", path);
+    if (errnum == ENAMETOOLONG || errnum == EINVAL)
+        return err_sys(err, ERR_INVALID_PATH, errnum, "%s '%.160s'", what, path);
     if (errnum == ELOOP || errnum == EXDEV)
         return err_set(err, ERR_INVALID_PATH, errnum, "'%.160s' is a link, or leads over one",
                        path);
@@ -115,36 +123,48 @@ int contents_read(const struct spot *spot, char **ret_data, size_t *ret_len, str
     return 0;
 }
 
-static int write_temp(const struct spot *spot, const char *data, size_t len, char *temp)
+/* like: whose mode and owner it gets; NULL: a new one's. */
+static int write_temp(int dir_fd, struct slice data, const struct stat *like, char *temp)
 {
-    struct stat st;
-    int fd = -1, r = temp_make(spot->dir_fd, temp, &fd);
+    int fd = -1, r = temp_make(dir_fd, temp, &fd);
     if (r < 0)
         return r;
-    r = fd_write_all(fd, data, len);
+    r = fd_write_all(fd, data.ptr, data.len);
     if (r >= 0)
-        r = fstatat(spot->dir_fd, spot->name, &st, AT_SYMLINK_NOFOLLOW) == 0
-                ? temp_become(fd, &st)
-                : (fchmod(fd, 0644) < 0 ? -errno : 0);
+        r = like != NULL ? temp_become(fd, like) : (fchmod(fd, 0644) < 0 ? -errno : 0);
     close(fd);
     return r;
 }
 
-int contents_write(const struct spot *spot, const char *data, size_t len, struct err *err)
+/* All of it or nothing: an empty or half file is never left behind. */
+static int put(const struct spot *spot, struct slice data, const struct stat *like, bool replace)
 {
-    char temp[TEMP_NAME_MAX];
-    struct stat st;
-    int r = spot_stat(spot, &st);
-    if (r == 0 && !S_ISREG(st.st_mode))
-        return err_set(err, ERR_FILE_KIND, EINVAL, "%.160s is %s, not a file", spot->path,
-                       S_ISDIR(st.st_mode) ? "a directory" : "a link or device");
-    temp[0] = '\0';
-    r = write_temp(spot, data, len, temp);
-    if (r >= 0 && renameat(spot->dir_fd, temp, spot->dir_fd, spot->name) < 0)
+    char temp[TEMP_NAME_MAX] = "";
+    int r = write_temp(spot->dir_fd, data, like, temp);
+    if (r >= 0 && !replace)
+        r = temp_rename(spot->dir_fd, temp, spot->dir_fd, spot->name);
+    else if (r >= 0 && renameat(spot->dir_fd, temp, spot->dir_fd, spot->name) < 0)
         r = -errno;
     if (r < 0 && temp[0] != '\0')
         (void)unlinkat(spot->dir_fd, temp, 0); /* what cannot be removed has a telling name */
+    return r;
+}
+
+int contents_write(const struct spot *spot, struct slice data, struct err *err)
+{
+    struct stat st;
+    bool known = spot_stat(spot, &st) == 0;
+    if (known && !S_ISREG(st.st_mode))
+        return err_set(err, ERR_FILE_KIND, EINVAL, "%.160s is %s, not a file", spot->path,
+                       S_ISDIR(st.st_mode) ? "a directory" : "a link or device");
+    int r = put(spot, data, known ? &st : NULL, true);
     return r < 0 ? contents_fail(err, -r, "write", spot->path) : 0;
+}
+
+int contents_create(const struct spot *spot, struct slice data)
+{
+    struct stat st;
+    return spot_stat(spot, &st) == 0 ? -EEXIST : put(spot, data, NULL, false);
 }
 
 /* ---- bodies ---- */
@@ -158,7 +178,10 @@ int contents_text(struct slice body, const char *key, size_t max, char **ret_tex
         return 0;
     if (value.ptr[0] != '"')
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "%s: expected a text", key);
-    json_t *text = json_loadb(value.ptr, value.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    json_error_t why = {.line = 0};
+    json_t *text = json_loadb(value.ptr, value.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    if (text == NULL && json_error_code(&why) == json_error_out_of_memory)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %s", key);
     size_t len = json_string_length(text);
     /* Without ret_len it is a name or a path: nobody would see what stands behind a NUL. */
     bool cut = text != NULL && ret_len == NULL && strlen(json_string_value(text)) != len;
@@ -180,7 +203,7 @@ int contents_text(struct slice body, const char *key, size_t max, char **ret_tex
 
 void contents_init(struct contents_call *call)
 {
-    *call = (struct contents_call){.status = 200};
+    *call = (struct contents_call){.outcome = CONTENTS_SHOWN};
     strbuf_init(&call->out, CONTENTS_ANSWER_MAX);
 }
 
@@ -202,6 +225,17 @@ static int check_body(struct contents_call *call)
     return 0;
 }
 
+static int check_answer(struct contents_call *call, const struct spot *spot)
+{
+    int r = strbuf_check(&call->out);
+    if (r == -ENOMEM)
+        return err_set(&call->err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the answer");
+    return r < 0
+               ? err_set(&call->err, ERR_FILE_TOO_LARGE, EFBIG,
+                         "%.160s makes an answer beyond %u bytes", spot->path, CONTENTS_ANSWER_MAX)
+               : 0;
+}
+
 void contents_run(struct contents_call *call)
 {
     static int (*const verbs[])(struct contents_call *, const struct spot *) = {
@@ -221,9 +255,8 @@ void contents_run(struct contents_call *call)
         r = spot_find(call->root, call->path, &spot, &call->err);
     if (r >= 0)
         r = verbs[call->verb](call, &spot);
-    if (r >= 0 && strbuf_check(&call->out) < 0)
-        r = err_set(&call->err, ERR_FILE_TOO_LARGE, EFBIG, "%.160s makes an answer beyond %u bytes",
-                    spot.path, CONTENTS_ANSWER_MAX);
+    if (r >= 0)
+        r = check_answer(call, &spot);
     if (r < 0)
         strbuf_done(&call->out);
 }

@@ -4,7 +4,7 @@
  * One call is one request, done in the worker pool: it holds values only, blocks on disk, and its cost is bounded
  * (CONTENTS_FILE_MAX, CONTENTS_ENTRIES_MAX, CONTENTS_ANSWER_MAX). Paths never lead out of the root, by ".." or by
  * links; hidden files are neither shown nor touched. A file is replaced as a whole: readers see the old one or the new.
- * Knows nothing of HTTP but its statuses. Thread rule: contents_run in any thread, one at a time for one call.
+ * Knows nothing of HTTP. Thread rule: contents_run in any thread, one at a time for one call.
  * Source: contracts/jupyter.md 2.9.
  */
 #pragma once
@@ -30,6 +30,12 @@ enum contents_verb {
     CONTENTS_FORGET,      /* DELETE of it */
 };
 
+enum contents_outcome {
+    CONTENTS_SHOWN, /* what there is, or has become of it */
+    CONTENTS_MADE,  /* something new */
+    CONTENTS_DONE,  /* there is nothing to show */
+};
+
 struct contents_call {
     enum contents_verb verb;
     const char *root;    /* absolute */
@@ -39,10 +45,10 @@ struct contents_call {
     bool without_content;
     struct slice body; /* JSON; empty = none */
     /* what came of it */
-    int status;              /* of the answer, when err.code is none */
-    struct strbuf out;       /* JSON; empty where the status has no body */
+    struct err err; /* code is none: the rest counts */
+    enum contents_outcome outcome;
+    struct strbuf out;       /* JSON; empty with CONTENTS_DONE */
     char location[PATH_MAX]; /* path of what was made or moved; "" = none */
-    struct err err;
 };
 
 void contents_init(struct contents_call *call); /* zeroes it */

@@ -19,9 +19,9 @@
 #define EMPTY_NOTEBOOK "{\"cells\":[],\"metadata\":{},\"nbformat\":4,\"nbformat_minor\":5}\n"
 
 /* The answer: the model of what is at the spot now. */
-static int answer(struct contents_call *call, const struct spot *spot, int status)
+static int answer(struct contents_call *call, const struct spot *spot, bool is_new)
 {
-    call->status = status;
+    call->outcome = is_new ? CONTENTS_MADE : CONTENTS_SHOWN;
     (void)snprintf(call->location, sizeof(call->location), "%s", spot->path); /* fits */
     return contents_model(&call->out, spot, &call->err);
 }
@@ -42,8 +42,9 @@ static int from_base64(struct contents_call *call, struct content *content)
 {
     char *raw = malloc(codec_base64_room(content->len) + 1);
     size_t n = 0;
-    int r = raw != NULL ? codec_unbase64(content->data, content->len, raw, &n) : -ENOMEM;
-    if (r < 0) {
+    if (raw == NULL)
+        return err_set(&call->err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the content");
+    if (codec_unbase64(content->data, content->len, raw, &n) < 0) {
         free(raw);
         return refuse(call, "content: no valid base64");
     }
@@ -137,7 +138,7 @@ int contents_save(struct contents_call *call, const struct spot *spot)
         return refuse(call, type == NULL ? "No file type provided" : "path: the root itself");
     if (strcmp(type, "directory") == 0) {
         r = save_folder(call, spot, known);
-        return r < 0 ? r : answer(call, spot, known ? 200 : 201);
+        return r < 0 ? r : answer(call, spot, !known);
     }
     bool as_notebook = strcmp(type, "notebook") == 0;
     if (!as_notebook && strcmp(type, "file") != 0)
@@ -146,72 +147,80 @@ int contents_save(struct contents_call *call, const struct spot *spot)
     if (r >= 0 && !as_notebook && is_later_part(call->body))
         r = append(spot, &content, &call->err);
     else if (r >= 0)
-        r = contents_write(spot, content.data, content.len, &call->err);
+        r = contents_write(spot, (struct slice){content.data, content.len}, &call->err);
     free(content.data);
-    return r < 0 ? r : answer(call, spot, known ? 200 : 201);
+    return r < 0 ? r : answer(call, spot, !known);
 }
 
 /* ---- POST at a folder ---- */
 
-/* Makes one of the names stem.ext, stem1.ext, stem2.ext, ...: whoever comes first has it. */
-static int make_first(struct contents_call *call, const struct spot *folder, const char *stem,
-                      const char *blank, const char *ext, bool as_folder, struct spot *ret_spot)
+struct naming {
+    const char *stem, *blank, *ext; /* stem.ext, stem blank 1.ext, stem blank 2.ext, ... */
+};
+
+static int name_path(const struct spot *folder, const struct naming *naming, int i,
+                     char path[PATH_MAX])
 {
+    char number[16] = "";
+    if (i > 0)
+        (void)snprintf(number, sizeof(number), "%s%d", naming->blank, i); /* fits */
+    return snprintf(path, PATH_MAX, "%s%s%s%s%s", folder->path, spot_is_root(folder) ? "" : "/",
+                    naming->stem, number, naming->ext) < PATH_MAX
+               ? 0
+               : -ENAMETOOLONG;
+}
+
+/* data: of a file; NULL: a folder. */
+static int make(const struct spot *spot, const struct slice *data)
+{
+    if (data != NULL)
+        return contents_create(spot, *data);
+    return mkdirat(spot->dir_fd, spot->name, 0755) < 0 ? -errno : 0;
+}
+
+/* Makes it under the first name that is free: whoever comes first has it. */
+static int make_first(struct contents_call *call, const struct spot *folder,
+                      const struct naming *naming, const struct slice *data)
+{
+    char path[PATH_MAX];
     for (int i = 0; i < NAMES_MAX; i++) {
-        char path[PATH_MAX], number[16] = "";
-        if (i > 0)
-            (void)snprintf(number, sizeof(number), "%s%d", blank, i); /* fits */
-        if (snprintf(path, sizeof(path), "%s%s%s%s%s", folder->path,
-                     spot_is_root(folder) ? "" : "/", stem, number, ext) >= PATH_MAX)
-            return contents_fail(&call->err, ENAMETOOLONG, "make", folder->path);
-        struct spot spot = SPOT_UNSET;
-        int r = spot_find(call->root, path, &spot, &call->err);
+        cleanup_spot struct spot spot = SPOT_UNSET;
+        int r = name_path(folder, naming, i, path);
         if (r < 0)
+            return contents_fail(&call->err, -r, "make", folder->path);
+        if ((r = spot_find(call->root, path, &spot, &call->err)) < 0)
             return r;
-        int fd = as_folder ? mkdirat(spot.dir_fd, spot.name, 0755)
-                           : openat(spot.dir_fd, spot.name,
-                                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-        int errnum = errno;
-        if (fd >= 0) {
-            if (!as_folder)
-                close(fd);
-            *ret_spot = spot;
-            ret_spot->name = ret_spot->path + (spot.name - spot.path);
-            return 0;
-        }
-        spot_done(&spot);
-        if (errnum != EEXIST)
-            return contents_fail(&call->err, errnum, "make", path);
+        if ((r = make(&spot, data)) >= 0)
+            return answer(call, &spot, true);
+        if (r != -EEXIST)
+            return contents_fail(&call->err, -r, "make", path);
     }
-    return contents_fail(&call->err, EEXIST, "make", stem);
+    return contents_fail(&call->err, EEXIST, "make", naming->stem);
 }
 
 static int new_untitled(struct contents_call *call, const struct spot *folder, const char *type,
                         const char *ext)
 {
-    cleanup_spot struct spot spot = SPOT_UNSET;
-    bool notebook =
-        type != NULL ? strcmp(type, "notebook") == 0 : ext != NULL && strcmp(ext, ".ipynb") == 0;
-    bool as_folder = type != NULL && strcmp(type, "directory") == 0;
-    if (type != NULL && !notebook && !as_folder && strcmp(type, "file") != 0)
-        return refuse(call, "type: directory, file or notebook");
+    static const struct slice notebook = SLICE_LIT(EMPTY_NOTEBOOK), empty = SLICE_LIT("");
+    static const struct naming folders = {"Untitled Folder", " ", ""},
+                               notebooks = {"Untitled", "", ".ipynb"};
+    const struct naming files = {"untitled", "", ext != NULL ? ext : ""};
+    const char *kind = type != NULL                                ? type
+                       : ext != NULL && strcmp(ext, ".ipynb") == 0 ? "notebook"
+                                                                   : "file";
     if (ext != NULL && strchr(ext, '/') != NULL)
         return refuse(call, "ext: no slash");
-    const char *stem = as_folder ? "Untitled Folder" : notebook ? "Untitled" : "untitled";
-    int r = make_first(call, folder, stem, as_folder ? " " : "",
-                       as_folder  ? ""
-                       : notebook ? ".ipynb"
-                       : ext      ? ext
-                                  : "",
-                       as_folder, &spot);
-    if (r >= 0 && notebook)
-        r = contents_write(&spot, EMPTY_NOTEBOOK, strlen(EMPTY_NOTEBOOK), &call->err);
-    return r < 0 ? r : answer(call, &spot, 201);
+    if (strcmp(kind, "directory") == 0)
+        return make_first(call, folder, &folders, NULL);
+    if (strcmp(kind, "notebook") == 0)
+        return make_first(call, folder, &notebooks, &notebook);
+    return strcmp(kind, "file") == 0 ? make_first(call, folder, &files, &empty)
+                                     : refuse(call, "type: directory, file or notebook");
 }
 
 static int new_copy(struct contents_call *call, const struct spot *folder, const char *from)
 {
-    cleanup_spot struct spot source = SPOT_UNSET, spot = SPOT_UNSET;
+    cleanup_spot struct spot source = SPOT_UNSET;
     cleanup_free char *data = NULL;
     size_t len;
     char stem[NAME_MAX + 16];
@@ -224,10 +233,7 @@ static int new_copy(struct contents_call *call, const struct spot *folder, const
     const char *ext = dot != NULL && dot != source.name ? dot : "";
     (void)snprintf(stem, sizeof(stem), "%.*s-Copy1", (int)(strlen(source.name) - strlen(ext)),
                    source.name); /* fits */
-    r = make_first(call, folder, stem, "-", ext, false, &spot);
-    if (r >= 0)
-        r = contents_write(&spot, data, len, &call->err);
-    return r < 0 ? r : answer(call, &spot, 201);
+    return make_first(call, folder, &(struct naming){stem, "-", ext}, &(struct slice){data, len});
 }
 
 int contents_new(struct contents_call *call, const struct spot *spot)
@@ -265,7 +271,7 @@ int contents_rename(struct contents_call *call, const struct spot *spot)
     if (strcmp(target.path, spot->path) != 0 &&
         (r = temp_rename(spot->dir_fd, spot->name, target.dir_fd, target.name)) < 0)
         return contents_fail(&call->err, -r, "rename", target.path);
-    return answer(call, &target, 200);
+    return answer(call, &target, false);
 }
 
 int contents_delete(struct contents_call *call, const struct spot *spot)
@@ -283,6 +289,6 @@ int contents_delete(struct contents_call *call, const struct spot *spot)
                    : contents_fail(&call->err, errno, "delete", spot->path);
     if (!S_ISDIR(st.st_mode) && unlinkat(spot->dir_fd, spot->name, 0) < 0)
         return contents_fail(&call->err, errno, "delete", spot->path);
-    call->status = 204;
+    call->outcome = CONTENTS_DONE;
     return 0;
 }

@@ -84,7 +84,7 @@ static int copy(const struct spot *from, const struct spot *to, struct err *err)
     cleanup_free char *data = NULL;
     size_t len;
     int r = contents_read(from, &data, &len, err);
-    return r < 0 ? r : contents_write(to, data, len, err);
+    return r < 0 ? r : contents_write(to, (struct slice){data, len}, err);
 }
 
 int contents_checkpoint(struct contents_call *call, const struct spot *spot)
@@ -102,7 +102,7 @@ int contents_checkpoint(struct contents_call *call, const struct spot *spot)
     if ((r = spot_stat(&kept, &st)) < 0)
         return contents_fail(&call->err, -r, "keep", spot->path);
     describe(&call->out, &st);
-    call->status = 201;
+    call->outcome = CONTENTS_MADE;
     return 0;
 }
 
@@ -118,7 +118,7 @@ int contents_restore(struct contents_call *call, const struct spot *spot)
     struct stat st;
     if (look(spot, &kept, &st) < 0)
         return no_checkpoint(call, spot);
-    call->status = 204;
+    call->outcome = CONTENTS_DONE;
     return copy(&kept, spot, &call->err);
 }
 
@@ -128,7 +128,7 @@ int contents_forget(struct contents_call *call, const struct spot *spot)
     struct stat st;
     if (look(spot, &kept, &st) < 0)
         return no_checkpoint(call, spot);
-    call->status = 204;
+    call->outcome = CONTENTS_DONE;
     return unlinkat(kept.dir_fd, kept.name, 0) < 0
                ? contents_fail(&call->err, errno, "delete", spot->path)
                : 0;

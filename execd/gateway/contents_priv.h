@@ -36,8 +36,9 @@ int contents_fail(struct err *err, int errnum, const char *what, const char *pat
 int contents_read(const struct spot *spot, char **ret_data, size_t *ret_len,
                   struct err *err) must_check;
 /* Puts a whole file in place, with the mode and owner of the one before. */
-int contents_write(const struct spot *spot, const char *data, size_t len,
-                   struct err *err) must_check;
+int contents_write(const struct spot *spot, struct slice data, struct err *err) must_check;
+/* A whole file where nothing is yet: -EEXIST, and others without a text. */
+int contents_create(const struct spot *spot, struct slice data) must_check;
 
 /* Appends the model of what is there, without content. */
 int contents_model(struct strbuf *out, const struct spot *spot, struct err *err) must_check;

@@ -38,8 +38,9 @@ bool utf8_is_valid(const char *p, size_t len);
 struct strbuf {
     char *data; /* owned; NULL while empty */
     size_t len, cap;
-    size_t max;  /* ceiling in bytes; 0 = 1 MiB */
-    bool failed; /* ceiling hit or memory exhausted: later appends are ignored */
+    size_t max;     /* ceiling in bytes; 0 = 1 MiB */
+    bool failed;    /* ceiling hit or memory exhausted: later appends are ignored */
+    bool no_memory; /* failed for that */
 };
 void strbuf_init(struct strbuf *b, size_t max);
 void strbuf_done(struct strbuf *b);
@@ -50,7 +51,7 @@ void strbuf_addc(struct strbuf *b, char c);
 /* Text in which every byte that is not part of valid UTF-8 becomes U+FFFD: three bytes for one at most. */
 void strbuf_add_repaired(struct strbuf *b, const char *p, size_t n);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) printf_like(2, 3);
-/* 0, or -EOVERFLOW when anything was dropped: check once after the last append. */
+/* 0, or -EOVERFLOW or -ENOMEM when anything was dropped: check once after the last append. */
 int strbuf_check(const struct strbuf *b) must_check;
 /* The text, ownership to the caller; NULL if failed. The buffer is empty afterwards. */
 char *strbuf_take(struct strbuf *b);

@@ -23,7 +23,7 @@ void strbuf_done(struct strbuf *b)
 void strbuf_reset(struct strbuf *b)
 {
     b->len = 0;
-    b->failed = false;
+    b->failed = b->no_memory = false;
     if (b->data != NULL)
         b->data[0] = '\0';
 }
@@ -45,7 +45,7 @@ static bool grow(struct strbuf *b, size_t n)
     cap = MAX(cap, MAX(need + 1, (size_t)STRBUF_CAP_MIN));
     char *data = realloc(b->data, cap);
     if (data == NULL) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return false;
     }
     data[b->len] = '\0';
@@ -119,7 +119,7 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 
 int strbuf_check(const struct strbuf *b)
 {
-    return b->failed ? -EOVERFLOW : 0;
+    return b->no_memory ? -ENOMEM : b->failed ? -EOVERFLOW : 0;
 }
 
 char *strbuf_take(struct strbuf *b)
