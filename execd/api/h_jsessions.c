@@ -185,7 +185,8 @@ enum http_result h_jsession_change(struct http_req *req, void *app)
         return not_found(req);
     if (decode(req, &body, &err) < 0)
         return http_resp_error(req, &err);
-    if (next_kernel(req, api, &body, body.facts.path, now, &next, &err) < 0)
+    const char *path = body.facts.path != NULL ? body.facts.path : jsession_path(session);
+    if (next_kernel(req, api, &body, path, now, &next, &err) < 0)
         return fail(req, &err, body.kernel.name);
     jsession_change(session, &body.facts, code_context_id(next));
     if (next != now)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "execd/gateway/models.h"
 #include "proto/api/errors.h"
 #include "proto/base/ids.h"
 #include "proto/base/mem.h"
@@ -123,23 +124,30 @@ const char *jsession_id(const struct jsession *session)
     return session->id;
 }
 
+const char *jsession_path(const struct jsession *session)
+{
+    return session->path;
+}
+
 json_t *jsession_model(const struct jsessions *s, const struct jsession *session)
 {
     json_t *model = json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", session->id, "path", session->path,
                               "name", session->name, "type", session->type, "kernel",
                               kernels_model(jsession_kernel(s, session)));
-    if (strcmp(session->type, "notebook") == 0)
-        json_object_set_new(model, "notebook",
-                            json_pack("{s:s, s:s}", "path", session->path, "name", session->name));
-    return model;
+    bool whole = strcmp(session->type, "notebook") != 0 ||
+                 json_object_set_new(
+                     model, "notebook",
+                     json_pack("{s:s, s:s}", "path", session->path, "name", session->name)) == 0;
+    return models_if_whole(model, whole);
 }
 
 json_t *jsessions_list(const struct jsessions *s)
 {
     const struct jsession *session;
     json_t *list = json_array();
+    bool whole = true;
     TAILQ_FOREACH(session, &s->list, link)
     if (jsession_kernel(s, session) != NULL)
-        json_array_append_new(list, jsession_model(s, session));
-    return list;
+        whole &= json_array_append_new(list, jsession_model(s, session)) == 0;
+    return models_if_whole(list, whole);
 }

@@ -32,9 +32,11 @@ struct jsession *jsessions_find(struct jsessions *s,
                                 const char *id); /* also one without a kernel */
 struct jsession *jsessions_find_path(struct jsessions *s, const char *path); /* with a kernel */
 const char *jsession_id(const struct jsession *session);
+const char *jsession_path(const struct jsession *session);
 /* NULL when it is gone. */
 struct code_context *jsession_kernel(const struct jsessions *s, const struct jsession *session);
 
+/* New references; NULL: no memory. */
 json_t *jsession_model(const struct jsessions *s,
                        const struct jsession *session); /* with a kernel */
 json_t *jsessions_list(const struct jsessions *s);

@@ -34,7 +34,7 @@ int kernels_start(struct code_manager *m, const struct kernels_config *config,
 int kernels_folder(const struct kernels_config *config, const char *path, char out[PATH_MAX],
                    struct err *err) must_check;
 
-/* {"id", "name", "last_activity", "execution_state", "connections"}. New references. */
+/* {"id", "name", "last_activity", "execution_state", "connections"}. New references; NULL: no memory. */
 json_t *kernels_model(const struct code_context *ctx);
 json_t *kernels_list(struct code_manager *m);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "execd/gateway/kernels.h"
+#include "execd/gateway/models.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/ids.h"
@@ -218,15 +219,16 @@ json_t *terminals_list(struct terminals *t)
 {
     const struct terminal *terminal;
     json_t *list = json_array();
+    bool whole = true;
     sweep(t);
-    LIST_FOREACH(terminal, &t->list, link)
-    json_array_insert_new(list, 0, model(terminal->name, terminal->active_us)); /* oldest first */
+    LIST_FOREACH(terminal, &t->list, link) /* oldest first */
+    whole &= json_array_insert_new(list, 0, model(terminal->name, terminal->active_us)) == 0;
     for (struct term *term = term_next(t->terms, NULL); term != NULL;
          term = term_next(t->terms, term)) {
         struct term_info info;
         term_get_info(term, &info);
         if (info.running && by_id(t, info.id) == NULL)
-            json_array_append_new(list, model(info.id, info.created_us));
+            whole &= json_array_append_new(list, model(info.id, info.created_us)) == 0;
     }
-    return list;
+    return models_if_whole(list, whole);
 }

@@ -1,12 +1,13 @@
 """Jupyter sessions: documents and their kernels (contracts/jupyter.md 2.8)."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from harness.execd import Execd
+from harness.execd import Execd, eventually
 
 FAKE = Path(__file__).with_name("fake_kernel.py")
 
@@ -120,6 +121,32 @@ def test_patch(client):
     is_error(client.patch(address, json={"kernel": {"name": "nosuch"}}), 501)
     assert client.get(address).json()["kernel"]["id"] == known, "a failed change changes nothing"
     is_error(client.patch("/api/sessions/none", json={}), 404)
+
+
+def cwds_of_kernels(agent):
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = f"PPid:\t{agent.pid}\n" in (process / "status").read_text()
+            if ours and str(FAKE).encode() in (process / "cmdline").read_bytes():
+                found.add(os.readlink(process / "cwd"))
+        except OSError:
+            continue  # gone meanwhile
+    return found
+
+
+def test_a_new_kernel_starts_where_the_document_is(agent, client):
+    """The path that the change gives counts, or the one that the session has."""
+    for name in ("one", "two"):
+        (agent.folder / name).mkdir()
+    session = create(client, path="one/a.ipynb", type="notebook")
+    address = f"/api/sessions/{session['id']}"
+    eventually(lambda: cwds_of_kernels(agent) == {str(agent.folder / "one")})
+    client.patch(address, json={"kernel": {"name": "other"}}).raise_for_status()
+    eventually(lambda: cwds_of_kernels(agent) == {str(agent.folder / "one")})
+    moved = client.patch(address, json={"path": "two/b.ipynb", "kernel": {"name": "python3"}}).json()
+    assert (moved["path"], moved["notebook"]["path"]) == ("two/b.ipynb", "two/b.ipynb")
+    eventually(lambda: cwds_of_kernels(agent) == {str(agent.folder / "two")})
 
 
 def test_a_session_goes_with_its_kernel(client):
