@@ -77,8 +77,10 @@ enum http_result h_kernelspecs(struct http_req *req, void *app)
     return http_resp_json(req, 200, list);
 }
 
-static enum http_result no_spec(struct http_req *req)
+static enum http_result no_spec(struct http_req *req, bool specs_are_cut)
 {
+    if (specs_are_cut)
+        return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the kernelspecs");
     return http_resp_fail(req, ERR_KERNELSPEC_NOT_FOUND, "Kernel spec %.64s not found",
                           http_req_param(req, "name"));
 }
@@ -92,8 +94,9 @@ enum http_result h_kernelspec(struct http_req *req, void *app)
     const struct kernelspec *spec =
         specs_find(specs, http_req_param(req, "name"), api->kernels.default_spec);
     json_t *model = spec != NULL ? specs_model(spec) : NULL;
+    bool known = spec != NULL, cut = specs->is_cut;
     kernelspecs_free(specs);
-    return spec != NULL ? http_resp_json(req, 200, model) : no_spec(req);
+    return known ? http_resp_json(req, 200, model) : no_spec(req, cut);
 }
 
 enum http_result h_kernelspec_file(struct http_req *req, void *app)
@@ -109,10 +112,10 @@ enum http_result h_kernelspec_file(struct http_req *req, void *app)
     const struct kernelspec *spec =
         specs_find(specs, http_req_param(req, "name"), api->kernels.default_spec);
     int result = spec != NULL ? specs_read_file(spec, file, &data, &len, &err) : -1;
-    bool known = spec != NULL;
+    bool known = spec != NULL, cut = specs->is_cut;
     kernelspecs_free(specs);
     if (!known)
-        return no_spec(req);
+        return no_spec(req, cut);
     if (result < 0)
         return http_resp_error(req, &err);
     http_resp_header(req, "Cache-Control", LOGO_CACHE);

@@ -94,6 +94,8 @@ int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct k
     struct slice all = json_find_member((struct slice){text, len}, "metadata");
     if (all.len > 0 && all.ptr[0] == '{')
         spec.metadata_json = arena_strndup(arena, all.ptr, all.len);
+    if (all.len > 0 && all.ptr[0] == '{' && !spec.metadata_json)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for metadata");
     spec.traits = find_traits(&spec);
     if (spec.traits.quirks & QUIRK_SIGINT_KILLS) {
         spec.interrupt_by_message = true;
@@ -162,15 +164,18 @@ static void add_folder(struct kernelspecs *specs, int dir_fd, const char *dir, c
         .name = arena_strndup(&specs->arena, name, strlen(name)),
         .resource_dir = arena_printf(&specs->arena, "%s/%s", dir, folder),
     };
-    if (spec->name && spec->resource_dir &&
-        kernelspec_parse(text, len, &specs->arena, spec, NULL) >= 0)
-        specs->n++;
+    int r = spec->name && spec->resource_dir
+                ? kernelspec_parse(text, len, &specs->arena, spec, NULL)
+                : -ENOMEM;
+    specs->n += r >= 0;
+    specs->is_cut |= r == -ENOMEM;
 }
 
 static void scan_dir(struct kernelspecs *specs, const char *dir)
 {
     int fd = dir[0] == '/' ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK) : -1;
     DIR *handle = fd >= 0 ? fdopendir(fd) : NULL;
+    specs->is_cut |= fd >= 0 && !handle; /* memory is all that can fail */
     if (!handle) {
         if (fd >= 0)
             close(fd);

@@ -49,6 +49,7 @@ struct kernelspecs {
     struct arena arena;
     struct kernelspec items[KERNELSPEC_MAX];
     size_t n;
+    bool is_cut; /* memory ended: there may be more */
 };
 
 /* Where to look: values of the environment, NULL where unset. */

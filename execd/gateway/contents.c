@@ -14,6 +14,7 @@
 #include "proto/base/fd.h"
 #include "proto/base/mem.h"
 #include "proto/base/path.h"
+#include "proto/json/json_load.h"
 #include "proto/json/json_scan.h"
 
 /* ---- places ---- */
@@ -178,14 +179,13 @@ int contents_text(struct slice body, const char *key, size_t max, char **ret_tex
         return 0;
     if (value.ptr[0] != '"')
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "%s: expected a text", key);
-    json_error_t why = {.line = 0};
-    json_t *text = json_loadb(value.ptr, value.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
-    if (text == NULL && json_error_code(&why) == json_error_out_of_memory)
+    json_t *text = json_load(value);
+    if (text == NULL) /* it was found to be valid */
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %s", key);
     size_t len = json_string_length(text);
     /* Without ret_len it is a name or a path: nobody would see what stands behind a NUL. */
-    bool cut = text != NULL && ret_len == NULL && strlen(json_string_value(text)) != len;
-    if (text == NULL || len > max || cut) {
+    bool cut = ret_len == NULL && strlen(json_string_value(text)) != len;
+    if (len > max || cut || json_has_lone_surrogate(value)) {
         json_decref(text);
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
                        "%s: no valid text of at most %zu bytes", key, max);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "execd/gateway/models.h"
 #include "proto/api/errors.h"
 #include "proto/base/ids.h"
 #include "proto/base/mem.h"
@@ -131,23 +130,24 @@ const char *jsession_path(const struct jsession *session)
 
 json_t *jsession_model(const struct jsessions *s, const struct jsession *session)
 {
-    json_t *model = json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", session->id, "path", session->path,
-                              "name", session->name, "type", session->type, "kernel",
-                              kernels_model(jsession_kernel(s, session)));
-    bool whole = strcmp(session->type, "notebook") != 0 ||
-                 json_object_set_new(
-                     model, "notebook",
-                     json_pack("{s:s, s:s}", "path", session->path, "name", session->name)) == 0;
-    return models_if_whole(model, whole);
+    cleanup_json json_t *model = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o}", "id", session->id, "path", session->path, "name",
+        session->name, "type", session->type, "kernel", kernels_model(jsession_kernel(s, session)));
+    if (strcmp(session->type, "notebook") == 0 &&
+        json_object_set_new(model, "notebook",
+                            json_pack("{s:s, s:s}", "path", session->path, "name", session->name)) <
+            0)
+        return NULL;
+    return take_ptr(&model);
 }
 
 json_t *jsessions_list(const struct jsessions *s)
 {
     const struct jsession *session;
-    json_t *list = json_array();
-    bool whole = true;
+    cleanup_json json_t *list = json_array();
     TAILQ_FOREACH(session, &s->list, link)
-    if (jsession_kernel(s, session) != NULL)
-        whole &= json_array_append_new(list, jsession_model(s, session)) == 0;
-    return models_if_whole(list, whole);
+    if (jsession_kernel(s, session) != NULL &&
+        json_array_append_new(list, jsession_model(s, session)) < 0)
+        return NULL;
+    return take_ptr(&list);
 }

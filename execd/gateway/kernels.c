@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "execd/gateway/models.h"
 #include "execd/gateway/specs.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
@@ -36,12 +35,12 @@ json_t *kernels_model(const struct code_context *ctx)
 
 json_t *kernels_list(struct code_manager *m)
 {
-    json_t *list = json_array();
+    cleanup_json json_t *list = json_array();
     struct code_context *ctx = NULL;
-    bool whole = true;
     while ((ctx = code_context_next(m, ctx)) != NULL)
-        whole &= json_array_append_new(list, kernels_model(ctx)) == 0;
-    return models_if_whole(list, whole);
+        if (json_array_append_new(list, kernels_model(ctx)) < 0)
+            return NULL;
+    return take_ptr(&list);
 }
 
 /* ---- starting ---- */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "proto/base/fd.h"
 #include "proto/base/path.h"
 #include "proto/base/str.h"
+#include "proto/json/json_load.h"
 
 #define NAME_FALLBACK "python3"
 #define FILES_MAX 64 /* that a spec shows */
@@ -72,8 +74,9 @@ static bool add_resource(json_t *resources, const struct kernelspec *spec, const
 static json_t *resources_of(const struct kernelspec *spec)
 {
     cleanup_json json_t *resources = json_object();
-    bool good = true;
     DIR *dir = has_files(spec) ? opendir(spec->resource_dir) : NULL;
+    /* A folder that cannot be read has no files for us; one that cannot be read just now may have some. */
+    bool good = dir || !has_files(spec) || (errno != ENOMEM && errno != EMFILE && errno != ENFILE);
     const struct dirent *entry;
     int shown = 0;
     for (int i = 0; dir && good && i < KERNELSPEC_SCAN_MAX && shown < FILES_MAX &&
@@ -104,8 +107,10 @@ int specs_read_file(const struct kernelspec *spec, const char *file, char **ret_
     if (st.st_size > (off_t)SPECS_FILE_MAX)
         return err_set(err, ERR_FILE_TOO_LARGE, EFBIG, "'%.64s' has more than %u bytes", file,
                        SPECS_FILE_MAX);
-    cleanup_free char *data = xmalloc(SPECS_FILE_MAX);
-    ssize_t n = fd_read_full(fd, data, SPECS_FILE_MAX);
+    cleanup_free char *data = malloc((size_t)st.st_size + 1);
+    if (!data)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for '%.64s'", file);
+    ssize_t n = fd_read_full(fd, data, (size_t)st.st_size);
     if (n < 0)
         return err_sys(err, ERR_FILE_ACCESS, (int)-n, "read '%.64s'", file);
     *ret_len = (size_t)n;
@@ -148,12 +153,11 @@ static json_t *pairs(const struct jmap *map)
     return take_ptr(&object);
 }
 
-/* Clients look for what they know in it, such as "debugger". */
+/* Clients look for what they know in it, such as "debugger". It was read once when the spec was. */
 static json_t *metadata_of(const struct kernelspec *spec)
 {
     const char *text = spec->metadata_json;
-    json_t *metadata = text ? json_loads(text, 0, NULL) : NULL;
-    return metadata ? metadata : json_object();
+    return text ? json_load((struct slice){text, strlen(text)}) : json_object();
 }
 
 json_t *specs_model(const struct kernelspec *spec)
@@ -169,7 +173,7 @@ json_t *specs_model(const struct kernelspec *spec)
 json_t *specs_list(const struct kernelspecs *specs, const char *wanted)
 {
     const struct kernelspec *first = specs_default(specs, wanted);
-    cleanup_json json_t *list = json_object();
+    cleanup_json json_t *list = specs->is_cut ? NULL : json_object();
     for (size_t i = 0; i < specs->n; i++)
         if (json_object_set_new(list, specs->items[i].name, specs_model(&specs->items[i])) < 0)
             return NULL;

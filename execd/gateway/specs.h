@@ -24,7 +24,8 @@ json_t *specs_model(const struct kernelspec *spec);
 /* {"default", "kernelspecs"}. New reference. */
 json_t *specs_list(const struct kernelspecs *specs, const char *wanted);
 
-/* A file that belongs to a spec, such as its logo: *ret_data is malloc'ed. ERR_FILE_NOT_FOUND, ERR_FILE_TOO_LARGE. */
+/* A file that belongs to a spec, such as its logo: *ret_data is malloc'ed. ERR_FILE_NOT_FOUND,
+ * ERR_FILE_TOO_LARGE, ERR_OUT_OF_MEMORY. */
 int specs_read_file(const struct kernelspec *spec, const char *file, char **ret_data,
                     size_t *ret_len, struct err *err) must_check;
 const char *specs_file_type(const char *file); /* media type by the name's end */

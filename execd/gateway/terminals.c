@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "execd/gateway/kernels.h"
-#include "execd/gateway/models.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/ids.h"
@@ -218,17 +217,18 @@ json_t *terminals_model(struct terminals *t, const char *name)
 json_t *terminals_list(struct terminals *t)
 {
     const struct terminal *terminal;
-    json_t *list = json_array();
-    bool whole = true;
+    cleanup_json json_t *list = json_array();
     sweep(t);
     LIST_FOREACH(terminal, &t->list, link) /* oldest first */
-    whole &= json_array_insert_new(list, 0, model(terminal->name, terminal->active_us)) == 0;
+    if (json_array_insert_new(list, 0, model(terminal->name, terminal->active_us)) < 0)
+        return NULL;
     for (struct term *term = term_next(t->terms, NULL); term != NULL;
          term = term_next(t->terms, term)) {
         struct term_info info;
         term_get_info(term, &info);
-        if (info.running && by_id(t, info.id) == NULL)
-            whole &= json_array_append_new(list, model(info.id, info.created_us)) == 0;
+        if (info.running && by_id(t, info.id) == NULL &&
+            json_array_append_new(list, model(info.id, info.created_us)) < 0)
+            return NULL;
     }
-    return models_if_whole(list, whole);
+    return take_ptr(&list);
 }

@@ -365,7 +365,7 @@ static bool too_deep(const char *text, size_t len)
 
 int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, struct err *err)
 {
-    json_error_t detail;
+    json_error_t detail = {.line = 0};
 
     if (len == 0)
         return err_set(err, err_code, EINVAL, "the body is empty, a JSON value is expected");
@@ -376,6 +376,10 @@ int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, st
     if (memchr(text, '\0', len) != NULL)
         return err_set(err, err_code, EINVAL, "not valid JSON: there is a zero byte");
     json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &detail);
+    /* Where memory ends jansson says so, or nothing at all. */
+    if (json == NULL &&
+        (json_error_code(&detail) == json_error_out_of_memory || detail.text[0] == '\0'))
+        return err_set(err, 0, ENOMEM, "no memory for the JSON");
     if (json == NULL)
         return err_set(err, err_code, EINVAL, "not valid JSON at line %d column %d: %.120s",
                        detail.line, detail.column, detail.text);

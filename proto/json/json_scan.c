@@ -260,3 +260,27 @@ bool json_text_is(struct slice value, const char *text)
 
     return value.len == n + 2 && value.ptr[0] == '"' && memcmp(value.ptr + 1, text, n) == 0;
 }
+
+/* The four digits behind a \u, as far as they are those of a half: d8.. to db.. is the first, dc.. to df.. the second. */
+static bool is_half(const char *digits, const char *kinds)
+{
+    return (digits[0] == 'd' || digits[0] == 'D') && strchr(kinds, digits[1]) != NULL;
+}
+
+bool json_has_lone_surrogate(struct slice string)
+{
+    const char *p = string.ptr, *end = string.ptr + string.len;
+
+    while ((p = memchr(p, '\\', (size_t)(end - p))) != NULL) {
+        bool surrogate = p[1] == 'u' && is_half(p + 2, "89abABcdefCDEF");
+        if (!surrogate) {
+            p += 2;
+            continue;
+        }
+        if (!is_half(p + 2, "89abAB") || end - p < 13 || p[6] != '\\' || p[7] != 'u' ||
+            !is_half(p + 8, "cdefCDEF"))
+            return true;
+        p += 12;
+    }
+    return false;
+}

@@ -23,6 +23,9 @@ struct json_member {
 /* The member at *at (0 at first) of an object that json_scan has accepted; false behind the last one. */
 bool json_next_member(struct slice object, size_t *at, struct json_member *ret_member);
 
+/* A string that json_scan has accepted, with its quotes: does it hold an escape that is half of a character? */
+bool json_has_lone_surrogate(struct slice string);
+
 /* The last member of that name, as parsers have it; an empty slice when there is none. */
 struct slice json_find_member(struct slice object, const char *key);
 /* The value is this string, written without escapes. */

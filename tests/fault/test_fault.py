@@ -115,8 +115,20 @@ ENDPOINTS = {
     # Kernels: what libzmq does inside is spared (wrap.c), all that is ours is not.
     "code": lambda c, f: c.post("/code", json={"code": "ok", "context": {"language": "fake"}}),
     "context": lambda c, f: remove_context(c, c.post("/code/context", json={"language": "fake"})),
+    "kernelspecs": lambda c, f: c.get("/api/kernelspecs"),
+    "logo": lambda c, f: c.get("/kernelspecs/missing/logo-64x64.png"),
+    "document": lambda c, f: c.get("/api/contents/documents/note.ipynb"),
+    "save": lambda c, f: c.put("/api/contents/documents/saved", json={"type": "file", "format": "base64", "content": "eHh4"}),
+    "new": lambda c, f: c.post("/api/contents/documents/new", json={"type": "notebook"}),
     "proxy to nobody": lambda c, f: c.get("/proxy/1/x"),
     "proxy": proxied,
+}
+
+# Without memory these say so: half an answer would pass for a whole one, and 4xx would blame the client.
+WHOLE = {
+    "document": lambda answer: answer.json()["content"],
+    "save": lambda answer: answer.status_code,
+    "new": lambda answer: answer.json()["size"],
 }
 
 
@@ -129,6 +141,9 @@ class Subject:
         self.faults = Faults(folder)
         write_spec(folder, "missing", ["/no/such/kernel", "{connection_file}"])
         write_spec(folder, "fake", [sys.executable, str(FAKE), "{connection_file}"])
+        (folder / "kernels/missing/logo-64x64.png").write_bytes(b"logo" * 1000)
+        (folder / "documents/new").mkdir(parents=True)
+        (folder / "documents/note.ipynb").write_text('{"cells": []}')
         env = {"FAULT_CONTROL": str(self.faults.path), "JUPYTER_PATH": str(folder),
                "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:allocator_may_return_null=1",
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
@@ -141,18 +156,20 @@ class Subject:
         self.agent.wait()
         return f"execd ended with {self.agent.process.returncode}:\n" + "\n".join(self.agent.lines[-60:])
 
-    def check(self, answer):
-        """Whole and typed, where it is an error."""
+    def check(self, answer, seen=None, whole=None):
+        """Whole and typed, where it is an error; what seen() sees in it is `whole`, unless it is one of ours."""
         if answer.status_code >= 400:
             body = answer.json()
             assert body["code"] and body["message"], answer.text
+        if seen and answer.status_code < 500:
+            assert answer.status_code < 400 and seen(answer) == whole, answer.text
 
-    def once(self, call, kind, errnum, n):
+    def once(self, call, kind, errnum, n, *seen):
         """Asks with the n-th call failing; whether that call came."""
         with self.agent.new_client(timeout=LIMIT_S) as client:
             self.faults.arm(kind, errnum, n)
             try:
-                self.check(call(client, self.folder))
+                self.check(call(client, self.folder), *seen)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.ConnectError):
                 pass  # cut off: the client knows
             except httpx.TimeoutException:
@@ -235,10 +252,14 @@ def test_N01_N02_every_call_may_fail(subject, endpoint, kind):
     cases = [(n, errnum) for n in places for errnum in ERRORS[kind]]
     if not SOAK:
         cases = random.Random(f"{SEED} {endpoint} {kind}").sample(cases, min(SAMPLE, len(cases)))
+    seen = ()
+    if kind == "alloc" and endpoint in WHOLE:
+        with one.agent.new_client(timeout=LIMIT_S) as client:
+            seen = (WHOLE[endpoint], WHOLE[endpoint](call(client, one.folder)))
     failed = []
     for n, errnum in cases:
         try:
-            subject().once(call, kind, errnum, n)
+            subject().once(call, kind, errnum, n, *seen)
         except (AssertionError, pytest.fail.Exception) as error:
             failed.append(f"{kind} {errno.errorcode.get(errnum, 'short')} at {n}: {error}")
             if len(failed) == 3:

@@ -154,6 +154,26 @@ static void members_are_found_as_written(void **state)
     assert_false(json_text_is(text(""), ""));
 }
 
+static void halves_of_characters_are_found(void **state)
+{
+    static const char *const whole[] = {
+        "\"\"",
+        "\"plain \\n \\\\ud800\"",
+        "\"\\u00e9\\ud83d\\ude00\\uDBFF\\uDFFF\"",
+        "\"\\ud7ff\\ue000\"",
+        "\"\\\\\\\\ud800\"",
+    };
+    static const char *const halves[] = {
+        "\"\\ud800\"",    "\"\\uDC00\"",       "\"\\ud83d\\ud83d\\ude00\"", "\"\\ude00\\ud83d\"",
+        "\"\\ud83d\\n\"", "\"\\ud83d-ude00\"", "\"\\ud83d\\ude00\\udbff\"", "\"\\\\\\ud800\"",
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(whole); i++)
+        assert_false(json_has_lone_surrogate((struct slice){whole[i], strlen(whole[i])}));
+    for (size_t i = 0; i < ARRAY_LEN(halves); i++)
+        assert_true(json_has_lone_surrogate((struct slice){halves[i], strlen(halves[i])}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +181,7 @@ int main(void)
         cmocka_unit_test(broken_texts_are_refused),
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(members_are_found_as_written),
+        cmocka_unit_test(halves_of_characters_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
