@@ -2,7 +2,6 @@
 
 #include <event2/event.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "execd/worker/worker.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "proto/base/mem.h"
 #include "proto/base/work.h"
 
 #define POOL_THREADS 1
@@ -78,7 +78,7 @@ int file_worker_main(int argc, char **argv)
         return EXIT_FAILURE;
     if (argc > 2 && strcmp(argv[2], FILE_WORKER_ENTER) == 0 && enter_session() < 0)
         return EXIT_FAILURE;
-    mallopt(M_ARENA_MAX, 1);
+    mem_setup();
     umask(022);
     environment_capture();
     log_set_level(LOG_LEVEL_ERROR);

@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "execd/isolate/plan.h"
 #include "execd/sql/worker.h"
 #include "execd/worker/worker.h"
+#include "proto/base/mem.h"
 
 #define EXIT_USAGE 2
 
@@ -65,7 +65,7 @@ int main(int argc, char **argv)
         return sql_worker_main();
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
-    mallopt(M_ARENA_MAX, 1);
+    mem_setup();
     bool bootstrap = bootstrap_is_wanted(argc, argv);
     int result = take_command_line(&argc, &argv, &words, &err);
     if (result < 0)

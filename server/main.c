@@ -6,6 +6,7 @@
 
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
+#include "proto/base/mem.h"
 #include "proto/base/options.h"
 #include "proto/base/str.h"
 #include "proto/base/version.h"
@@ -122,6 +123,7 @@ int main(int argc, char **argv)
 
     if (fd_fix_stdio() < 0)
         return 1;
+    mem_setup();
     if (options_parse(option_rows, ARRAY_LEN(option_rows), argc, argv, &flags, &next, &err) < 0)
         return fail(&err);
     if (flags.help)

@@ -1,11 +1,21 @@
 #include "proto/base/mem.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define ARENA_BLOCK 4096
 #define ARENA_ALIGN 16
+
+#define OWN_MAPPING_MIN (1 << 20) /* bytes */
+
+void mem_setup(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1); /* these fail only for values out of range */
+    (void)mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_MIN);
+    (void)mallopt(M_TRIM_THRESHOLD, 2 * OWN_MAPPING_MIN);
+}
 
 static void *check(void *p)
 {

@@ -10,6 +10,10 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/defs.h"
 
+/* Once, at the start of a program: one heap for all threads, and what a large request took goes back to the system as
+ * soon as it is freed (else libc keeps ever larger pieces for the next time). */
+void mem_setup(void);
+
 void *xmalloc(size_t n) __attribute__((malloc, returns_nonnull));
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull)); /* zeroed */
 void *xrealloc(void *p, size_t n) __attribute__((returns_nonnull));
