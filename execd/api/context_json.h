@@ -11,4 +11,4 @@
 struct code_context;
 
 /* NULL without memory. */
-json_t *api_context_json(const struct code_context *ctx, bool with_cwd);
+json_t *api_context_json(const struct code_context *ctx);

@@ -3,6 +3,7 @@
 
 #include "execd/api/shell_code.h"
 #include "execd/api/context_json.h"
+#include "execd/api/context_request.h"
 #include "execd/api/stream.h"
 #include "execd/exec/shell_context.h"
 #include "proto/api/errors.h"
@@ -70,21 +71,10 @@ static int decode(struct http_req *req, const struct jfield *fields, size_t n_fi
     return r < 0 ? err_wrap(err, PARSE_PREFIX "%s", "body") : 0;
 }
 
-static enum http_result fail_with(struct http_req *req, const char *prefix, const struct err *err)
-{
-    char text[ERR_TEXT_MAX * 2];
-    struct err named = *err;
-    (void)snprintf(text, sizeof(text), "%s%s", prefix, err->text); /* fits */
-    (void)snprintf(named.text, sizeof(named.text), "%.*s", ERR_TEXT_MAX - 1,
-                   text); /* cut at the struct's limit */
-    return http_resp_error(req, &named);
-}
-
 /* ---- POST /code --------------------------------------------------------------------------------- */
 
-/* No language, or "command": the text is for the shell (contracts/execd.md 1.6). */
-static enum http_result run_in_shell(struct http_req *req, struct api *api,
-                                     const struct code_body *body, bool background)
+static enum http_result start_command(struct http_req *req, struct api *api,
+                                      const struct code_body *body, bool background)
 {
     struct command_request request = {.command = body->code,
                                       .cwd = body->context.cwd,
@@ -96,8 +86,20 @@ static enum http_result run_in_shell(struct http_req *req, struct api *api,
     struct channel *channel;
     struct err err = {0};
     if (command_start(api->commands, &request, &command, &channel, &err) < 0)
-        return fail_with(req, RUN_PREFIX, &err);
+        return context_request_fail(req, RUN_PREFIX, &err);
     return api_stream(req, api, channel, command_id(command), STREAM_LINES);
+}
+
+static enum http_result run_in_shell(struct http_req *req, struct api *api,
+                                     const struct code_body *body)
+{
+    return start_command(req, api, body, false);
+}
+
+static enum http_result run_in_background(struct http_req *req, struct api *api,
+                                          const struct code_body *body)
+{
+    return start_command(req, api, body, true);
 }
 
 /* How many runs are before it. */
@@ -123,7 +125,7 @@ static enum http_result run_in_session(struct http_req *req, struct api *api,
                               RUN_PREFIX "stdin: a shell session has none, use a here-document");
     if (shell_code_run(api, body->context.id, body->context.language, &request, &ahead, &run,
                        &channel, &err) < 0)
-        return fail_with(req, RUN_PREFIX, &err);
+        return context_request_fail(req, RUN_PREFIX, &err);
     tell_position(req, ahead);
     return api_stream(req, api, channel, session_run_id(run), STREAM_VERBATIM);
 }
@@ -136,8 +138,27 @@ static enum http_result run_sql(struct http_req *req, struct api *api, const str
     if (body->input)
         return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "stdin: statements have none");
     if (sql_start(api->sql, body->code, body->timeout, id, &channel, &err) < 0)
-        return fail_with(req, RUN_PREFIX, &err);
+        return context_request_fail(req, RUN_PREFIX, &err);
     return api_stream(req, api, channel, id, STREAM_VERBATIM);
+}
+
+/* Languages that run without a kernel and have no contexts (contracts/execd.md 1.6). */
+struct plain_language {
+    const char *name;
+    enum http_result (*run)(struct http_req *req, struct api *api, const struct code_body *body);
+};
+static const struct plain_language plain_languages[] = {
+    {"command", run_in_shell},
+    {"background-command", run_in_background},
+    {"sql", run_sql},
+};
+
+static const struct plain_language *find_plain(const char *language)
+{
+    for (size_t i = 0; i < ARRAY_LEN(plain_languages); i++)
+        if (str_eq_nocase(language, plain_languages[i].name))
+            return &plain_languages[i];
+    return NULL;
 }
 
 static enum http_result run_in_kernel(struct http_req *req, struct api *api,
@@ -159,7 +180,7 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
             return http_resp_fail(req, ERR_RUNTIME_ERROR, RUN_PREFIX "context not found");
     }
     if (code_run(api->code, &request, &channel, &ahead, &err) < 0)
-        return fail_with(req, RUN_PREFIX, &err);
+        return context_request_fail(req, RUN_PREFIX, &err);
     ids_hex(run_id);
     tell_position(req, ahead);
     archive_add(api->archive, run_id, channel, true);
@@ -180,13 +201,12 @@ enum http_result h_code_run(struct http_req *req, void *app)
             "Key: 'RunCodeRequest.Code' Error:Field validation for 'Code' failed on "
             "the 'required' tag");
     /* A context knows its language; without both the text is for the shell (contracts/execd.md 1.6). */
-    const char *language = is_empty(body.context.language) ? "" : body.context.language;
-    if ((is_empty(language) && is_empty(body.context.id)) || strcmp(language, "command") == 0)
-        return run_in_shell(req, api, &body, false);
-    if (strcmp(language, "background-command") == 0)
-        return run_in_shell(req, api, &body, true);
-    if (strcmp(language, "sql") == 0)
-        return run_sql(req, api, &body);
+    const char *language = !is_empty(body.context.language) ? body.context.language
+                           : is_empty(body.context.id)      ? "command"
+                                                            : "";
+    const struct plain_language *plain = find_plain(language);
+    if (plain)
+        return plain->run(req, api, &body);
     if (shell_code_takes(api, body.context.id, language))
         return run_in_session(req, api, &body);
     return run_in_kernel(req, api, &body);
@@ -194,19 +214,26 @@ enum http_result h_code_run(struct http_req *req, void *app)
 
 /* ---- contexts ------------------------------------------------------------------------------------ */
 
-json_t *api_context_json(const struct code_context *ctx, bool with_cwd)
+/* As lists have it. */
+static json_t *describe(const struct code_context *ctx)
 {
     json_t *json =
         json_pack("{s:s, s:s}", "id", code_context_id(ctx), "language", code_context_language(ctx));
-    if (with_cwd && code_context_cwd(ctx)[0])
-        (void)json_object_set_new(
-            json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
     const char *note, *start = code_context_start(ctx, &note);
     json_object_set_new(json, "state", json_string(code_state_name(code_context_state(ctx))));
     if (start[0])
         json_object_set_new(json, "start", json_string(start));
     if (note[0])
         json_object_set_new(json, "start_note", json_string(note));
+    return json;
+}
+
+json_t *api_context_json(const struct code_context *ctx)
+{
+    json_t *json = describe(ctx);
+    if (code_context_cwd(ctx)[0])
+        (void)json_object_set_new(
+            json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
     return json;
 }
 
@@ -228,7 +255,7 @@ static json_t *describe_kernel(const struct code_context *ctx, const struct kern
 
 static json_t *describe_fully(const struct code_context *ctx)
 {
-    json_t *json = api_context_json(ctx, true);
+    json_t *json = api_context_json(ctx);
     struct code_details details;
     code_context_get_details(ctx, &details);
     add_time(json, "created_at", details.created_us);
@@ -246,61 +273,9 @@ static json_t *describe_fully(const struct code_context *ctx)
     return json;
 }
 
-/* Languages that run without a kernel have no contexts (contracts/execd.md 1.6). */
-static bool has_contexts(const char *language)
-{
-    static const char *const without[] = {"command", "background-command", "sql"};
-    for (size_t i = 0; i < ARRAY_LEN(without); i++)
-        if (strcmp(language, without[i]) == 0)
-            return false;
-    return true;
-}
-
-static struct code_context *find_context(struct http_req *req, struct api *api)
-{
-    return api->code ? code_context_find(api->code, http_req_param(req, "contextId")) : NULL;
-}
-
 static struct session *find_shell(struct http_req *req, struct api *api)
 {
     return shell_context_find(api->sessions, http_req_param(req, "contextId"));
-}
-
-static enum http_result not_found(struct http_req *req)
-{
-    return http_resp_fail(req, ERR_CONTEXT_NOT_FOUND, "context %s not found",
-                          http_req_param(req, "contextId"));
-}
-
-/* A request that waits for a kernel; its address is the key for code_cancel_ready. */
-struct ready_wait {
-    struct http_req *req;
-    struct code_manager *code;
-    const char *prefix; /* of an error */
-};
-
-static void on_wait_closed(void *arg)
-{
-    struct ready_wait *wait = arg;
-    code_cancel_ready(wait->code, wait);
-}
-
-static void on_context_ready(void *arg, struct code_context *ctx, const struct err *err)
-{
-    struct ready_wait *wait = arg;
-    http_req_on_close(wait->req, NULL, NULL);
-    if (ctx)
-        (void)http_resp_json(wait->req, 200, api_context_json(ctx, true));
-    else
-        (void)fail_with(wait->req, wait->prefix, err);
-}
-
-static struct ready_wait *new_wait(struct http_req *req, struct api *api, const char *prefix)
-{
-    struct ready_wait *wait = arena_alloc(http_req_arena(req), sizeof(*wait));
-    if (wait)
-        *wait = (struct ready_wait){req, api->code, prefix};
-    return wait;
 }
 
 static enum http_result create_session(struct http_req *req, struct api *api,
@@ -311,7 +286,7 @@ static enum http_result create_session(struct http_req *req, struct api *api,
     json_t *json;
     struct err err = {0};
     if (shell_code_create(api, &request, &json, &err) < 0)
-        return fail_with(req, CREATE_PREFIX, &err);
+        return context_request_fail(req, CREATE_PREFIX, &err);
     return http_resp_json(req, 200, json);
 }
 
@@ -324,70 +299,67 @@ enum http_result h_context_create(struct http_req *req, void *app)
         return http_resp_error(req, &err);
     if (is_empty(body.language))
         return http_resp_fail(req, ERR_INVALID_REQUEST_BODY, CREATE_PREFIX "language: which one?");
-    if (!has_contexts(body.language))
+    if (find_plain(body.language))
         return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
                               body.language);
     if (shell_code_serves(api, body.language))
         return create_session(req, api, &body);
     if (!api->code)
         return http_resp_fail(req, ERR_NOT_SUPPORTED, CREATE_PREFIX "kernels are switched off");
-    struct ready_wait *wait = new_wait(req, api, CREATE_PREFIX);
+    struct context_request *wait =
+        context_request_new(req, api->code, CREATE_PREFIX, api_context_json);
     if (!wait)
-        return http_resp_fail(req, ERR_OUT_OF_MEMORY, CREATE_PREFIX "no memory");
+        return context_request_no_memory(req);
     struct code_context_options options = {
         .language = body.language, .cwd = body.cwd, .envs = &body.envs};
-    if (code_context_create(api->code, &options, on_context_ready, wait, NULL, &err) < 0)
-        return fail_with(req, CREATE_PREFIX, &err);
-    http_req_on_close(req, on_wait_closed, wait);
-    return H_WAIT;
+    int r = code_context_create(api->code, &options, context_request_on_ready, wait, NULL, &err);
+    return context_request_wait(wait, r, &err);
 }
 
 /* Answers when the new kernel is ready. */
 enum http_result h_context_restart(struct http_req *req, void *app)
 {
     struct api *api = app;
-    struct code_context *ctx = find_context(req, api);
+    struct code_context *ctx = context_request_find(req, api);
     struct err err = {0};
     struct session *shell = find_shell(req, api);
     if (shell)
         return session_restart(shell, &err) < 0
-                   ? fail_with(req, RESTART_PREFIX, &err)
+                   ? context_request_fail(req, RESTART_PREFIX, &err)
                    : http_resp_json(req, 200, shell_code_describe(shell));
     if (!ctx)
-        return not_found(req);
-    struct ready_wait *wait = new_wait(req, api, RESTART_PREFIX);
+        return context_request_not_found(req);
+    struct context_request *wait =
+        context_request_new(req, api->code, RESTART_PREFIX, api_context_json);
     if (!wait)
-        return http_resp_fail(req, ERR_OUT_OF_MEMORY, RESTART_PREFIX "no memory");
-    if (code_context_restart(ctx, on_context_ready, wait, &err) < 0)
-        return fail_with(req, RESTART_PREFIX, &err);
-    http_req_on_close(req, on_wait_closed, wait);
-    return H_WAIT;
+        return context_request_no_memory(req);
+    int r = code_context_restart(ctx, context_request_on_ready, wait, &err);
+    return context_request_wait(wait, r, &err);
 }
 
 enum http_result h_context_list(struct http_req *req, void *app)
 {
     struct api *api = app;
     const char *language = http_req_query(req, "language", 0);
-    if (!is_empty(language) && !has_contexts(language))
+    if (!is_empty(language) && find_plain(language))
         return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
                               language);
     json_t *list = json_array();
     struct code_context *ctx = NULL;
     while (api->code && (ctx = code_context_next(api->code, ctx)))
         if (is_empty(language) || str_eq_nocase(code_context_language(ctx), language))
-            (void)json_array_append_new(
-                list, api_context_json(ctx, false)); /* without memory it is missing */
+            (void)json_array_append_new(list, describe(ctx)); /* without memory it is missing */
     shell_code_list(api, language, list);
     return http_resp_json(req, 200, list);
 }
 
 enum http_result h_context_get(struct http_req *req, void *app)
 {
-    const struct code_context *ctx = find_context(req, app);
+    const struct code_context *ctx = context_request_find(req, app);
     const struct session *shell = find_shell(req, app);
     if (shell)
         return http_resp_json(req, 200, shell_code_describe(shell));
-    return ctx ? http_resp_json(req, 200, describe_fully(ctx)) : not_found(req);
+    return ctx ? http_resp_json(req, 200, describe_fully(ctx)) : context_request_not_found(req);
 }
 
 /* A request that waits until contexts are gone. It may leave earlier; the contexts go in any case. */
@@ -431,7 +403,7 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
     const char *language = http_req_query(req, "language", 0);
     if (is_empty(language))
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'language'");
-    if (!has_contexts(language))
+    if (find_plain(language))
         return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
                               language);
     shell_context_delete_all(api->sessions, language);
@@ -450,14 +422,14 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
 
 enum http_result h_context_delete(struct http_req *req, void *app)
 {
-    struct code_context *ctx = find_context(req, app);
+    struct code_context *ctx = context_request_find(req, app);
     struct session *shell = find_shell(req, app);
     if (shell) {
         session_delete(shell);
         return http_resp_empty(req, 200);
     }
     if (!ctx)
-        return not_found(req);
+        return context_request_not_found(req);
     struct delete_wait *wait = xnew(struct delete_wait);
     wait->left = 1;
     code_context_delete(ctx, on_context_gone, wait);

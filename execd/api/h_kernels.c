@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "execd/api/context_request.h"
 #include "execd/api/gateway.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
@@ -87,27 +88,6 @@ enum http_result h_kernel_interrupt(struct http_req *req, void *app)
 
 /* ---- restarting: the answer tells that the new kernel is ready ----------------------------------- */
 
-struct restart_wait {
-    struct http_req *req;
-    struct code_manager *code;
-};
-
-static void on_restart_closed(void *arg)
-{
-    struct restart_wait *wait = arg;
-    code_cancel_ready(wait->code, wait);
-}
-
-static void on_restarted(void *arg, struct code_context *ctx, const struct err *err)
-{
-    struct restart_wait *wait = arg;
-    http_req_on_close(wait->req, NULL, NULL);
-    if (ctx != NULL)
-        (void)http_resp_json(wait->req, 200, kernels_model(ctx));
-    else
-        (void)http_resp_error(wait->req, err);
-}
-
 enum http_result h_kernel_restart(struct http_req *req, void *app)
 {
     struct api *api = app;
@@ -115,14 +95,11 @@ enum http_result h_kernel_restart(struct http_req *req, void *app)
     struct err err = {0};
     if (ctx == NULL)
         return not_found(req);
-    struct restart_wait *wait = arena_alloc(http_req_arena(req), sizeof(*wait));
+    struct context_request *wait = context_request_new(req, api->code, "", kernels_model);
     if (wait == NULL)
-        return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the request");
-    *wait = (struct restart_wait){req, api->code};
-    if (code_context_restart(ctx, on_restarted, wait, &err) < 0)
-        return http_resp_error(req, &err);
-    http_req_on_close(req, on_restart_closed, wait);
-    return H_WAIT;
+        return context_request_no_memory(req);
+    int r = code_context_restart(ctx, context_request_on_ready, wait, &err);
+    return context_request_wait(wait, r, &err);
 }
 
 /* ---- deleting: the answer tells that its processes are gone -------------------------------------- */
