@@ -16,9 +16,9 @@ enum http_result context_request_fail(struct http_req *req, const char *prefix,
                                       const struct err *err);
 
 struct context_request {
-    struct http_req *req;      /* borrowed */
-    struct code_manager *code; /* borrowed */
-    const char *prefix;        /* of an error; a constant */
+    struct http_req *req;                             /* borrowed */
+    struct code_manager *code;                        /* borrowed */
+    const char *prefix;                               /* of an error; a constant */
     json_t *(*model)(const struct code_context *ctx); /* the answer; NULL without memory */
 };
 /* NULL without memory. */

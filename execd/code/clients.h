@@ -34,11 +34,12 @@ struct code_client_ops {
     /* The kernel is starting, restarting, ready or dead (then reason says why): requests under way in a kernel that
      * is gone have no end of their own. */
     void (*on_state)(void *arg, enum code_state state, const char *reason);
-    /* The context was deleted: last call, the client is detached already. */
+    /* The context is gone (deleted, its kernel never started, execd ends): last call, the client is detached already. */
     void (*on_end)(void *arg, const char *reason);
 };
 
-/* NULL when CODE_CLIENTS_MAX are attached. ops is borrowed. */
+/* NULL when CODE_CLIENTS_MAX are connected, or twice as many are kept: those that are away, and those that have left
+ * something with the kernel. ops is borrowed. */
 struct code_client *code_client_attach(struct code_context *ctx, const struct code_client_ops *ops,
                                        void *arg);
 void code_client_detach(struct code_client *client); /* NULL is fine; no callback any more */

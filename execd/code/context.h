@@ -80,7 +80,8 @@ struct code_context *code_context_next(struct code_manager *m,
 const char *code_context_id(const struct code_context *ctx);
 const char *code_context_language(const struct code_context *ctx);
 const char *code_context_cwd(const struct code_context *ctx);
-/* How its kernel was started: "pool", "forked" or "cold", and why. "" when it is gone. */
+/* How its kernel was started: "checkpoint" (a copy), "pool" (forked in advance), "forked" from a warm interpreter, or
+ * "cold"; "" when it is gone. *ret_note: why, if there is something to say; "". */
 const char *code_context_start(const struct code_context *ctx, const char **ret_note);
 enum code_state { CODE_STARTING, CODE_RESTARTING, CODE_IDLE, CODE_BUSY, CODE_DEAD, CODE_STATE_MAX };
 enum code_state code_context_state(const struct code_context *ctx);

@@ -97,7 +97,7 @@ struct code_manager {
     bool shutting_down;
     struct event *cull_timer;        /* owned; NULL until a context may be culled */
     struct checkpoints *checkpoints; /* owned */
-    struct code_counts counts;       /* without the two gauges */
+    struct code_counts counts;       /* of runs and kernels; the rest is asked for elsewhere */
     struct kernel_stats stats;       /* without the gauges */
 };
 

@@ -2,17 +2,12 @@
 
 #include <string.h>
 
-#include "proto/base/defs.h"
+#include "proto/base/str.h"
 
 static void copy(const json_t *object, const char *key, char *buf, size_t size)
 {
     const char *text = json_string_value(json_object_get(object, key));
-    size_t len = text ? strlen(text) : 0;
-    if (len >= size) {
-        len = size - 1;
-        while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
-            len--; /* the character that would be cut begins further left */
-    }
+    size_t len = text ? utf8_cut(text, strlen(text), size - 1) : 0;
     memcpy(buf, text ? text : "", len);
     buf[len] = '\0';
 }

@@ -12,6 +12,7 @@
 
 #include "execd/code/askline.h"
 #include "execd/code/early.h"
+#include "execd/code/memory.h"
 #include "execd/proc/environment.h"
 #include "execd/proc/spawn.h"
 #include "proto/api/errors.h"
@@ -372,16 +373,9 @@ void kernel_process_done(struct kernel_process *process)
 }
 
 /* Its own limit, or that of the sandbox; 0 = none, or unknown. */
-static uint64_t memory_limit(const struct leaf_usage *usage)
+static uint64_t limit_of(const struct leaf_usage *usage)
 {
-    const struct cgroup_dirs *root = leaf_root();
-    uint64_t limit = 0;
-    if (usage->memory_limit > 0 || !root || root->fd[CGROUP_MEMORY] < 0)
-        return usage->memory_limit;
-    const char *file = root->v2[CGROUP_MEMORY] ? "memory.max" : "memory.limit_in_bytes";
-    if (cgroup_read_u64(root->fd[CGROUP_MEMORY], file, &limit) < 0 || limit >= UINT64_C(1) << 60)
-        return 0;
-    return limit;
+    return usage->memory_limit > 0 ? usage->memory_limit : memory_limit();
 }
 
 bool kernel_process_death_text(const struct kernel_process *process,
@@ -392,7 +386,7 @@ bool kernel_process_death_text(const struct kernel_process *process,
     exit_status_text(status, text, sizeof(text));
     leaf_read_usage(process->leaf, &usage);
     bool oom = status->signalled && status->code == SIGKILL && usage.oom_kills > 0;
-    uint64_t bytes = memory_limit(&usage);
+    uint64_t bytes = limit_of(&usage);
     if (bytes > 0)
         (void)snprintf(limit, sizeof(limit), "%" PRIu64 " MiB", bytes >> 20); /* fits */
     if (oom)

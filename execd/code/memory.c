@@ -45,16 +45,19 @@ static bool machine_is_short(void)
     return memory_parse_meminfo(text);
 }
 
-static bool read_limit(int fd, bool v2, uint64_t *ret_limit)
+/* 0: none. */
+static uint64_t read_limit(int fd, bool v2)
 {
-    return cgroup_read_u64(fd, v2 ? "memory.max" : "memory.limit_in_bytes", ret_limit) == 0;
+    uint64_t limit;
+    int r = cgroup_read_u64(fd, v2 ? "memory.max" : "memory.limit_in_bytes", &limit);
+    return r == 0 && limit < NO_LIMIT ? limit : 0;
 }
 
 static bool group_is_short(int fd, bool v2)
 {
-    uint64_t used, limit, idle;
+    uint64_t used, limit = read_limit(fd, v2), idle;
     if (cgroup_read_u64(fd, v2 ? "memory.current" : "memory.usage_in_bytes", &used) < 0 ||
-        !read_limit(fd, v2, &limit) || !memory_exceeds(used, limit))
+        !memory_exceeds(used, limit))
         return false;
     if (cgroup_read_keyed(fd, "memory.stat", v2 ? "inactive_file" : "total_inactive_file", &idle) <
         0)
@@ -69,13 +72,18 @@ bool memory_is_short(void)
     return (fd >= 0 && group_is_short(fd, root->v2[CGROUP_MEMORY])) || machine_is_short();
 }
 
-uint64_t memory_total(void)
+uint64_t memory_limit(void)
 {
     const struct cgroup_dirs *root = leaf_root();
     int fd = root ? root->fd[CGROUP_MEMORY] : -1;
-    uint64_t limit;
+    return fd >= 0 ? read_limit(fd, root->v2[CGROUP_MEMORY]) : 0;
+}
+
+uint64_t memory_total(void)
+{
+    uint64_t limit = memory_limit();
     char text[4096];
-    if (fd >= 0 && read_limit(fd, root->v2[CGROUP_MEMORY], &limit) && limit < NO_LIMIT)
+    if (limit > 0)
         return limit;
     read_meminfo(text, sizeof(text));
     return field(text, "MemTotal:") * 1024;

@@ -9,6 +9,8 @@
 #include "proto/base/defs.h"
 
 bool memory_is_short(void);
+/* Bytes: the limit of the sandbox's group; 0 = none, or unknown. */
+uint64_t memory_limit(void);
 /* Bytes that the sandbox may use: its limit, or all there is. */
 uint64_t memory_total(void);
 

@@ -11,17 +11,6 @@
 #define LINE_MAX_BYTES (64u << 10) /* a line of it, and the value of an error */
 #define NAME_MAX_BYTES 1024        /* the name of an error, and of a display */
 
-/* Length of at most max bytes that does not cut a character. */
-static size_t piece_len(const char *p, size_t len, size_t max)
-{
-    if (len <= max)
-        return len;
-    size_t n = max;
-    while (n > max - 4 && ((unsigned char)p[n] & 0xC0) == 0x80)
-        n--;
-    return n;
-}
-
 struct slice output_text(const json_t *content, enum event_type *ret_type)
 {
     const json_t *text = json_object_get(content, "text");
@@ -38,7 +27,7 @@ bool output_stream(struct channel *ch, const json_t *content, size_t *offset)
     if (text.len == 0)
         return true;
     size_t len = text.len - *offset;
-    size_t n = piece_len(text.ptr + *offset, len, OUTPUT_PIECE);
+    size_t n = utf8_cut(text.ptr + *offset, len, OUTPUT_PIECE);
     channel_append(ch, type, text.ptr + *offset, n);
     *offset += n;
     return n == len;
@@ -60,8 +49,8 @@ static json_t *cut(json_t *value, size_t max)
     if (len <= max)
         return json_incref(value);
     return json_sprintf("%.*s\n[execd: cut here, %zu bytes in all]",
-                        (int)piece_len(json_string_value(value), len, max),
-                        json_string_value(value), len);
+                        (int)utf8_cut(json_string_value(value), len, max), json_string_value(value),
+                        len);
 }
 
 /* A string as it is, anything else as its JSON text. New reference. */

@@ -10,7 +10,7 @@
 #include "proto/base/mem.h"
 
 #define QUIET_MS 300  /* after the latest start: those that somebody waits for go first */
-#define LOOK_MS 2000  /* at the memory, while there is something to give back */
+#define LOOK_MS 2000  /* at the memory: while some wait, and while it is short */
 #define RETRY_MS 1000 /* doubled by each failure in a row: the interpreter may just be warming up */
 #define RETRIES_MAX 6
 

@@ -46,30 +46,51 @@ static void take_error(struct code_run *run, const json_t *content)
     run->error = output_error_object(content);
 }
 
+static void take_result(struct code_run *run, const json_t *content)
+{
+    run->has_result = true;
+    output_result(run->channel, content, OUTPUT_RESULT);
+}
+
+static void take_display(struct code_run *run, const json_t *content)
+{
+    output_result(run->channel, content, OUTPUT_DISPLAY);
+}
+
+static void take_update(struct code_run *run, const json_t *content)
+{
+    output_result(run->channel, content, OUTPUT_UPDATE);
+}
+
+static void take_clear(struct code_run *run, const json_t *content)
+{
+    output_clear(run->channel, content);
+}
+
 /* True when the message is through. Comms are of no use to a stream. */
 static bool show(struct code_run *run, struct kernel_msg *m)
 {
-    const char *type = m->msg.type;
+    static const struct {
+        const char *type;
+        void (*take)(struct code_run *run, const json_t *content);
+    } rows[] = {
+        {"execute_result", take_result},
+        {"display_data", take_display},
+        {"update_display_data", take_update},
+        {"clear_output", take_clear},
+        {"error", take_error},
+        {"status", take_status},
+    };
     const json_t *content = m->msg.content;
-    if (strcmp(type, "stream") == 0) {
+    if (strcmp(m->msg.type, "stream") == 0) {
         bool through = output_stream(run->channel, content, &run->offset);
         if (through)
             run_quirks_hear(run, content);
         return through;
     }
-    run->has_result |= strcmp(type, "execute_result") == 0;
-    if (strcmp(type, "execute_result") == 0)
-        output_result(run->channel, content, OUTPUT_RESULT);
-    else if (strcmp(type, "display_data") == 0)
-        output_result(run->channel, content, OUTPUT_DISPLAY);
-    else if (strcmp(type, "update_display_data") == 0)
-        output_result(run->channel, content, OUTPUT_UPDATE);
-    else if (strcmp(type, "clear_output") == 0)
-        output_clear(run->channel, content);
-    else if (strcmp(type, "error") == 0)
-        take_error(run, content);
-    else if (strcmp(type, "status") == 0)
-        take_status(run, content);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(m->msg.type, rows[i].type) == 0)
+            rows[i].take(run, content);
     return true;
 }
 

@@ -201,16 +201,6 @@ void session_greet(struct channels_session *s)
         put_status(s, code_state_name(state));
 }
 
-/* Up to max bytes of text that end behind a character. */
-static size_t piece_of(const char *text, size_t n, size_t max)
-{
-    if (n <= max)
-        return n;
-    while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
-        max--;
-    return max;
-}
-
 static void take_piece(struct channels_session *s, const struct message *whole, const char *name,
                        struct slice text)
 {
@@ -239,7 +229,7 @@ static bool split_stream(struct channels_session *s, const struct message *m)
         return false;
     const char *p = json_string_value(text);
     for (size_t left = json_string_length(text), n; left > 0; left -= n, p += n) {
-        n = piece_of(p, left, PIECE_MAX);
+        n = utf8_cut(p, left, PIECE_MAX);
         take_piece(s, m, json_string_value(name), (struct slice){p, n});
     }
     return true;

@@ -3,8 +3,9 @@
  *
  * SQLite is reached by the image's python3 and its sqlite3 module (sqlite.py is data inside execd), MySQL and MariaDB by
  * execd executing itself (worker.h). Both read settings and statements from standard input and write JSON lines, which
- * are trusted in no way: bounded, checked, and made into events here. A process that hangs is interrupted and then
- * killed. Channel: INIT (the run's id), per statement EXECUTION_COUNT and RESULT, RECEIPT, one terminal event.
+ * are trusted in no way: bounded, checked, and made into events here. A timeout or an interrupt is SIGINT, and after a
+ * grace SIGKILL. Channel: INIT (the run's id), EXECUTION_COUNT once before the first result, RESULT per statement, RECEIPT,
+ * one terminal event.
  * A result has "text" and "text/plain", {"columns":[],"rows":[[]]} with values as strings, and "application/json", the
  * same with numbers as numbers; both say "truncated":true when rows were left out.
  * Thread rule: loop thread only. Source: contracts/execd.md 3.2.

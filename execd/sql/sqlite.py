@@ -1,7 +1,7 @@
 """One run of SQL on SQLite.
 
 Standard input: a line of JSON {"dsn", "max_rows", "max_bytes"}, then the statements. Standard output: JSON, one value
-a line: {"columns": []} begins a result, {"row": []}, {"end": {"truncated", "rows"}}; {"affected": n} is a result
+a line: {"columns": []} begins a result, {"row": []}, {"end": {"truncated"}}; {"affected": n} is a result
 without rows; {"note"} is for people; {"error": {"ename", "evalue"}} or {"done": true} is the last. SIGINT ends the
 statement. Needs Python 3.6 and its own sqlite3 module, nothing else.
 """

@@ -61,6 +61,15 @@ int utf8_sequence(const char *p, size_t len)
     return want;
 }
 
+size_t utf8_cut(const char *p, size_t len, size_t max)
+{
+    size_t n = MIN(len, max);
+
+    while (n < len && n > max - 3 && ((unsigned char)p[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
 bool utf8_is_valid(const char *p, size_t len)
 {
     while (len > 0) {

@@ -33,6 +33,9 @@ int str_to_millicpu(const char *s, uint64_t *ret_millicpu) must_check;
 /* Length of the valid UTF-8 sequence at p (1..4), 0 if invalid, or negative: -n more bytes needed. */
 int utf8_sequence(const char *p, size_t len);
 bool utf8_is_valid(const char *p, size_t len);
+/* Length of at most max bytes of the text that do not cut a character; max is at least 4. What is no UTF-8 is cut
+ * anywhere. */
+size_t utf8_cut(const char *p, size_t len, size_t max);
 
 /* Growing byte buffer with a ceiling; data is always NUL-terminated behind len. */
 struct strbuf {

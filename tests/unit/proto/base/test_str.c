@@ -39,6 +39,28 @@ static void test_hex_digits(void **state)
     assert_int_equal(n_digits, 22);
 }
 
+static void test_no_character_is_cut(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t max, cut;
+    } rows[] = {
+        {"abcdef", 4, 4},
+        {"abc", 4, 3},
+        {"abcd", 4, 4},
+        {"abc\xc3\xa4", 4, 3},
+        {"ab\xc3\xa4x", 4, 4},
+        {"a\xe2\x82\xacx", 4, 4},
+        {"ab\xe2\x82\xac", 4, 2},
+        {"a\xf0\x9f\x98\x80", 4, 1},
+        {"\xf0\x9f\x98\x80x", 4, 4},
+        {"\x80\x80\x80\x80\x80\x80", 4, 1}, /* nothing is lost, and it goes on */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_int_equal(utf8_cut(rows[i].text, strlen(rows[i].text), rows[i].max), rows[i].cut);
+}
+
 struct number_row {
     const char *text;
     int result;
@@ -291,6 +313,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prefix_suffix_case),
         cmocka_unit_test(test_hex_digits),
+        cmocka_unit_test(test_no_character_is_cut),
         cmocka_unit_test(test_u64),
         cmocka_unit_test(test_i64_and_u32_edges),
         cmocka_unit_test(test_bool_words),
