@@ -61,7 +61,8 @@ void kernel_type_metrics(struct strbuf *out, enum metric_format f, const struct 
                 "From code that was sent to its end, where it ended well.", false);
     write_pairs(out, f, stats, "kernel_execution", "Code executed, by how it ended.", "status",
                 statuses, execution_counts);
-    write_gauge(out, f, stats, "kernel_active", "Kernels that are ready or at work.", true);
+    write_gauge(out, f, stats, "kernel_active",
+                "Kernels that are there, those that are still starting too.", true);
     write_gauge(out, f, stats, "kernel_pool_size", "Kernels that wait ready.", false);
     write_pairs(out, f, stats, "kernel_retry",
                 "Starts and executions that failed, which is when clients try again; execd itself "

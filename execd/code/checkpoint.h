@@ -7,7 +7,7 @@
  *
  *   MAKING ──the copy says that it is there──► READY ──dropped, evicted or dead──► GONE ──reaped──► freed, or in the list
  *
- * Belongs to the manager of contexts. Thread rule: loop thread only. Source: demands.md 5.8.
+ * Belongs to the manager of contexts. Thread rule: loop thread only.
  */
 #pragma once
 

@@ -116,7 +116,8 @@ const struct kernel_stats *code_manager_stats(struct code_manager *m)
     for (size_t i = 0; i < m->stats.n; i++)
         m->stats.types[i].active = m->stats.types[i].waiting = 0;
     for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
-        kernel_stats_row(&m->stats, ctx->spec)->active += ctx->state == CONTEXT_READY;
+        kernel_stats_row(&m->stats, ctx->spec)->active +=
+            ctx->state != CONTEXT_DEAD && ctx->state != CONTEXT_GONE;
     pool_get_stats(m->host.pool, &pool);
     if (pool.type)
         kernel_stats_row(&m->stats, pool.type)->waiting = pool.ready;

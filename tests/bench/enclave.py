@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import logging
 import time
 
 from harness import docker as daemon
@@ -53,6 +54,7 @@ class Measure:
     def __init__(self, bare, taken):
         import docker
 
+        logging.getLogger("ms_enclave").setLevel(logging.WARNING)
         self.client, self.bare, self.taken = docker.from_env(), bare, taken
         self.probed = self.failed = 0
 
