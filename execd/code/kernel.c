@@ -31,6 +31,9 @@
 /* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
 #define LINK_GRACE_MS 2000
 #define INTERRUPT_SETTLE_MS 25
+#define COMPILED_MS 1000       /* INTERRUPT_SETTLE_MS of QUIRK_COMPILES_FIRST */
+#define INTERRUPT_AGAIN_MS 500 /* for the same, as long as the request goes on */
+#define INTERRUPT_AGAIN_MAX 8
 
 void kernel_arm(struct kernel *k, int ms)
 {
@@ -292,22 +295,36 @@ static int interrupt_now(struct kernel *k, struct err *err)
     return 0;
 }
 
+static void interrupt_again_later(struct kernel *k)
+{
+    struct timeval wait = {0, INTERRUPT_AGAIN_MS * 1000};
+    bool goes_on = k->status_of[0] != '\0';
+    if ((k->quirks & QUIRK_COMPILES_FIRST) && goes_on && k->interrupts_left-- > 0)
+        (void)event_add(k->interrupt, &wait); /* without, the one before was the last */
+}
+
 static void on_interrupt_due(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    (void)!interrupt_now(arg, NULL); /* a kernel that is gone needs none */
+    if (interrupt_now(arg, NULL) == 0) /* a kernel that is gone needs none */
+        interrupt_again_later(arg);
 }
 
 /* Between its `busy` and the first line of the code a kernel is in its own code: there an interrupt is lost, or hits
  * what writes the reply. */
 int kernel_interrupt(struct kernel *k, struct err *err)
 {
-    int64_t left = k->status_ms + INTERRUPT_SETTLE_MS - clock_monotonic_ms();
-    struct timeval wait = {0, (suseconds_t)(left * 1000)};
-    if (left <= 0 || event_add(k->interrupt, &wait) < 0)
-        return interrupt_now(k, err);
-    return 0;
+    int settle_ms = (k->quirks & QUIRK_COMPILES_FIRST) ? COMPILED_MS : INTERRUPT_SETTLE_MS;
+    int64_t left = k->status_ms + settle_ms - clock_monotonic_ms();
+    struct timeval wait = {left / 1000, (suseconds_t)(left % 1000 * 1000)};
+    k->interrupts_left = INTERRUPT_AGAIN_MAX;
+    if (left > 0 && event_add(k->interrupt, &wait) == 0)
+        return 0;
+    int r = interrupt_now(k, err);
+    if (r == 0)
+        interrupt_again_later(k);
+    return r;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

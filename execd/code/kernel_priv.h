@@ -24,11 +24,12 @@ struct kernel {
     struct connection connection;
     struct kernel_process process;
     struct zsock
-        *channels[CHANNEL_MAX]; /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
-    struct event *timer;        /* owned; meaning by state */
-    struct event *interrupt;    /* owned; pending: an interrupt that waits until it hits */
-    int64_t status_ms;          /* when the last status arrived, and of which request */
-    char status_of[JMSG_ID_MAX];
+        *channels[CHANNEL_MAX];  /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
+    struct event *timer;         /* owned; meaning by state */
+    struct event *interrupt;     /* owned; pending: an interrupt that waits until it hits */
+    int interrupts_left;         /* how often the one that was asked for may be repeated */
+    int64_t status_ms;           /* when the last status arrived */
+    char status_of[JMSG_ID_MAX]; /* the request that the kernel is at; "" when it has ended */
     struct event *output_events[KERNEL_PIPES]; /* owned */
     char tail[KERNEL_TAIL_MAX + 1];
     size_t tail_len;

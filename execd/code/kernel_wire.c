@@ -84,10 +84,12 @@ int kernel_execute(struct kernel *k, const char *code, bool may_ask, char ret_id
 /* The second status of a request is its end: an interrupt that was for it must not hit the next one. */
 static void note_status(struct kernel *k, const struct jmsg *msg)
 {
-    if (strcmp(k->status_of, msg->parent_id) == 0)
+    bool ended = strcmp(k->status_of, msg->parent_id) == 0;
+    if (ended)
         (void)event_del(k->interrupt); /* cannot fail for an event of ours */
     k->status_ms = clock_monotonic_ms();
-    (void)snprintf(k->status_of, sizeof(k->status_of), "%s", msg->parent_id); /* one length */
+    (void)snprintf(k->status_of, sizeof(k->status_of), "%s",
+                   ended ? "" : msg->parent_id); /* one length */
 }
 
 /* Parsed and shown to the observer; *ret_seen: somebody took it there. NULL: it is no message. */

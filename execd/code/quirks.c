@@ -13,10 +13,12 @@ static const struct {
     unsigned transports; /* 0 = both */
     char ipc_separator;  /* 0 = '-' */
 } rows[] = {
-    {"tslab", QUIRK_ERROR_AS_STDERR | QUIRK_ABORT_WINDOW, 0, ':'},
+    {"tslab", QUIRK_ERROR_AS_STDERR | QUIRK_ABORT_WINDOW | QUIRK_COMPILES_FIRST, 0, ':'},
+    {"tslab-kernel", QUIRK_COMPILES_FIRST, 0, ':'}, /* the launcher of our images */
     {"deno", QUIRK_LATE_RESULT | QUIRK_NOT_INTERRUPTIBLE | QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
-    {"jjava", QUIRK_SIGINT_KILLS | QUIRK_RAW_OUTPUT | QUIRK_CLASS_IN_EVALUE, TRANSPORT_TCP, 0},
-    {"ijava", QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
+    {"jjava", QUIRK_SIGINT_KILLS | QUIRK_RAW_OUTPUT | QUIRK_CLASS_IN_EVALUE | QUIRK_COMPILES_FIRST,
+     TRANSPORT_TCP, 0},
+    {"ijava", QUIRK_SIGINT_KILLS | QUIRK_COMPILES_FIRST, TRANSPORT_TCP, 0},
     {"IRkernel", QUIRK_RESULT_AS_DISPLAY_DATA | QUIRK_RAW_OUTPUT, 0, 0},
     {"evcxr_jupyter", QUIRK_SIGINT_KILLS, TRANSPORT_TCP, 0},
     {"xpython", QUIRK_SIGINT_KILLS | QUIRK_NOT_INTERRUPTIBLE, 0, 0},
@@ -37,6 +39,7 @@ static const struct {
     {"sigint-kills", QUIRK_SIGINT_KILLS},
     {"class-in-evalue", QUIRK_CLASS_IN_EVALUE},
     {"late-result", QUIRK_LATE_RESULT},
+    {"compiles-first", QUIRK_COMPILES_FIRST},
 };
 
 static bool is_word(char c)

@@ -27,6 +27,8 @@ enum kernel_quirk {
     QUIRK_CLASS_IN_EVALUE = 1u << 6,
     /* The result may come a moment after "idle". */
     QUIRK_LATE_RESULT = 1u << 7,
+    /* Compiles a cell that it has called "busy": meanwhile an interrupt is lost (tslab) or hangs it (JJava). */
+    QUIRK_COMPILES_FIRST = 1u << 8,
 };
 
 enum kernel_transport { TRANSPORT_IPC = 1u << 0, TRANSPORT_TCP = 1u << 1 };

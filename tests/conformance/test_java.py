@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.execd import BUILD
+from harness import languages
+from harness.execd import BUILD, TOKEN
 from harness.server import KEY, SMALL
 
 JARS = BUILD.resolve() / "java" / "jars"
@@ -25,24 +26,32 @@ def program(tmp_path_factory):
     return f"{classes}:{JARS}/*"
 
 
-@pytest.fixture(scope="module")
-def report(program, server):
+def features(program, name, **env):
     """{feature: its line}, and what was on standard error."""
-    env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "DOMAIN": f"127.0.0.1:{server.port}", "API_KEY": KEY, "IMAGE": SMALL}
-    ended = subprocess.run(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", program, "Conformance"], env=env,
-                           timeout=100, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ended = subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-cp", program, name], timeout=100, text=True,
+                           env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **env},
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert ended.returncode == 0, ended.stderr[-8000:]
     return {line["feature"]: line for line in map(json.loads, ended.stdout.strip().split("\n"))}, ended.stderr
+
+
+def seen_of(report, name):
+    lines, errors = report
+    line = lines.get(name)
+    assert line, f"the program did not come to {name}:\n{errors[-8000:]}"
+    assert "seen" in line, f"{line['failed']}\n{errors[-8000:]}"
+    return line["seen"]
+
+
+@pytest.fixture(scope="module")
+def report(program, server):
+    return features(program, "Conformance", DOMAIN=f"127.0.0.1:{server.port}", API_KEY=KEY, IMAGE=SMALL)
 
 
 @pytest.fixture
 def seen(report, request):
     """What the program saw of the feature that `@feature` names."""
-    lines, errors = report
-    line = lines.get(request.param)
-    assert line, f"the program did not come to {request.param}:\n{errors[-8000:]}"
-    assert "seen" in line, f"{line['failed']}\n{errors[-8000:]}"
-    return line["seen"]
+    return seen_of(report, request.param)
 
 
 def feature(name):
@@ -265,6 +274,22 @@ def test_code_bash(seen):
 def test_code_refused(seen):
     assert seen["language"].startswith("404 ")
     assert seen["interrupt"].startswith("500 ") and "RUNTIME_ERROR" in seen["interrupt"]
+
+
+@pytest.fixture(scope="module")
+def languages_report(program, tmp_path_factory):
+    if os.geteuid() != 0:
+        pytest.skip("images are built and entered by root")
+    with languages.start(languages.unpacked(), tmp_path_factory.mktemp("l"), "--kernel-pool", "0") as execd:
+        return features(program, "Languages", BASE=f"http://127.0.0.1:{execd.port}", TOKEN=TOKEN)
+
+
+@pytest.mark.parametrize("language, error", [("python", "ValueError"), ("java", "java.lang.IllegalStateException"),
+                                             ("typescript", "TypeError"), ("javascript", "RangeError"), ("go", "panic")])
+def test_code_of_each_language(languages_report, language, error):
+    seen = seen_of(languages_report, language)
+    assert "bad" in seen.pop("value")
+    assert seen == {"language": language, "results": ["2"], "stdout": "hi\n", "name": error, "interrupted": True, "after": ["2"]}
 
 
 # ---- what is allowed but rare

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import socket as sockets
 import sys
 import time
@@ -131,6 +132,20 @@ def idle_after_work(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def compiles_first(kernel, ident, parent):
+    """Deaf to interrupts for a while; then one ends the cell. Outside of the cell one ends the kernel."""
+    kernel.state("busy", parent)
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep(1.2)
+    try:
+        signal.signal(signal.SIGINT, usual)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        kernel.publish("error", {"ename": "Stopped", "evalue": "", "traceback": []}, parent)
+    kernel.reply(ident, {"status": "error", "ename": "Stopped", "evalue": "", "traceback": []}, parent)
+    kernel.state("idle", parent)
+
+
 def two_replies(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.reply(ident, OK, parent)
@@ -143,8 +158,6 @@ def two_replies(kernel, ident, parent):
 
 def dead_silence(kernel, ident, parent):
     """Neither busy nor anything else, and deaf to SIGINT, as a library that hangs in C."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     time.sleep(3600)
 
@@ -440,6 +453,7 @@ MISBEHAVIOURS = {
     "child_writes_past_the_protocol": child_writes_past_the_protocol,
     "display_for_result": display_for_result,
     "late_result": late_result,
+    "compiles_first": compiles_first,
     "empty_ename": lambda k, i, p: behave(k, i, p, reply={"status": "error", "ename": "", "evalue": "3", "traceback": []}),
     "aborted": lambda k, i, p: behave(k, i, p, reply={"status": "aborted"}),
     "abort": lambda k, i, p: behave(k, i, p, reply={"status": "abort"}),

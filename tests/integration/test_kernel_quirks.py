@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness.execd import eventually, output_of, rss_kib, sse_events
-from harness.kernels import FAKE, error_of, in_background, results, run, write_spec
+from harness.kernels import FAKE, create, error_of, in_background, results, run, write_spec
 
 
 @pytest.fixture
@@ -92,6 +92,17 @@ def test_a_result_after_the_end_is_waited_for(start):
 def test_an_error_without_a_name_gets_one(start):
     error = error_of(run(start(), "empty_ename", "fake"))
     assert (error["ename"], error["evalue"]) == ("ExitStatus", "3")
+
+
+def test_an_interrupt_of_what_is_still_compiled_is_repeated_until_it_hits(start):
+    agent = start("compiles-first")
+    context = create(agent, "fake")["id"]
+    future = in_background(run, agent, "compiles_first", "fake", context)
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy", 10)
+    assert agent.client.delete("/code", params={"id": context}).status_code == 200
+    assert error_of(future.result(15))["ename"] == "Stopped"
+    time.sleep(0.6)  # one more than that would come by now, and end the kernel
+    assert run(agent, "ok", "fake", context)[-1]["type"] == "execution_complete"
 
 
 def test_what_cannot_be_interrupted_is_killed_soon(start):
