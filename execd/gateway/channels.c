@@ -13,7 +13,7 @@ struct channels *channels_new(struct event_base *base)
     struct channels *c = xnew(struct channels);
 
     c->base = base;
-    TAILQ_INIT(&c->sessions);
+    TAILQ_INIT(&c->clients);
     return c;
 }
 
@@ -21,8 +21,8 @@ void channels_free(struct channels *c)
 {
     if (c == NULL)
         return;
-    while (!TAILQ_EMPTY(&c->sessions))
-        session_free(TAILQ_FIRST(&c->sessions));
+    while (!TAILQ_EMPTY(&c->clients))
+        channels_client_free(TAILQ_FIRST(&c->clients));
     free(c);
 }
 
@@ -30,50 +30,50 @@ void channels_free(struct channels *c)
 
 unsigned channels_n_connected(const struct channels *c, const struct code_context *ctx)
 {
-    const struct channels_session *s;
+    const struct channels_client *client;
     unsigned n = 0;
 
-    TAILQ_FOREACH(s, &c->sessions, link)
-    n += s->ctx == ctx && s->ops != NULL;
+    TAILQ_FOREACH(client, &c->clients, link)
+    n += client->ctx == ctx && client->ops != NULL;
     return n;
 }
 
 bool channels_is_held(const struct channels *c, const struct code_context *ctx)
 {
-    const struct channels_session *s;
+    const struct channels_client *client;
 
-    TAILQ_FOREACH(s, &c->sessions, link)
-    if (s->ctx == ctx && s->holds)
+    TAILQ_FOREACH(client, &c->clients, link)
+    if (client->ctx == ctx && client->holds)
         return true;
     return false;
 }
 
-static struct channels_session *find_session(const struct channels *c,
-                                             const struct code_context *ctx, const char *id)
+static struct channels_client *find_client(const struct channels *c, const struct code_context *ctx,
+                                           const char *id)
 {
-    struct channels_session *s;
+    struct channels_client *client;
 
-    TAILQ_FOREACH(s, &c->sessions, link)
-    if (s->ctx == ctx && id[0] != '\0' && strcmp(s->id, id) == 0)
-        return s;
+    TAILQ_FOREACH(client, &c->clients, link)
+    if (client->ctx == ctx && id[0] != '\0' && strcmp(client->id, id) == 0)
+        return client;
     return NULL;
 }
 
 /* Those who left move to the end of the list: the first one has been away longest. */
 static void trim_away(struct channels *c, const struct code_context *ctx)
 {
-    struct channels_session *s, *oldest = NULL;
+    struct channels_client *client, *oldest = NULL;
     unsigned n = 0;
 
-    TAILQ_FOREACH(s, &c->sessions, link)
+    TAILQ_FOREACH(client, &c->clients, link)
     {
-        if (s->ctx != ctx || s->ops != NULL)
+        if (client->ctx != ctx || client->ops != NULL)
             continue;
-        oldest = oldest != NULL ? oldest : s;
+        oldest = oldest != NULL ? oldest : client;
         n++;
     }
     if (n > CHANNELS_AWAY_MAX)
-        session_free(oldest);
+        channels_client_free(oldest);
 }
 
 /* ---- one ------------------------------------------------------------------------------------------- */
@@ -86,57 +86,57 @@ static const struct outbox_limits limits = {
     .keep_max = 1u << 20,
 };
 
-static struct channels_session *session_new(struct channels *c, struct code_context *ctx,
-                                            const char *id)
+static struct channels_client *new_client(struct channels *c, struct code_context *ctx,
+                                          const char *id)
 {
-    struct channels_session *s = xnew(struct channels_session);
+    struct channels_client *client = xnew(struct channels_client);
 
-    s->channels = c;
-    s->ctx = ctx;
-    memcpy(s->id, id, strlen(id) + 1);
-    outbox_init(&s->outbox, &limits);
+    client->channels = c;
+    client->ctx = ctx;
+    memcpy(client->id, id, strlen(id) + 1);
+    outbox_init(&client->outbox, &limits);
     if (id[0] == '\0')
-        s->outbox.limits.keep_max = 0;
-    requests_init(&s->requests, session_deliver, s);
-    s->hold_end_ms = s->away_end_ms = s->retry_ms = s->armed_ms = INT64_MAX;
-    s->client = code_client_attach(ctx, &session_client_ops, s);
-    s->timer = evtimer_new(c->base, session_on_timer, s);
-    TAILQ_INSERT_TAIL(&c->sessions, s, link);
-    return s;
+        client->outbox.limits.keep_max = 0;
+    requests_init(&client->requests, channels_client_deliver, client);
+    client->hold_end_ms = client->away_end_ms = client->retry_ms = client->armed_ms = INT64_MAX;
+    client->code = code_client_attach(ctx, &channels_client_ops, client);
+    client->timer = evtimer_new(c->base, channels_client_on_timer, client);
+    TAILQ_INSERT_TAIL(&c->clients, client, link);
+    return client;
 }
 
-void session_free(struct channels_session *s)
+void channels_client_free(struct channels_client *client)
 {
-    session_release(s);
-    TAILQ_REMOVE(&s->channels->sessions, s, link);
-    s->channels->bytes -= s->bytes;
-    code_client_detach(s->client);
-    if (s->timer != NULL)
-        event_free(s->timer);
-    requests_done(&s->requests);
-    outbox_done(&s->outbox);
-    message_free(s->kept);
-    free(s);
+    channels_client_release(client);
+    TAILQ_REMOVE(&client->channels->clients, client, link);
+    client->channels->bytes -= client->bytes;
+    code_client_detach(client->code);
+    if (client->timer != NULL)
+        event_free(client->timer);
+    requests_done(&client->requests);
+    outbox_done(&client->outbox);
+    message_free(client->kept);
+    free(client);
 }
 
-void session_end(struct channels_session *s, enum channels_end why)
+void channels_client_end(struct channels_client *client, enum channels_end why)
 {
-    if (s->ops != NULL)
-        s->ops->on_end(s->arg, why);
-    session_free(s);
+    if (client->ops != NULL)
+        client->ops->on_end(client->arg, why);
+    channels_client_free(client);
 }
 
-static int make_session(struct channels *c, struct code_context *ctx, const char *id,
-                        struct channels_session **ret_session, struct err *err)
+static int make_client(struct channels *c, struct code_context *ctx, const char *id,
+                       struct channels_client **ret_client, struct err *err)
 {
-    struct channels_session *s = session_new(c, ctx, id);
+    struct channels_client *client = new_client(c, ctx, id);
 
-    if (s->client != NULL && s->timer != NULL) {
-        *ret_session = s;
+    if (client->code != NULL && client->timer != NULL) {
+        *ret_client = client;
         return 0;
     }
-    bool full = s->client == NULL;
-    session_free(s);
+    bool full = client->code == NULL;
+    channels_client_free(client);
     if (full) {
         (void)err_set(err, ERR_OVERLOADED, EAGAIN, "%d clients of a kernel at once is the limit",
                       CODE_CLIENTS_MAX);
@@ -148,63 +148,63 @@ static int make_session(struct channels *c, struct code_context *ctx, const char
 
 /* ---- coming and going ------------------------------------------------------------------------------ */
 
-static void leave(struct channels_session *s)
+static void leave(struct channels_client *client)
 {
-    session_release(s);
-    outbox_leave(&s->outbox, s->ops->undelivered(s->arg));
-    s->ops = NULL;
-    s->shown = 0;
-    code_client_set_away(s->client, true);
+    channels_client_release(client);
+    outbox_leave(&client->outbox, client->ops->undelivered(client->arg));
+    client->ops = NULL;
+    client->shown = 0;
+    code_client_set_away(client->code, true);
 }
 
 int channels_attach(struct channels *c, struct code_context *ctx,
                     const struct channels_options *options, const struct channels_ops *ops,
-                    void *arg, struct channels_session **ret_session, struct err *err)
+                    void *arg, struct channels_client **ret_client, struct err *err)
 {
     const char *id = options->session_id != NULL ? options->session_id : "";
 
     if (strlen(id) > CHANNELS_ID_MAX)
         return err_set(err, ERR_INVALID_QUERY, EINVAL, "session_id: at most %d bytes",
                        CHANNELS_ID_MAX);
-    struct channels_session *s = find_session(c, ctx, id);
-    bool is_new = s == NULL;
-    int r = is_new ? make_session(c, ctx, id, &s, err) : 0;
+    struct channels_client *client = find_client(c, ctx, id);
+    bool is_new = client == NULL;
+    int r = is_new ? make_client(c, ctx, id, &client, err) : 0;
     if (r < 0)
         return r;
-    if (s->ops != NULL) {
-        const struct channels_ops *old = s->ops;
-        void *old_arg = s->arg;
-        leave(s);
+    if (client->ops != NULL) {
+        const struct channels_ops *old = client->ops;
+        void *old_arg = client->arg;
+        leave(client);
         old->on_end(old_arg, CHANNELS_REPLACED);
     }
-    s->ops = ops;
-    s->arg = arg;
-    s->away_end_ms = INT64_MAX;
-    code_client_set_away(s->client, false);
-    outbox_return(&s->outbox, options->last_seq);
+    client->ops = ops;
+    client->arg = arg;
+    client->away_end_ms = INT64_MAX;
+    code_client_set_away(client->code, false);
+    outbox_return(&client->outbox, options->last_seq);
     if (is_new)
-        session_greet(s);
-    *ret_session = s;
+        channels_client_greet(client);
+    *ret_client = client;
     return 0;
 }
 
-void channels_detach(struct channels_session *s)
+void channels_detach(struct channels_client *client)
 {
-    struct channels *c = s->channels;
+    struct channels *c = client->channels;
 
-    leave(s);
-    if (s->id[0] == '\0' || s->is_ending) {
-        session_free(s);
+    leave(client);
+    if (client->id[0] == '\0' || client->is_ending) {
+        channels_client_free(client);
         return;
     }
-    TAILQ_REMOVE(&c->sessions, s, link);
-    TAILQ_INSERT_TAIL(&c->sessions, s, link);
-    s->away_end_ms = clock_monotonic_ms() + CHANNELS_AWAY_MS;
-    session_settle(s);
-    trim_away(c, s->ctx); /* not s itself: it left last */
+    TAILQ_REMOVE(&c->clients, client, link);
+    TAILQ_INSERT_TAIL(&c->clients, client, link);
+    client->away_end_ms = clock_monotonic_ms() + CHANNELS_AWAY_MS;
+    channels_client_settle(client);
+    trim_away(c, client->ctx); /* not this one: it left last */
 }
 
-const struct message *channels_peek(const struct channels_session *s)
+const struct message *channels_peek(const struct channels_client *client)
 {
-    return outbox_peek(&s->outbox);
+    return outbox_peek(&client->outbox);
 }

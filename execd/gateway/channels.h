@@ -1,7 +1,7 @@
 /*
- * Clients of the gateway on a kernel's channels: each has a session, which outlives its connection.
+ * Clients of the gateway on a kernel's channels: each outlives its connection.
  *
- * A session belongs to a kernel (a code context) and to the id that the client gave (session_id). It hears what the
+ * A client belongs to a kernel (a code context) and to the id that it gave (session_id). It hears what the
  * kernel publishes and the replies to what it sent, in an order that clients bear (requests.h), through a bounded
  * outbox (outbox.h). While a client lags behind the kernel is held back, as long as the client goes on reading; after that its own
  * outputs are left out, never another client's. While a client that gave an id is away its messages are kept, for
@@ -18,10 +18,10 @@
 
 struct event_base;
 struct channels;
-struct channels_session;
+struct channels_client;
 
 #define CHANNELS_ID_MAX 128 /* bytes of a session_id */
-#define CHANNELS_AWAY_MAX 8 /* sessions without a connection, per kernel: the oldest goes */
+#define CHANNELS_AWAY_MAX 8 /* clients without a connection, per kernel: the oldest goes */
 #define CHANNELS_AWAY_MS (5 * 60 * 1000)
 /* A slow client holds the kernel while it takes so many bytes in each such time; one that is alone: any. What all of
  * them hold it and take less is bounded (execd/code/hold_budget.h): then only who has read is waited for. */
@@ -52,20 +52,20 @@ struct channels_options {
 struct channels *channels_new(struct event_base *base);
 void channels_free(struct channels *c); /* after the connections and before the contexts */
 
-/* A new session, or the one of that id. -EINVAL: the id is too long; -EAGAIN: too many clients. ops is borrowed. */
+/* A new client, or the one of that id. -EINVAL: the id is too long; -EAGAIN: too many clients. ops is borrowed. */
 int channels_attach(struct channels *c, struct code_context *ctx,
                     const struct channels_options *options, const struct channels_ops *ops,
-                    void *arg, struct channels_session **ret_session, struct err *err) must_check;
+                    void *arg, struct channels_client **ret_client, struct err *err) must_check;
 /* The connection is gone: no callback any more. */
-void channels_detach(struct channels_session *s);
+void channels_detach(struct channels_client *client);
 
 /* Sends a client's message to the kernel, or answers it by an error when there is none. False: this one is kept, and no
  * other can be taken before on_room. */
-bool channels_send(struct channels_session *s, struct frame *frame);
+bool channels_send(struct channels_client *client, struct frame *frame);
 
-/* One is kept: the connection must wait for on_room, also one that has just taken the session over. */
-bool channels_is_full(const struct channels_session *s);
+/* One is kept: the connection must wait for on_room, also one that has just taken the client over. */
+bool channels_is_full(const struct channels_client *client);
 
 /* The next message for the client; borrowed; NULL: nothing now. */
-const struct message *channels_peek(const struct channels_session *s);
-void channels_pop(struct channels_session *s, size_t wire_size);
+const struct message *channels_peek(const struct channels_client *client);
+void channels_pop(struct channels_client *client, size_t wire_size);

@@ -1,5 +1,5 @@
 /*
- * What the files of channels share: the list of sessions (channels.c) and what one does (channels_session.c).
+ * What the files of channels share: the list of clients (channels.c) and what one does (channels_client.c).
  *
  * Private to execd/gateway. Thread rule: loop thread only.
  */
@@ -14,11 +14,11 @@
 
 #define CHANNELS_RECENT 32 /* ids of messages that are remembered */
 
-struct channels_session {
-    TAILQ_ENTRY(channels_session) link;
+struct channels_client {
+    TAILQ_ENTRY(channels_client) link;
     struct channels *channels;      /* borrowed */
-    struct code_context *ctx;       /* borrowed: it ends the session before it goes */
-    struct code_client *client;     /* owned */
+    struct code_context *ctx;       /* borrowed: it ends the client before it goes */
+    struct code_client *code;       /* owned; what it is to the kernel */
     char id[CHANNELS_ID_MAX + 1];   /* "": nobody can come back */
     const struct channels_ops *ops; /* NULL: nobody is connected */
     void *arg;
@@ -38,11 +38,11 @@ struct channels_session {
     char recent[CHANNELS_RECENT][JMSG_ID_MAX];            /* a ring */
     size_t next_recent;
 };
-TAILQ_HEAD(session_list, channels_session);
+TAILQ_HEAD(channels_client_list, channels_client);
 
 struct channels {
     struct event_base *base; /* borrowed */
-    struct session_list sessions;
+    struct channels_client_list clients;
     size_t bytes; /* that wait in all outboxes */
 };
 
@@ -50,15 +50,16 @@ struct channels {
 unsigned channels_n_connected(const struct channels *c, const struct code_context *ctx);
 bool channels_is_held(const struct channels *c,
                       const struct code_context *ctx); /* by one of them */
-void session_free(struct channels_session *s);
-void session_end(struct channels_session *s, enum channels_end why); /* tells, then frees */
+void channels_client_free(struct channels_client *client);
+void channels_client_end(struct channels_client *client,
+                         enum channels_end why); /* tells, then frees */
 
-/* channels_session.c */
-extern const struct code_client_ops session_client_ops;
-void session_deliver(void *arg, struct message *m);
+/* channels_client.c */
+extern const struct code_client_ops channels_client_ops;
+void channels_client_deliver(void *arg, struct message *m);
 /* The first words to a connection: how the kernel is, unless it is well. */
-void session_greet(struct channels_session *s);
-void session_release(struct channels_session *s); /* the kernel is not held any more */
+void channels_client_greet(struct channels_client *client);
+void channels_client_release(struct channels_client *client); /* the kernel is not held any more */
 /* After anything that may have changed what is to be sent, held or waited for. */
-void session_settle(struct channels_session *s);
-void session_on_timer(evutil_socket_t fd, short what, void *arg);
+void channels_client_settle(struct channels_client *client);
+void channels_client_on_timer(evutil_socket_t fd, short what, void *arg);

@@ -9,8 +9,8 @@
 #define CLOSE_FRAME_MAX (2 + WS_CONTROL_MAX)
 
 struct socket {
-    struct ws_conn *ws;               /* owned until on_close */
-    struct channels_session *session; /* borrowed; NULL once it has ended */
+    struct ws_conn *ws;             /* owned until on_close */
+    struct channels_client *client; /* borrowed; NULL once it has ended */
     enum framing framing;
     bool with_seq, closed_in_order;
 };
@@ -39,16 +39,16 @@ static void pull(struct socket *k, bool all)
     const struct message *m;
     size_t size = 0;
 
-    while ((all || ws_conn_wants_more(k->ws)) && (m = channels_peek(k->session)) != NULL) {
+    while ((all || ws_conn_wants_more(k->ws)) && (m = channels_peek(k->client)) != NULL) {
         if (send_message(k, m, &size) < 0) {
             ws_conn_abort(k->ws); /* no memory: better gone than silent */
             return;
         }
-        channels_pop(k->session, size);
+        channels_pop(k->client, size);
     }
 }
 
-/* ---- what the session tells -------------------------------------------------------------------------- */
+/* ---- what the client's channels tell -------------------------------------------------------------------------- */
 
 static void on_more(void *arg)
 {
@@ -87,7 +87,7 @@ static void on_end(void *arg, enum channels_end why)
 
     if (why == CHANNELS_KERNEL_GONE)
         pull(k, true);
-    k->session = NULL;
+    k->client = NULL;
     ws_conn_close(k->ws, rows[why].code, rows[why].reason);
 }
 
@@ -108,13 +108,13 @@ static void on_message(void *arg, const struct ws_message *m)
     struct frame frame;
     struct err err = {0};
 
-    if (k->session == NULL)
+    if (k->client == NULL)
         return;
     int r = frame_decode(k->framing, m->opcode == WS_BINARY, (struct slice){m->data, m->len},
                          &frame, &err);
     if (r < 0)
         refuse(k, -r, err.text);
-    else if (!channels_send(k->session, &frame))
+    else if (!channels_send(k->client, &frame))
         ws_conn_pause(k->ws, true);
     frame_done(&frame);
 }
@@ -123,7 +123,7 @@ static void on_writable(void *arg)
 {
     struct socket *k = arg;
 
-    if (k->session != NULL)
+    if (k->client != NULL)
         pull(k, false);
 }
 
@@ -132,8 +132,8 @@ static void on_close(void *arg, uint16_t code)
     struct socket *k = arg;
 
     k->closed_in_order = code != WS_CLOSE_ABNORMAL;
-    if (k->session != NULL)
-        channels_detach(k->session);
+    if (k->client != NULL)
+        channels_detach(k->client);
     free(k);
 }
 
@@ -156,14 +156,14 @@ int channels_ws_start(struct http_req *req, struct channels *channels, struct co
 
     *k = (struct socket){.with_seq = options->last_seq != NULL};
     k->framing = ws_subprotocol(req, subprotocols) != NULL ? FRAMING_V1 : FRAMING_LEGACY;
-    int r = channels_attach(channels, ctx, options, &ops, k, &k->session, err);
+    int r = channels_attach(channels, ctx, options, &ops, k, &k->client, err);
     if (r >= 0 && (r = ws_conn_accept(req, &ws_options, &handlers, k, &k->ws, err)) < 0)
-        channels_detach(k->session);
+        channels_detach(k->client);
     if (r < 0) {
         free(k);
         return r;
     }
-    if (channels_is_full(k->session))
+    if (channels_is_full(k->client))
         ws_conn_pause(k->ws, true);
     pull(k, false);
     return 0;

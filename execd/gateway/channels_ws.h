@@ -1,10 +1,10 @@
 /*
- * A WebSocket on a kernel's channels: frames of the client to a session (channels.h), the session's messages as frames.
+ * A WebSocket on a kernel's channels: its frames become messages of a client (channels.h), the client's messages frames.
  *
  * Subprotocol v1.kernel.websocket.jupyter.org when it is offered, else the legacy framing. Frames that cannot be
  * understood close the socket with the reason: 1007 (no valid frame, JSON or UTF-8), 1008 (no message that a client may
  * send), 1009 (over CHANNELS_MESSAGE_MAX). Ends of ours: 1000 when the kernel was deleted or another connection has
- * taken the session, 1008 when the client reads too slowly. A ping after 30 s of silence, the end after 90 s.
+ * taken the client's place, 1008 when the client reads too slowly. A ping after 30 s of silence, the end after 90 s.
  * Thread rule: loop thread only. Source: contracts/jupyter.md 2.7.
  */
 #pragma once

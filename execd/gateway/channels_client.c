@@ -1,0 +1,472 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "execd/gateway/channels_priv.h"
+#include "proto/base/clock.h"
+#include "proto/base/str.h"
+#include "proto/json/jfield.h"
+
+#define HOLD_AT (1u << 20) /* unsent bytes above which the kernel waits */
+#define RETRY_MS 50
+/* When the budget of the kernel is spent: who has taken so much does read, for sockets alone do not swallow it; and
+ * how often it has to show that it reads on. */
+#define SHOWN_MIN (8u << 20)
+#define SHOW_MS 250
+/* Some clients take 1 MiB at most. A piece of text may grow sixfold by escapes. */
+#define SPLIT_AT (512u << 10)
+#define PIECE_MAX (128u << 10)
+/* What all outboxes may hold together; beyond it each may hold less. */
+#define TOTAL_MAX (192u << 20)
+#define TIGHT_SHIFT 4
+
+/* ---- the end, later ---------------------------------------------------------------------------------- */
+
+static void arm(struct channels_client *client, int64_t at_ms)
+{
+    if (at_ms == client->armed_ms)
+        return;
+    client->armed_ms = at_ms;
+    if (at_ms == INT64_MAX) {
+        (void)event_del(client->timer); /* cannot fail for an event of ours */
+        return;
+    }
+    int64_t ms = MAX(at_ms - clock_monotonic_ms(), (int64_t)0);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    (void)event_add(client->timer, &tv); /* fails only when memory is exhausted */
+}
+
+/* Not here and now: callers of ours still hold the client. */
+static void end_soon(struct channels_client *client, enum channels_end why)
+{
+    client->is_ending = true;
+    client->ending = why;
+    event_active(client->timer, EV_TIMEOUT, 0);
+}
+
+/* ---- bounds ------------------------------------------------------------------------------------------ */
+
+static void count_bytes(struct channels_client *client)
+{
+    size_t now = client->outbox.unsent_bytes + client->outbox.kept_bytes;
+
+    client->channels->bytes = client->channels->bytes - client->bytes + now;
+    client->bytes = now;
+}
+
+static bool is_alone(const struct channels_client *client)
+{
+    return channels_n_connected(client->channels, client->ctx) == 1;
+}
+
+/* A client that goes on reading may go on holding; one that is alone with the kernel as slowly as it likes. */
+static bool reads_on(const struct channels_client *client, int64_t held_ms)
+{
+    size_t pace = CHANNELS_PACE * (size_t)held_ms / CHANNELS_HOLD_MS;
+
+    return client->taken >= (is_alone(client) ? 1 : pace);
+}
+
+/* The time since the last look, which the kernel spent on this client, was well spent, or comes out of its budget. */
+static bool account_hold(struct channels_client *client)
+{
+    int64_t held_ms = clock_monotonic_ms() - client->hold_start_ms;
+
+    if (reads_on(client, held_ms))
+        return true;
+    client->shown = 0;
+    if (client->code != NULL)
+        code_client_charge_hold(client->code, held_ms);
+    return false;
+}
+
+static void go_on_holding(struct channels_client *client)
+{
+    bool trusted = is_alone(client) || code_client_may_hold(client->code);
+
+    client->taken = 0;
+    client->hold_start_ms = clock_monotonic_ms();
+    client->hold_end_ms = client->hold_start_ms + (trusted ? CHANNELS_HOLD_MS : SHOW_MS);
+}
+
+static void start_holding(struct channels_client *client)
+{
+    client->holds = true;
+    go_on_holding(client);
+    code_client_hold(client->code, true);
+}
+
+static void stop_holding(struct channels_client *client)
+{
+    client->holds = false;
+    client->hold_end_ms = INT64_MAX;
+    if (client->code != NULL)
+        code_client_hold(client->code, false);
+}
+
+void channels_client_release(struct channels_client *client)
+{
+    if (!client->holds)
+        return;
+    (void)account_hold(client); /* released in any case */
+    stop_holding(client);
+}
+
+/* Holding was in vain once: not again before the client has caught up. */
+static void update_hold(struct channels_client *client)
+{
+    size_t unsent = client->outbox.unsent_bytes;
+
+    if (unsent < HOLD_AT / 2) {
+        client->has_held = false;
+        channels_client_release(client);
+    } else if (unsent > HOLD_AT && client->ops != NULL && !client->holds && !client->has_held &&
+               client->code != NULL &&
+               (client->shown >= SHOWN_MIN || code_client_may_hold(client->code))) {
+        start_holding(client);
+    }
+}
+
+static void check_hold(struct channels_client *client)
+{
+    if (account_hold(client)) {
+        go_on_holding(client);
+    } else {
+        stop_holding(client);
+        client->has_held = true;
+    }
+}
+
+/* All of them together keep too much: the one that lags behind most goes, whoever has noticed it. */
+static void end_slowest(struct channels *c)
+{
+    struct channels_client *slowest = NULL, *client;
+
+    TAILQ_FOREACH(client, &c->clients, link)
+    if (slowest == NULL || client->outbox.unsent_bytes > slowest->outbox.unsent_bytes)
+        slowest = client;
+    if (slowest != NULL && !slowest->is_ending &&
+        slowest->outbox.unsent_bytes > slowest->outbox.limits.hard_max >> TIGHT_SHIFT)
+        end_soon(slowest, CHANNELS_TOO_SLOW);
+}
+
+static void check_bounds(struct channels_client *client)
+{
+    count_bytes(client);
+    update_hold(client);
+    if (client->ops == NULL || client->is_ending)
+        return;
+    if (outbox_is_too_full(&client->outbox))
+        end_soon(client, CHANNELS_TOO_SLOW);
+    if (client->channels->bytes > TOTAL_MAX)
+        end_slowest(client->channels);
+}
+
+void channels_pop(struct channels_client *client, size_t wire_size)
+{
+    outbox_sent(&client->outbox, wire_size);
+    client->taken += wire_size;
+    client->shown += wire_size;
+    count_bytes(client);
+    update_hold(client);
+}
+
+/* ---- to the client ----------------------------------------------------------------------------------- */
+
+void channels_client_deliver(void *arg, struct message *m)
+{
+    struct channels_client *client = arg;
+
+    outbox_put(&client->outbox, m);
+}
+
+static void put(struct channels_client *client, struct message *m)
+{
+    if (m != NULL)
+        outbox_put(&client->outbox, m);
+    else
+        end_soon(client, CHANNELS_NO_MEMORY); /* better gone than silent */
+}
+
+static void put_status(struct channels_client *client, const char *state)
+{
+    put(client, message_status((struct slice){0}, state));
+}
+
+void channels_client_greet(struct channels_client *client)
+{
+    enum code_state state = code_context_state(client->ctx);
+
+    client->was_restarted = state == CODE_RESTARTING;
+    if (state == CODE_STARTING || state == CODE_DEAD)
+        put_status(client, code_state_name(state));
+}
+
+static void take_piece(struct channels_client *client, const struct message *whole,
+                       const char *name, struct slice text)
+{
+    struct message *piece =
+        message_make(CHANNEL_IOPUB, "stream", whole->parts.parent,
+                     json_pack("{s:s, s:s%}", "name", name, "text", text.ptr, text.len));
+
+    if (piece == NULL) {
+        end_soon(client, CHANNELS_NO_MEMORY);
+        return;
+    }
+    memcpy(piece->parent_id, whole->parent_id, sizeof(piece->parent_id));
+    requests_take(&client->requests, piece, clock_monotonic_ms());
+}
+
+/* A stream output that is too large for some clients goes in pieces. False: it has to go as it is. */
+static bool split_stream(struct channels_client *client, const struct message *m)
+{
+    struct slice content = m->parts.content;
+
+    if (m->channel != CHANNEL_IOPUB || content.len <= SPLIT_AT || strcmp(m->type, "stream") != 0)
+        return false;
+    cleanup_json json_t *stream = json_loadb(content.ptr, content.len, JSON_ALLOW_NUL, NULL);
+    const json_t *name = json_object_get(stream, "name"), *text = json_object_get(stream, "text");
+    if (!json_is_string(name) || !json_is_string(text))
+        return false;
+    const char *p = json_string_value(text);
+    for (size_t left = json_string_length(text), n; left > 0; left -= n, p += n) {
+        n = utf8_cut(p, left, PIECE_MAX);
+        take_piece(client, m, json_string_value(name), (struct slice){p, n});
+    }
+    return true;
+}
+
+/* Says to whose request it belongs, if its parent is better than the rest of it. */
+static void put_left_out(struct channels_client *client, const struct jmsg *msg, const char *why)
+{
+    struct slice parent = msg->parts.parent;
+    cleanup_strbuf struct strbuf fixed = {0};
+    char text[160];
+
+    if (frame_clean(&parent, &fixed) < 0)
+        parent = (struct slice){0};
+    (void)snprintf(text, sizeof(text), "\n[a message of type %.64s %s and is left out]\n",
+                   msg->type, why); /* fits */
+    put(client, message_stderr(parent, text));
+}
+
+/* ---- from the client --------------------------------------------------------------------------------- */
+
+static bool is_recent(const struct channels_client *client, const char *id)
+{
+    for (size_t i = 0; i < CHANNELS_RECENT; i++)
+        if (strcmp(client->recent[i], id) == 0)
+            return true;
+    return false;
+}
+
+/* A message that was seen before gets a header of its own, for the kernel would drop it in silence. */
+static int make_unique(struct channels_client *client, struct frame *frame)
+{
+    if (is_recent(client, frame->id))
+        return frame_renew(frame);
+    memcpy(client->recent[client->next_recent], frame->id, sizeof(frame->id));
+    client->next_recent = (client->next_recent + 1) % CHANNELS_RECENT;
+    return 0;
+}
+
+/* False: not now. Before the kernel is ready its outputs might be lost: nobody may be listening yet. */
+static bool try_send(struct channels_client *client, const struct frame *frame)
+{
+    enum code_state state = code_context_state(client->ctx);
+    struct err err = {0};
+
+    if (state == CODE_STARTING || state == CODE_RESTARTING || !requests_has_room(&client->requests))
+        return false;
+    int r = code_client_send(client->code, frame->channel, frame->id, &frame->parts, &err);
+    if (r == -EAGAIN || (r == -ESRCH && state != CODE_DEAD))
+        return false;
+    if (r < 0)
+        requests_refuse(&client->requests, frame, "KernelUnavailable", err.text);
+    else if (requests_add(&client->requests, frame, clock_monotonic_ms()) < 0)
+        end_soon(client, CHANNELS_NO_MEMORY); /* nobody would see to its end */
+    return true;
+}
+
+static void refuse_kept(struct channels_client *client, const char *ename, const char *evalue)
+{
+    struct frame frame;
+
+    message_frame(client->kept, &frame);
+    requests_refuse(&client->requests, &frame, ename, evalue);
+}
+
+static void retry(struct channels_client *client)
+{
+    struct frame frame;
+
+    if (client->kept == NULL)
+        return;
+    message_frame(client->kept, &frame);
+    if (!try_send(client, &frame)) {
+        client->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        return;
+    }
+    message_free(client->kept);
+    client->kept = NULL;
+    client->retry_ms = INT64_MAX;
+    if (client->ops != NULL)
+        client->ops->on_room(client->arg);
+}
+
+bool channels_is_full(const struct channels_client *client)
+{
+    return client->kept != NULL;
+}
+
+bool channels_send(struct channels_client *client, struct frame *frame)
+{
+    if (client->kept != NULL) { /* it was not asked for */
+        end_soon(client, CHANNELS_TOO_SLOW);
+        return false;
+    }
+    if (make_unique(client, frame) < 0) {
+        end_soon(client, CHANNELS_NO_MEMORY);
+        return false;
+    }
+    if (!try_send(client, frame)) {
+        client->kept = message_keep(frame);
+        client->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        if (client->kept == NULL)
+            end_soon(client, CHANNELS_NO_MEMORY);
+        return false;
+    }
+    channels_client_settle(client);
+    return true;
+}
+
+/* ---- from the kernel ---------------------------------------------------------------------------------- */
+
+/* What we tell ourselves, or have told: a start (on_state), and the end of a request of this client. */
+static bool is_told(const struct channels_client *client, const struct jmsg *msg,
+                    const struct message *m)
+{
+    if (msg->parent_id[0] == '\0')
+        return message_has_state(m, "starting");
+    return message_has_state(m, "idle") && str_ends(msg->parent_type, "_request") &&
+           is_recent(client, msg->parent_id) && !requests_has(&client->requests, msg->parent_id);
+}
+
+static void on_message(void *arg, enum kernel_channel channel, const struct jmsg *msg)
+{
+    struct channels_client *client = arg;
+    struct message *m;
+    int r = message_copy(channel, msg, &m);
+
+    if (r == -EBADMSG) {
+        put_left_out(client, msg, "was no valid JSON");
+    } else if (r < 0) {
+        end_soon(client, CHANNELS_NO_MEMORY);
+    } else if (is_told(client, msg, m) || split_stream(client, m)) {
+        message_free(m);
+    } else {
+        requests_take(&client->requests, m, clock_monotonic_ms());
+    }
+    retry(client);
+    channels_client_settle(client);
+}
+
+static void on_lost(void *arg, const struct jmsg *msg)
+{
+    struct channels_client *client = arg;
+
+    if (msg != NULL)
+        put_left_out(client, msg, "has too many buffers");
+    else
+        put(client, message_stderr(
+                        requests_current(&client->requests),
+                        "\n[output is lost: the kernel has sent a message that is too large]\n"));
+    channels_client_settle(client);
+}
+
+static void on_ready(struct channels_client *client)
+{
+    if (client->was_restarted) {
+        put_status(client, "starting");
+        put_status(client, "idle");
+    }
+    client->was_restarted = false;
+}
+
+static void on_state(void *arg, enum code_state state, const char *reason)
+{
+    struct channels_client *client = arg;
+
+    if (state == CODE_RESTARTING) {
+        client->was_restarted = true;
+        requests_fail_all(&client->requests, "KernelRestarted", "the kernel was restarted");
+        /* No status says so: to JupyterLab "restarting" means a restart that nobody asked for, after which it connects
+         * again, in the middle of its own (contracts/jupyter.md 2.7, "Status fan-out"). */
+    } else if (state == CODE_DEAD) {
+        requests_fail_all(&client->requests, "KernelDied", reason);
+        put_status(client, "dead");
+    } else if (state == CODE_IDLE || state == CODE_BUSY) {
+        on_ready(client);
+    }
+    retry(client);
+    channels_client_settle(client);
+}
+
+static void on_end(void *arg, const char *reason)
+{
+    struct channels_client *client = arg;
+
+    client->code = NULL; /* it is detached */
+    requests_fail_all(&client->requests, "KernelDeleted", reason);
+    if (client->kept != NULL)
+        refuse_kept(client, "KernelDeleted", reason);
+    put_status(client, "dead");
+    channels_client_end(client, CHANNELS_KERNEL_GONE);
+}
+
+const struct code_client_ops channels_client_ops = {on_message, on_lost, on_state, on_end};
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
+
+void channels_client_settle(struct channels_client *client)
+{
+    bool wake = false;
+    bool idle = code_context_state(client->ctx) == CODE_IDLE;
+    int64_t now = clock_monotonic_ms();
+
+    if (channels_is_held(client->channels, client->ctx))
+        requests_postpone(&client->requests, now);
+    int64_t next = requests_tick(&client->requests, now, idle, &wake);
+
+    if (wake)
+        code_client_nudge(client->code);
+    if (client->ops != NULL && outbox_peek(&client->outbox) != NULL)
+        client->ops->on_more(client->arg);
+    check_bounds(client);
+    if (!client->is_ending)
+        arm(client,
+            MIN(MIN(next, client->retry_ms), MIN(client->hold_end_ms, client->away_end_ms)));
+}
+
+void channels_client_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct channels_client *client = arg;
+    int64_t now = clock_monotonic_ms();
+
+    (void)fd;
+    (void)what;
+    client->armed_ms = INT64_MAX;
+    if (client->is_ending) {
+        channels_client_end(client, client->ending);
+        return;
+    }
+    if (now >= client->away_end_ms) {
+        channels_client_free(client);
+        return;
+    }
+    if (now >= client->hold_end_ms)
+        check_hold(client);
+    if (now >= client->retry_ms)
+        retry(client);
+    channels_client_settle(client);
+}
