@@ -62,11 +62,6 @@ int kernel_rest_left(const struct kernel *k)
     return left > 0 ? (int)left : 0;
 }
 
-const char *kernel_cwd(const struct kernel *k)
-{
-    return k->process.cwd;
-}
-
 const char *kernel_how(const struct kernel *k, const char **ret_note)
 {
     *ret_note = k->process.note;

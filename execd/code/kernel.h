@@ -103,8 +103,6 @@ int kernel_reuse(struct kernel *k, const struct kernel_plan *plan, const struct 
 void kernel_free(struct kernel *k);
 
 bool kernel_is_ready(const struct kernel *k);
-/* The working directory it was started in; empty when it was left to execd. */
-const char *kernel_cwd(const struct kernel *k);
 /* "checkpoint" (a copy), "pool" (forked in advance), "forked" from a warm interpreter, or "cold"; why (may be ""). */
 const char *kernel_how(const struct kernel *k, const char **ret_note);
 /* Where it takes requests for a copy of itself; -1: it cannot be copied, *ret_why says why. */

@@ -112,8 +112,6 @@ static int prepare(const struct kernel_plan *plan, const char *connection_file,
                        : p->argv;
     if (!p->cold_argv)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the arguments");
-    (void)snprintf(p->cwd, sizeof(p->cwd), "%s",
-                   p->start_cwd); /* PATH_MAX is checked by the resolver */
     return spawn_resolve(p->argv[0], p->envp, p->start_cwd, &p->arena, &p->candidates, err);
 }
 
@@ -234,7 +232,6 @@ static int start_copy(struct kernel_process *p, const struct kernel_plan *plan,
     int r =
         birth_ask(p->base, plan->copy_fd, json_pack("{s:s}", "connection_file", connection_file),
                   p->leaf, p->out_fd, on_forked, p, &p->birth);
-    (void)snprintf(p->cwd, sizeof(p->cwd), "%s", plan->cwd ? plan->cwd : ""); /* was checked */
     return r < 0 ? err_sys(err, ERR_KERNEL_UNAVAILABLE, -r, "ask the checkpoint for a kernel") : 1;
 }
 
@@ -330,7 +327,6 @@ int kernel_process_enter(struct kernel_process *p, const struct kernel_plan *pla
     p->candidates = wanted.candidates;
     p->envp = wanted.envp;
     p->start_cwd = wanted.start_cwd;
-    memcpy(p->cwd, wanted.cwd, sizeof(p->cwd));
     p->pooled = true;
     return 0;
 }

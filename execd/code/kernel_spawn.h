@@ -23,12 +23,11 @@ struct kernel_process {
     struct pidref ref;        /* owned; unset until it is there */
     struct leaf *leaf;        /* owned */
     int output[KERNEL_PIPES]; /* owned; the second is -1 where both write to the first */
-    char cwd[PATH_MAX];
-    bool forked;             /* from a warm interpreter */
-    bool is_copy;            /* of another kernel */
-    bool pooled;             /* before anybody asked for it */
-    char note[120];          /* why not */
-    struct askline *control; /* owned; of one that was forked */
+    bool forked;              /* from a warm interpreter */
+    bool is_copy;             /* of another kernel */
+    bool pooled;              /* before anybody asked for it */
+    char note[120];           /* why not */
+    struct askline *control;  /* owned; of one that was forked */
     /* until it is there; of one started in advance, until it has entered */
     bool in_advance;
     struct event_base *base; /* borrowed */

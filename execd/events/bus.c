@@ -33,6 +33,7 @@ static struct {
     char gap[128];
 } bus;
 
+/* The stream's `event:` and the object's "type". */
 static const char *const names[EVENTS_TYPE_MAX] = {
     [EVENTS_COMMAND_STARTED] = "command_started",
     [EVENTS_COMMAND_FINISHED] = "command_finished",
@@ -47,11 +48,6 @@ static const char *const names[EVENTS_TYPE_MAX] = {
     [EVENTS_PRESSURE] = "pressure",
     [EVENTS_SHUTDOWN] = "shutdown",
 };
-
-const char *events_type_name(enum events_type type)
-{
-    return names[type];
-}
 
 static uint64_t oldest(void)
 {

@@ -37,8 +37,6 @@ enum events_type {
     EVENTS_SHUTDOWN,     /* the last one */
     EVENTS_TYPE_MAX,
 };
-/* "command_started", ... as the stream's `event:` and the object's "type". */
-const char *events_type_name(enum events_type type);
 
 int events_start(struct event_base *base) must_check;
 void events_stop(void); /* readers must be gone */

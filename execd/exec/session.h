@@ -96,7 +96,6 @@ struct session_status {
 void session_get_status(const struct session *s, struct session_status *ret_status);
 void session_each(struct session_manager *m, void (*visit)(struct session *s, void *arg),
                   void *arg);
-unsigned session_count(const struct session_manager *m);
 
 struct session_run_status {
     bool running, has_exit_code;

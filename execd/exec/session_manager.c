@@ -144,11 +144,6 @@ void session_each(struct session_manager *m, void (*visit)(struct session *s, vo
     visit(s, arg);
 }
 
-unsigned session_count(const struct session_manager *m)
-{
-    return m->n;
-}
-
 /* ---- the manager ---- */
 
 int session_manager_new(struct event_base *base, const struct session_config *config,

@@ -264,8 +264,3 @@ bool walk_is_cut(const struct walk *w)
 {
     return w->cut;
 }
-
-int walk_root_fd(const struct walk *w)
-{
-    return w->root_fd;
-}

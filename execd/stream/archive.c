@@ -33,15 +33,16 @@ struct archive {
     struct archive_config config;
     struct entry *by_id; /* uthash; owns */
     struct entry *open, *ended;
-    struct archive_stats stats;
+    unsigned n_open, n_ended;
+    size_t ended_bytes;
     struct event *sweep; /* owned; runs while something is held */
 };
 
 static void forget(struct archive *a, struct entry *e)
 {
     DL_DELETE(a->ended, e);
-    a->stats.ended--;
-    a->stats.ended_bytes -= e->bytes;
+    a->n_ended--;
+    a->ended_bytes -= e->bytes;
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what is found by its id has its table
     HASH_DEL(a->by_id, e);
     channel_unref(e->ch);
@@ -63,9 +64,9 @@ static void collect_ended(struct archive *a)
         e->ended_ms = clock_monotonic_ms();
         DL_DELETE(a->open, e);
         DL_APPEND(a->ended, e);
-        a->stats.open--;
-        a->stats.ended++;
-        a->stats.ended_bytes += e->bytes;
+        a->n_open--;
+        a->n_ended++;
+        a->ended_bytes += e->bytes;
     }
 }
 
@@ -75,10 +76,9 @@ static void sweep(struct archive *a)
 
     collect_ended(a);
     while (a->ended != NULL) {
-        bool over = a->stats.ended_bytes > a->config.budget || a->stats.ended > a->config.ended_max;
+        bool over = a->ended_bytes > a->config.budget || a->n_ended > a->config.ended_max;
         if (!over && a->ended->ended_ms >= limit)
             return;
-        a->stats.evicted += over;
         forget(a, a->ended);
     }
 }
@@ -151,7 +151,7 @@ void archive_add(struct archive *a, const char *id, struct channel *ch, bool ver
     e->verbatim = verbatim;
     HASH_ADD_STR(a->by_id, id, e);
     DL_APPEND(a->open, e);
-    a->stats.open++;
+    a->n_open++;
     arm(a);
 }
 
@@ -160,8 +160,6 @@ struct channel *archive_find(struct archive *a, const char *id, bool *ret_verbat
     struct entry *e = NULL;
 
     HASH_FIND_STR(a->by_id, id, e);
-    a->stats.found += e != NULL;
-    a->stats.missed += e == NULL;
     if (e == NULL)
         return NULL;
     *ret_verbatim = e->verbatim;
@@ -170,12 +168,7 @@ struct channel *archive_find(struct archive *a, const char *id, bool *ret_verbat
 
 size_t archive_retain(const struct archive *a)
 {
-    size_t share = a->config.budget / (a->stats.open + 1);
+    size_t share = a->config.budget / (a->n_open + 1);
 
     return MAX(MIN(share, a->config.retain), (size_t)RETAIN_MIN);
-}
-
-void archive_get_stats(const struct archive *a, struct archive_stats *ret_stats)
-{
-    *ret_stats = a->stats;
 }

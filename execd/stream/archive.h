@@ -29,11 +29,3 @@ void archive_add(struct archive *a, const char *id, struct channel *ch, bool ver
 struct channel *archive_find(struct archive *a, const char *id, bool *ret_verbatim);
 /* How much one more channel should retain, so that many at once stay within the budget too. */
 size_t archive_retain(const struct archive *a);
-
-struct archive_stats {
-    unsigned open, ended;
-    size_t ended_bytes;
-    uint64_t found, missed,
-        evicted; /* look-ups that hit and that did not; logs dropped before their time */
-};
-void archive_get_stats(const struct archive *a, struct archive_stats *ret_stats);

@@ -236,7 +236,7 @@ def test_H05_broken_binary_frames_close_with_a_reason(agent, kernel, v1):
     if v1:
         bad += [good[:-1], good + b"x", encode_v1("shell", [header, b"{}", b"{}"]),
                 encode_v1("shell", [b"{}", b"{}", b"{}", b"{}"]), encode_v1("iopub", [header, b"{}", b"{}", b"{}"]),
-                encode_v1("shell", [header, b"{}", b"{}", b"{"]), encode_v1("shell", [header, b"{}", b"{}", b"{}"] + [b""] * 58)]
+                encode_v1("shell", [header, b"{}", b"{}", b"{"]), encode_v1("shell", [header, b"{}", b"{}", b"{}"] + [b""] * 506)]
     for data in bad:
         with Channels(agent, kernel, v1=v1) as client:
             client.ws.send(BINARY, data)
