@@ -1,3 +1,4 @@
+#include <event2/event.h>
 #include <stdlib.h>
 
 #include "execd/api/api.h"
@@ -8,18 +9,45 @@
 /* The typo is part of the contract (contracts/execd.md 1.4). */
 #define INTERRUPT_PREFIX "error interruptting code context. "
 
+/* Beyond the grace after which it is killed (command_config): what is not dead then waits for the kernel, on a disk or a
+ * file system that does not answer, and nobody can say how long (hardening B17). */
+#define WAIT_MAX_MS 4500
+
 /* A client that waits for the end of the command it interrupted. */
 struct waiting {
     struct http_req *req;
+    struct event *limit;     /* owned */
     struct command *command; /* stays findable while somebody waits */
 };
+
+static void waiting_free(struct waiting *w)
+{
+    if (w->limit != NULL)
+        event_free(w->limit);
+    free(w);
+}
 
 static void on_client_gone(void *arg)
 {
     struct waiting *w = arg;
 
     command_cancel_wait(w->command, w);
-    free(w);
+    waiting_free(w);
+}
+
+static void on_limit(evutil_socket_t fd, short what, void *arg)
+{
+    struct waiting *w = arg;
+    struct http_req *req = w->req;
+
+    (void)fd;
+    (void)what;
+    http_req_on_close(req, NULL, NULL);
+    on_client_gone(w);
+    (void)http_resp_fail(
+        req, ERR_RUNTIME_ERROR,
+        INTERRUPT_PREFIX
+        "it was killed and is not dead yet: the kernel holds one of its processes");
 }
 
 static void on_gone(void *arg)
@@ -28,21 +56,27 @@ static void on_gone(void *arg)
     struct http_req *req = w->req;
 
     http_req_on_close(req, NULL, NULL);
-    free(w);
+    waiting_free(w);
     (void)http_resp_empty(req, 200);
 }
 
 static enum http_result interrupt_command(struct http_req *req, struct command *c)
 {
+    static const struct timeval limit = {WAIT_MAX_MS / 1000, WAIT_MAX_MS % 1000 * 1000};
     struct waiting *w = xnew(struct waiting);
     struct err err = {0};
 
-    *w = (struct waiting){.req = req, .command = c};
+    *w = (struct waiting){
+        .req = req, .command = c, .limit = evtimer_new(http_req_base(req), on_limit, w)};
+    if (w->limit == NULL || event_add(w->limit, &limit) < 0) {
+        waiting_free(w);
+        return http_resp_fail(req, ERR_OUT_OF_MEMORY, INTERRUPT_PREFIX "no memory");
+    }
     http_req_on_close(req, on_client_gone, w);
     if (command_interrupt(c, on_gone, w, &err) == 0)
         return H_WAIT;
     http_req_on_close(req, NULL, NULL);
-    free(w);
+    waiting_free(w);
     return http_resp_fail(req, err.code, INTERRUPT_PREFIX "%s", err.text);
 }
 

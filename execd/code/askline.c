@@ -48,8 +48,10 @@ struct askline *askline_new(struct event_base *base, int fd)
     struct askline *c = xnew(struct askline);
     c->fd = fd;
     c->event = event_new(base, fd, EV_READ | EV_PERSIST, on_answer, c);
-    if (c->event == NULL)
-        abort(); /* as xmalloc: a small block */
+    if (c->event == NULL) {
+        close(fd);
+        free(take_ptr(&c));
+    }
     return c;
 }
 

@@ -16,7 +16,8 @@ struct askline;
 /* why NULL: it says that it is done. Called once, never from inside askline_ask. */
 typedef void (*askline_fn)(void *arg, const char *why);
 
-struct askline *askline_new(struct event_base *base, int fd); /* takes fd */
+/* Takes fd in every case. NULL: no memory; the kernel works without, but is not copied or used again. */
+struct askline *askline_new(struct event_base *base, int fd);
 void askline_free(struct askline *c); /* no callback any more; NULL is fine */
 
 int askline_socket(

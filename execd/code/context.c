@@ -59,8 +59,10 @@ void context_free(struct code_context *ctx)
     context_fail_runs(ctx, &shutting_down);
     clients_end(ctx);
     kernel_free(ctx->kernel);
-    event_free(ctx->interrupt_timer);
-    event_free(ctx->post);
+    if (ctx->interrupt_timer)
+        event_free(ctx->interrupt_timer);
+    if (ctx->post)
+        event_free(ctx->post);
     drop_waits(ctx, NULL);
     arena_done(&ctx->arena);
     free(ctx);
@@ -351,8 +353,6 @@ static struct code_context *context_new(struct code_manager *m, const char *id)
     context_touch(ctx);
     ctx->post = event_new(m->base, -1, 0, on_post, ctx);
     ctx->interrupt_timer = evtimer_new(m->base, on_interrupt_timeout, ctx);
-    if (!ctx->post || !ctx->interrupt_timer)
-        abort(); /* as xmalloc: two small blocks */
     (void)err_set(
         &ctx->start_err, ERR_KERNEL_UNAVAILABLE, ECANCELED,
         "EXECD_001: the context was deleted while its kernel was starting"); /* kept, not returned */
@@ -410,7 +410,7 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     struct code_context *ctx = context_new(m, options->id);
     if (options->origin)
         (void)snprintf(ctx->origin, sizeof(ctx->origin), "%s", options->origin); /* an id of ours */
-    if (!keep_options(ctx, options, spec))
+    if (!ctx->post || !ctx->interrupt_timer || !keep_options(ctx, options, spec))
         r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a context");
     else
         r = start_kernel(ctx, spec, err);

@@ -6,18 +6,26 @@
  *   probe syscalls            the refused arguments of allowed calls
  *   probe open FILE...        opening for writing
  *   probe foreign             entries of other architectures
+ *   probe families            socket families and netlink protocols
+ *   probe exhaust NAME        takes all of something that it gets, says how much and why no more, and keeps it
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -243,6 +251,92 @@ static void run_killed(const char *name, void (*fn)(void))
     printf("%s %s\n", name, WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "ok");
 }
 
+/* ---- exhaustion: each takes one more, below 0 when there is none ---- */
+
+#define SHM_PIECE (4 << 20)
+
+static void *idle(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+static int one_thread(void)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 16384);
+    int rc = pthread_create(&thread, &attr, idle, NULL);
+    pthread_attr_destroy(&attr);
+    errno = rc;
+    return rc == 0 ? 0 : -1;
+}
+
+static int one_fd(void)
+{
+    return open("/dev/null", O_RDONLY);
+}
+
+static int one_inotify(void)
+{
+    return inotify_init1(IN_CLOEXEC);
+}
+
+static int one_mqueue(void)
+{
+    static unsigned n;
+    char name[32];
+
+    snprintf(name, sizeof(name), "/queue%u", n++);
+    return mq_open(name, O_CREAT | O_RDWR, 0600, NULL);
+}
+
+static int one_shm(void)
+{
+    int id = shmget(IPC_PRIVATE, SHM_PIECE, IPC_CREAT | 0600);
+    char *p = id < 0 ? (void *)-1 : shmat(id, NULL, 0);
+
+    if (p == (void *)-1)
+        return -1;
+    memset(p, 1, SHM_PIECE);
+    return 0;
+}
+
+static int one_pty(void)
+{
+    return posix_openpt(O_RDWR | O_NOCTTY);
+}
+
+static void exhaust(const char *name)
+{
+    static const struct {
+        const char *name;
+        int (*one)(void);
+    } kinds[] = {
+        {"threads", one_thread}, {"fds", one_fd},  {"inotify", one_inotify},
+        {"mqueue", one_mqueue},  {"shm", one_shm}, {"pty", one_pty},
+    };
+    struct rlimit files;
+    long n = 0;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(kinds[i].name, name) != 0)
+            continue;
+        while (n < 2000000 && kinds[i].one() >= 0)
+            n++;
+        printf("%ld %s\n", n, strerrorname_np(errno));
+        fflush(stdout);
+        poll(NULL, 0, -1);
+    }
+}
+
 static void enter_32(void)
 {
     long rc;
@@ -271,6 +365,8 @@ int main(int argc, char **argv)
         escapes();
     } else if (strcmp(argv[1], "families") == 0) {
         families();
+    } else if (strcmp(argv[1], "exhaust") == 0 && argc == 3) {
+        exhaust(argv[2]);
     } else if (strcmp(argv[1], "open") == 0) {
         for (int i = 2; i < argc; i++)
             say(argv[i], open(argv[i], O_WRONLY | O_NONBLOCK));

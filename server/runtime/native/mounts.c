@@ -46,7 +46,7 @@ const struct mount_row mounts_table[] = {
     LINK("stderr", "/proc/self/fd/2"),
     LINK("ptmx", "pts/ptmx"),
     {.kind = MOUNT_FS, .base = BASE_DEV, .target = "pts", .source = "devpts",
-     .options = "newinstance,ptmxmode=0666,mode=0620,gid=5", .attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC},
+     .options = "newinstance,ptmxmode=0666,mode=0620,gid=5,max=128", .attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC},
     {.kind = MOUNT_FS, .base = BASE_DEV, .target = "shm", .source = "tmpfs", .options = "mode=1777,size=@tmp", .attr = DATA},
     {.kind = MOUNT_FS, .base = BASE_DEV, .target = "mqueue", .source = "mqueue", .attr = DATA},
 

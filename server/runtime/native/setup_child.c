@@ -19,6 +19,8 @@
 #include "server/runtime/native/setup.h"
 #include "server/runtime/native/setup_root.h"
 
+#define INOTIFY_MAX "32" /* of the 128 that the kernel gives a user by itself */
+
 static int report_to = -1;
 
 noreturn_fn static void fail(int step, int errnum, const char *what)
@@ -88,6 +90,19 @@ static int loopback_up(void)
         return -errno;
     request.ifr_flags = (short)(request.ifr_flags | IFF_UP);
     return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : sys(close(fd));
+}
+
+/* What the kernel counts for all user namespaces of one creator together, the server's user: without a share of its own
+ * one sandbox could leave none to the others, and to the host. Best effort: where /proc/sys is read-only (a container
+ * around the server) or the kernel does not count, there is no share. */
+static void set_shares(void)
+{
+    int fd = open("/proc/sys/user/max_inotify_instances", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)!write(fd, INOTIFY_MAX, strlen(INOTIFY_MAX));
+    close(fd);
 }
 
 static int set_rlimits(const struct plan *plan)
@@ -174,6 +189,7 @@ void setup_child(const struct plan *plan, int go_fd, int report_fd)
     check(STEP_WAIT, wait_for_go(go_fd));
     check(STEP_CGROUP, join_groups(plan));
     check(STEP_CREDENTIALS, become_root());
+    set_shares();
     check(STEP_KEYRING, sys(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL)));
     check(STEP_PRIVATE, sys(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)));
     int rc = root_mount(plan, &root, &what);

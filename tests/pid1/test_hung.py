@@ -1,0 +1,107 @@
+"""B17: a process that the kernel does not let die, because a file system never answers it."""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.execd import eventually, output_of, sse_events
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+# Agrees on version 7.12 (no read ahead beyond 64 KiB, no flags, 64 KiB at once), takes every request, answers none.
+DAEMON = """
+import os, struct, sys
+fd = int(sys.argv[1])
+answer = struct.pack("<IIIIHHI", 7, 12, 65536, 0, 0, 0, 65536)
+while True:
+    request = os.read(fd, 1 << 17)
+    _, opcode, unique = struct.unpack_from("<IIQ", request)
+    if opcode == 26:
+        os.write(fd, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+"""
+
+
+class HungFileSystem:
+    def __init__(self, folder):
+        self.folder = os.fsencode(folder)
+        try:
+            fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            pytest.skip(f"no FUSE: {error}")
+        self.daemon = subprocess.Popen([sys.executable, "-c", DAEMON, str(fd)], pass_fds=(fd,), stderr=subprocess.DEVNULL)
+        options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
+        mounted = LIBC.mount(b"hung", self.folder, b"fuse", 0, options)
+        error = ctypes.get_errno()
+        os.close(fd)
+        if mounted != 0:
+            self.answer_all()
+            pytest.skip(f"FUSE cannot be mounted: {os.strerror(error)}")
+
+    def answer_all(self):
+        """Without its daemon every request fails, those under way too."""
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def end(self):
+        self.answer_all()
+        LIBC.umount2(self.folder, 2)
+
+
+@pytest.fixture
+def hung(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    folder = tmp_path / "hung"
+    folder.mkdir()
+    made = HungFileSystem(folder)
+    yield made
+    made.end()
+
+
+def states(agent):
+    """Of everything inside."""
+    return output_of(agent.command("cat /proc/[0-9]*/stat | sed -n 's/.*) \\(.\\) .*/\\1/p'")).split()
+
+
+def test_B17_a_process_that_cannot_die_holds_nobody_up(pid1, hung):
+    agent = pid1()
+    answer = agent.client.post("/command", json={"command": f"exec cat {hung.folder.decode()}/file", "background": True})
+    command = re.search(r'"init"[^}]*?"text":"([0-9a-f-]+)"', answer.text).group(1)
+    eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 5,
+               "nobody waits for the file system")
+
+    def status():
+        return agent.client.get(f"/command/status/{command}").json()
+
+    started = time.monotonic()
+    answer = agent.client.delete("/command", params={"id": command})
+    assert time.monotonic() - started < 8  # it says so within 5 s on a machine with time to spare
+    assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
+    eventually(lambda: "D" in states(agent), 5, "the kernel lets it die")
+    assert status()["running"] is True  # nothing is said to be over that is not
+    assert agent.client.get("/ping").status_code == 200
+    assert output_of(agent.command("echo alive")) == "alive\n"
+    hung.answer_all()
+    eventually(lambda: not status()["running"], 10, "its end is not seen")
+    assert "D" not in states(agent)
+
+
+def test_B17_its_stream_ends_by_its_timeout(pid1, hung):
+    """Who waits for a command with a limit is told at its limit, or soon behind."""
+    agent = pid1()
+    with agent.client.stream("POST", "/command", timeout=15,
+                             json={"command": f"cat {hung.folder.decode()}/file", "timeout": 500}) as response:
+        time.sleep(2)
+        with agent.new_client() as other:
+            assert other.get("/ping").status_code == 200
+            text = other.post("/command", json={"command": "echo alive"}).text
+            assert output_of(sse_events(text)) == "alive\n"
+        hung.answer_all()
+        response.read()
+    ended = sse_events(response.text)[-1]
+    assert ended["receipt"]["reason"] == "timeout", ended
