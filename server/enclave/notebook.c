@@ -8,6 +8,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_load.h"
 #include "server/enclave/tools.h"
 
 #define OUTPUT_MAX (32U << 20)
@@ -50,7 +51,7 @@ static void take_error(struct cell *c, const json_t *error)
     {
         if (i > 0)
             strbuf_addc(&c->output, '\n');
-        strbuf_adds(&c->output, json_is_string(line) ? json_string_value(line) : "");
+        strbuf_add(&c->output, json_string_value(line), json_string_length(line));
     }
 }
 
@@ -85,15 +86,19 @@ static void take_stream(struct cell *c, struct slice body)
 
     while (p < end) {
         const char *line_end = memchr(p, '\n', (size_t)(end - p));
-        cleanup_json json_t *event = NULL;
-        struct err err;
         if (line_end == NULL)
             line_end = end;
-        if (line_end > p &&
-            json_parse(p, (size_t)(line_end - p), &event, ERR_BACKEND_RESPONSE_FAILED, &err) == 0)
+        cleanup_json json_t *event = json_load((struct slice){p, (size_t)(line_end - p)});
+        if (event != NULL)
             take_event(c, event);
         p = line_end + 1;
     }
+}
+
+static void add_result(struct cell *c)
+{
+    strbuf_adds(&c->output, "\nResult: ");
+    strbuf_add(&c->output, json_string_value(c->result), json_string_length(c->result));
 }
 
 void tool_read_notebook(struct slice body, const struct tool_request *request,
@@ -104,25 +109,21 @@ void tool_read_notebook(struct slice body, const struct tool_request *request,
     strbuf_init(&c.output, OUTPUT_MAX);
     take_stream(&c, body);
     if (json_string_length(c.result) > 0)
-        strbuf_addf(&c.output, "\nResult: %s", json_string_value(c.result));
+        add_result(&c);
     if (c.timed_out)
         strbuf_addf(&c.output, "\nExecution timed out after %lld seconds",
                     (long long)request->timeout_s);
     if (!c.ended)
         strbuf_adds(&c.output, "\nthe kernel's output ended before the cell did");
-    const char *text = c.output.data != NULL ? c.output.data : "";
     bool good = c.ended && !c.failed && !c.timed_out;
-    if (strbuf_check(&c.output) < 0) {
-        good = false;
-        text = "no memory for the cell's output";
-    }
-    *ret = (struct tool_outcome){
-        .status = good          ? "success"
-                  : c.timed_out ? "timeout"
-                                : "error",
-        .output = json_string(good ? text : ""),
-        .error = good ? json_null() : json_string(text),
-    };
+    json_t *text = tool_text_json(&c.output);
+    if (text == NULL)
+        tool_outcome_error(ret, "error", "no memory for the cell's output");
+    else if (good)
+        *ret = (struct tool_outcome){.status = "success", .output = text, .error = json_null()};
+    else
+        *ret = (struct tool_outcome){
+            .status = c.timed_out ? "timeout" : "error", .output = json_string(""), .error = text};
     json_decref(c.result);
     strbuf_done(&c.output);
 }

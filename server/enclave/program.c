@@ -9,12 +9,14 @@
 #include "proto/base/codec.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_load.h"
 #include "server/enclave/tools.h"
 
 #define SCRIPT_MAX (4U << 20)
 #define SCRIPT_ROOM (SCRIPT_MAX + 4096) /* for what stands around the words */
 #define COMPILE_TIMEOUT_S 600
 #define FILES_MAX 100
+#define OUTPUT_MAX (32U << 20)
 
 static int no_memory(struct err *err)
 {
@@ -288,26 +290,31 @@ int tool_build_program(const json_t *parameters, const char *working_dir, struct
 
 /* ---- the answer ---- */
 
-static const char *member(const json_t *step, const char *key)
+static struct slice member(const json_t *step, const char *key)
 {
-    const char *text = json_string_value(json_object_get(step, key));
+    const json_t *text = json_object_get(step, key);
 
-    return text != NULL ? text : "";
+    return (struct slice){json_is_string(text) ? json_string_value(text) : "",
+                          json_string_length(text)};
 }
 
 /* Both outputs, a line break between them, as their executor joins them. */
 static json_t *joined_output(const json_t *compile, const json_t *run)
 {
-    const char *first = member(compile, "stdout"), *second = member(run, "stdout");
+    struct slice first = member(compile, "stdout"), second = member(run, "stdout");
+    cleanup_strbuf struct strbuf both;
 
-    if (first[0] == '\0' && second[0] != '\0')
-        return json_incref(json_object_get(run, "stdout"));
-    return json_sprintf("%s%s%s", first, first[0] != '\0' && second[0] != '\0' ? "\n" : "", second);
+    strbuf_init(&both, OUTPUT_MAX);
+    strbuf_add(&both, first.ptr, first.len);
+    if (first.len > 0 && second.len > 0)
+        strbuf_addc(&both, '\n');
+    strbuf_add(&both, second.ptr, second.len);
+    return tool_text_json(&both);
 }
 
-static json_t *error_or(const char *text, const char *otherwise)
+static json_t *error_or(struct slice text, const char *otherwise)
 {
-    return json_string(text[0] != '\0' ? text : otherwise);
+    return text.len > 0 ? json_stringn(text.ptr, text.len) : json_string(otherwise);
 }
 
 static json_t *exit_text(const json_t *run)
@@ -318,7 +325,8 @@ static json_t *exit_text(const json_t *run)
 
 static void read_run(const json_t *compile, const json_t *run, struct tool_outcome *o)
 {
-    const char *status = member(run, "status"), *err_text = member(run, "stderr");
+    const char *status = member(run, "status").ptr;
+    struct slice err_text = member(run, "stderr");
     const json_t *code = json_object_get(run, "return_code");
 
     o->output = joined_output(compile, run);
@@ -327,27 +335,26 @@ static void read_run(const json_t *compile, const json_t *run, struct tool_outco
         o->error = error_or(err_text, "Command timed out");
     } else if (json_is_integer(code) && json_integer_value(code) == 0) {
         o->status = "success";
-        o->error = err_text[0] != '\0' ? json_string(err_text) : json_null();
+        o->error = err_text.len > 0 ? error_or(err_text, "") : json_null();
     } else {
         o->status = "error";
-        o->error = err_text[0] != '\0' ? json_string(err_text) : exit_text(run);
+        o->error = err_text.len > 0 ? error_or(err_text, "") : exit_text(run);
     }
 }
 
 void tool_read_program(struct slice body, const struct tool_request *request,
                        struct tool_outcome *ret)
 {
-    cleanup_json json_t *answer = NULL;
-    struct err err;
+    cleanup_json json_t *answer = json_load(body);
 
     (void)request;
-    if (json_parse(body.ptr, body.len, &answer, ERR_BACKEND_RESPONSE_FAILED, &err) < 0) {
+    if (answer == NULL) {
         tool_outcome_error(ret, "error", "Execution failed: the sandbox's answer was broken");
         return;
     }
     const json_t *compile = json_object_get(answer, "compile_result");
     const json_t *run = json_object_get(answer, "run_result");
-    const char *message = member(answer, "message");
+    struct slice message = member(answer, "message");
     *ret = (struct tool_outcome){.status = "error"};
     if (json_is_object(run)) {
         read_run(compile, run, ret);
@@ -369,7 +376,7 @@ void tool_read_file(struct slice body, const struct tool_request *request, struc
         return;
     }
     const char *said = json_string_value(ret->output);
-    size_t len = said != NULL ? strlen(said) : 0;
+    size_t len = json_string_length(ret->output);
     json_t *output = NULL;
     if (done != NULL)
         output = json_sprintf("%s%s", done, request->subject);

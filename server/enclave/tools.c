@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "proto/api/errors.h"
-#include "proto/base/str.h"
 #include "proto/json/jfield.h"
 
 #define TIMEOUT_SCHEMA                                                                             \
@@ -83,15 +82,21 @@ json_t *tool_schema(const struct tool *tool)
                      json_loads(tool->parameters, 0, NULL));
 }
 
+json_t *tool_text_json(const struct strbuf *text)
+{
+    if (strbuf_check(text) < 0)
+        return NULL;
+    return json_stringn(text->data != NULL ? text->data : "", text->len);
+}
+
 void tool_outcome_error(struct tool_outcome *ret, const char *status, const char *text)
 {
     cleanup_strbuf struct strbuf repaired;
 
     strbuf_init(&repaired, 0);
     strbuf_add_repaired(&repaired, text, strlen(text));
-    *ret = (struct tool_outcome){.status = status,
-                                 .output = json_string(""),
-                                 .error = json_stringn(repaired.data, repaired.len)};
+    *ret = (struct tool_outcome){
+        .status = status, .output = json_string(""), .error = tool_text_json(&repaired)};
 }
 
 int tool_text(const json_t *parameters, const char *key, bool required, const char **ret_text,

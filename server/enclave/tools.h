@@ -8,6 +8,7 @@
 
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
+#include "proto/base/str.h"
 
 #define TOOL_TIMEOUT_S 30       /* when the parameters name none */
 #define TOOL_TIMEOUT_MAX_S 3600 /* and the longest that they may */
@@ -45,6 +46,8 @@ extern const size_t n_tools;
 const struct tool *tool_find(const char *name);
 /* {"type": "function", "function": {...}}; new reference. */
 json_t *tool_schema(const struct tool *tool);
+/* New reference; NULL: something of the text was dropped, or no memory. */
+json_t *tool_text_json(const struct strbuf *text);
 /* status "error", no output; text may be any bytes. */
 void tool_outcome_error(struct tool_outcome *ret_outcome, const char *status, const char *text);
 

@@ -67,6 +67,11 @@ def test_python(box):
     assert box("python_executor", code=" ")[::2] == (ERROR, "No code provided")
 
 
+def test_output_of_any_bytes(box):
+    status, output, _ = box("python_executor", code="import sys; sys.stdout.buffer.write(b'a\\0b\\xff')")
+    assert (status, output) == (OK, "a\0b\ufffd")
+
+
 def test_python_timeout(box):
     status, output, _ = box("python_executor", code="print('begun', flush=True)\nwhile True: pass", timeout=1)
     assert (status, output) == (TIMEOUT, "begun\n")
@@ -248,6 +253,7 @@ def test_notebook(server):
 
         assert await cell("x = 6; print('o')") == (OK, "o\n", None)
         assert await cell("x * 7") == (OK, "\nResult: 42", None)
+        assert await cell("print('a\\0b')") == (OK, "a\0b\n", None)
         status, output, error = await cell("print('p'); 1/0")
         assert (status, output) == (ERROR, "") and "ZeroDivisionError" in error and error.startswith("p\n")
         assert (await cell("x"))[1] == "\nResult: 6"

@@ -242,6 +242,8 @@ static void test_what_answers_of_programs_mean(void **state)
     check_outcome("multi_code_executor",
                   "{\"message\":\"no 'x'\",\"compile_result\":null,\"run_result\":null}", "error",
                   "", "no 'x'");
+    check_outcome("python_executor", "{" RUN("Finished", "0", "a\\u0000b", "") "}", "success", "a",
+                  NULL); /* as far as C reads it */
     check_outcome("python_executor", "{}", "error", "", "Execution failed");
     check_outcome("python_executor", "[]", "error", "", "Execution failed");
     check_outcome("python_executor", "no json", "error", "",
