@@ -308,13 +308,13 @@ def test_the_text_of_waiting_runs_is_bounded(start_execd):
     text = ": " + "x" * 2_000_000
 
     def queue(_):
-        return agent.new_client().post(f"/session/{s}/run", json={"command": text}, timeout=30)
+        return agent.new_client().post(f"/session/{s}/run", json={"command": text}, timeout=60)
 
     with concurrent.futures.ThreadPoolExecutor(45) as pool:
-        first = pool.submit(run, agent, s, "sleep 30")
+        first = pool.submit(run, agent, s, "sleep 120")  # longer than 88 MB take on a machine that has other things to do
         eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
         answers = [pool.submit(queue, i) for i in range(44)]
-        eventually(lambda: sum(a.done() for a in answers) == 10, 20)  # 34 of them are the first that exceed 64 MiB
+        eventually(lambda: sum(a.done() for a in answers) == 10, 60)  # 34 of them are the first that exceed 64 MiB
         refused = next(a.result() for a in answers if a.done())
         assert refused.status_code == 503 and "bytes of text" in refused.json()["message"], refused.text
         agent.client.delete(f"/session/{s}")
