@@ -103,7 +103,7 @@ void output_result(struct channel *ch, const json_t *content, enum output_kind k
     }
     json_object_foreach(data, mime, value)
     {
-        if (value != plain)
+        if (value != plain && strcmp(mime, "text") != 0)                /* which is ours */
             (void)json_object_set_new(results, mime, stringify(value)); /* as above */
     }
     append_json(ch, EVENT_RESULT, results);
