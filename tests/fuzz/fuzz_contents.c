@@ -1,6 +1,7 @@
 /*
  * Documents of Jupyter clients: a verb, a path, a query and a body of any bytes, at a root with files, folders and links
- * that lead out. Whatever is asked, nothing beside the root changes, and an answer is JSON.
+ * that lead out. Whatever is asked, nothing beside the root changes, an answer is a model of what was asked for, what was
+ * refused or only read has changed nothing, no half file is left, and a text that was saved is the one that is shown.
  *
  * Input: one byte for the verb, then path, type, format and body, separated by NUL.
  */
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "execd/gateway/contents.h"
+#include "proto/json/json_load.h"
 #include "proto/json/json_scan.h"
 
 #define SENTINEL "untouched"
@@ -85,6 +87,103 @@ static void check_outside(void)
         abort();
 }
 
+/* Names, kinds and sizes of everything below the root, and what stands in its files; the order is the disk's. */
+static uint64_t sum;
+
+static int add_to_sum(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    char text[256] = "";
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    if (strstr(path, "/.execd-") != NULL)
+        abort(); /* a temporary file */
+    int fd = S_ISREG(st->st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0 && read(fd, text, sizeof(text) - 1) < 0)
+        abort();
+    if (fd >= 0)
+        close(fd);
+    (void)where;
+    for (const char *p = path; *p != '\0'; p++)
+        hash = (hash ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+    for (const char *p = text; *p != '\0'; p++)
+        hash = (hash ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+    if (strcmp(path + where->base, ".ipynb_checkpoints") != 0) /* made before there is one */
+        sum += hash + (uint64_t)kind + (S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0);
+    return 0;
+}
+
+static uint64_t sum_of_root(void)
+{
+    sum = 0;
+    if (nftw(root, add_to_sum, 8, FTW_PHYS) != 0)
+        abort();
+    return sum;
+}
+
+static bool is_read_only(enum contents_verb verb)
+{
+    return verb == CONTENTS_GET || verb == CONTENTS_CHECKPOINTS;
+}
+
+static bool leads_out(const char *path)
+{
+    return path[0] == '/' || path[0] == '.' || strstr(path, "/.") != NULL;
+}
+
+static json_t *answer_of(const struct contents_call *call)
+{
+    struct slice text = {call->out.data, call->out.len};
+    json_t *answer = json_scan(text, NULL) == 0 ? json_load(text) : NULL;
+    if (answer == NULL || call->out.len > CONTENTS_ANSWER_MAX)
+        abort();
+    return answer;
+}
+
+static void check_answer(const struct contents_call *call)
+{
+    if ((call->outcome == CONTENTS_DONE) != (call->out.len == 0) || leads_out(call->location))
+        abort();
+    if (call->out.len == 0)
+        return;
+    json_t *answer = answer_of(call);
+    const char *path = json_string_value(json_object_get(answer, "path"));
+    bool is_model = call->verb <= CONTENTS_RENAME;
+    if (is_model && (path == NULL || leads_out(path) || !json_object_get(answer, "content")))
+        abort();
+    bool is_text = utf8_is_valid(call->location, strlen(call->location)); /* else it is repaired */
+    if (call->location[0] != '\0' && is_text && strcmp(path, call->location) != 0)
+        abort();
+    json_decref(answer);
+}
+
+/* A text that was saved whole comes back as it is. */
+static void check_round_trip(const struct contents_call *saved)
+{
+    struct contents_call call;
+    json_t *body = json_load(saved->body);
+    const char *type = json_string_value(json_object_get(body, "type"));
+    const json_t *content = json_object_get(body, "content"),
+                 *format = json_object_get(body, "format");
+    bool plain = type != NULL && strcmp(type, "file") == 0 && json_is_string(content) &&
+                 (format == NULL ||
+                  (json_is_string(format) && strcmp(json_string_value(format), "text") == 0)) &&
+                 json_object_get(body, "chunk") == NULL;
+    if (plain) {
+        contents_init(&call);
+        call.verb = CONTENTS_GET;
+        call.root = root;
+        call.type = "file";
+        call.format = "text";
+        memcpy(call.path, saved->path, sizeof(call.path));
+        contents_run(&call);
+        json_t *answer = call.err.code == 0 ? answer_of(&call) : NULL;
+        if (answer == NULL || !json_equal(json_object_get(answer, "content"), content))
+            abort();
+        json_decref(answer);
+        contents_done(&call);
+    }
+    json_decref(body);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct contents_call call;
@@ -111,10 +210,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     call.type = fields[1][0] != '\0' ? fields[1] : NULL;
     call.format = fields[2][0] != '\0' ? fields[2] : NULL;
     call.body = (struct slice){fields[3], (size_t)(end - fields[3])};
+    uint64_t before = sum_of_root();
     contents_run(&call);
-    if (call.err.code == 0 && call.out.len > 0 &&
-        json_scan((struct slice){call.out.data, call.out.len}, NULL) < 0)
+    bool failed = call.err.code != 0;
+    if (failed != (call.err.text[0] != '\0') || (failed && call.out.len > 0))
         abort();
+    if ((failed || is_read_only(call.verb)) && sum_of_root() != before)
+        abort();
+    if (!failed)
+        check_answer(&call);
+    if (!failed && call.verb == CONTENTS_SAVE)
+        check_round_trip(&call);
     contents_done(&call);
     check_outside();
     free(copy);
