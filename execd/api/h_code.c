@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <event2/event.h>
 #include <string.h>
 
 #include "execd/api/shell_code.h"
@@ -365,13 +366,39 @@ enum http_result h_context_get(struct http_req *req, void *app)
 /* A request that waits until contexts are gone. It may leave earlier; the contexts go in any case. */
 struct delete_wait {
     struct http_req *req; /* NULL once it has left */
+    struct event *limit;  /* owned; NULL until somebody waits */
     size_t left;
 };
+
+/* A kernel that is not dead by then is held by the system, on a file that does not answer (hardening B17). */
+#define DELETE_WAIT_S 5
 
 static void on_delete_closed(void *arg)
 {
     struct delete_wait *wait = arg;
     wait->req = NULL;
+    if (wait->limit)
+        (void)event_del(wait->limit); /* cannot fail for an event of ours */
+}
+
+static void on_delete_limit(evutil_socket_t fd, short what, void *arg)
+{
+    struct delete_wait *wait = arg;
+    struct http_req *req = wait->req;
+    (void)fd;
+    (void)what;
+    http_req_on_close(req, NULL, NULL);
+    on_delete_closed(wait);
+    (void)http_resp_fail(req, ERR_RUNTIME_ERROR,
+                         "error deleting code context. it was killed and is not dead yet: the "
+                         "system holds one of its processes");
+}
+
+static void delete_wait_free(struct delete_wait *wait)
+{
+    if (wait->limit)
+        event_free(wait->limit);
+    free(wait);
 }
 
 static void on_context_gone(void *arg)
@@ -383,16 +410,20 @@ static void on_context_gone(void *arg)
         http_req_on_close(wait->req, NULL, NULL);
         (void)http_resp_empty(wait->req, 200);
     }
-    free(wait);
+    delete_wait_free(wait);
 }
 
 static enum http_result wait_until_gone(struct http_req *req, struct delete_wait *wait)
 {
+    static const struct timeval limit = {.tv_sec = DELETE_WAIT_S};
     if (wait->left == 0) {
-        free(wait);
+        delete_wait_free(wait);
         return http_resp_empty(req, 200);
     }
     wait->req = req;
+    wait->limit = evtimer_new(http_req_base(req), on_delete_limit, wait);
+    if (wait->limit)
+        (void)event_add(wait->limit, &limit); /* without memory it waits as long as it takes */
     http_req_on_close(req, on_delete_closed, wait);
     return H_WAIT;
 }

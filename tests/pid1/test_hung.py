@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.execd import eventually, output_of, sse_events
+from harness.kernels import write_spec
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -89,6 +91,23 @@ def test_B17_a_process_that_cannot_die_holds_nobody_up(pid1, hung):
     hung.answer_all()
     eventually(lambda: not status()["running"], 10, "its end is not seen")
     assert "D" not in states(agent)
+
+
+def test_B17_a_kernel_that_cannot_die_holds_nobody_up(pid1, hung, tmp_path):
+    write_spec(tmp_path, "hung", ["cat", f"{hung.folder.decode()}/file", "{connection_file}"])
+    agent = pid1("--kernel-dir", str(tmp_path / "run"), env={"JUPYTER_PATH": str(tmp_path)})
+    with ThreadPoolExecutor(1) as pool:
+        with agent.new_client() as other:
+            creating = pool.submit(other.post, "/code/context", json={"language": "hung"})
+            eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 5,
+                       "nobody waits for the file system")
+            context = agent.client.get("/code/contexts").json()[0]["id"]
+            answer = agent.client.delete(f"/code/contexts/{context}")
+            assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
+            assert agent.client.get("/ping").status_code == 200
+            hung.answer_all()
+            assert creating.result(10).status_code == 500
+    eventually(lambda: agent.client.get("/code/contexts").json() == [], 5, "it is still listed")
 
 
 def test_B17_its_stream_ends_by_its_timeout(pid1, hung):
