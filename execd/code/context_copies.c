@@ -30,7 +30,7 @@ int context_use_origin(struct code_context *ctx, struct kernel_plan *plan, struc
 int code_context_checkpoint(struct code_context *ctx, code_checkpoint_fn fn, void *arg,
                             struct err *err)
 {
-    const char *why = ctx->current || ctx->queue          ? "a run is under way"
+    const char *why = ctx->current || ctx->queue || ctx->n_leftovers ? "a run is under way"
                       : ctx->client_work                  ? "a cell of a client is running"
                       : ctx->state != CONTEXT_READY       ? "it is not ready"
                       : !ctx->kernel || ctx->kernel_ended ? "it has ended"

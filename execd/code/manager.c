@@ -165,7 +165,7 @@ enum code_state code_context_state(const struct code_context *ctx)
     case CONTEXT_RESTARTING:
         return CODE_RESTARTING;
     case CONTEXT_READY:
-        return ctx->current || ctx->client_work ? CODE_BUSY : CODE_IDLE;
+        return ctx->current || ctx->client_work || ctx->leftover_busy ? CODE_BUSY : CODE_IDLE;
     case CONTEXT_DEAD:
     case CONTEXT_GONE:
         break;
