@@ -30,13 +30,7 @@ static int closed(const char *id, struct err *err)
                    "the standard input of %.64s is closed (start the command with stdin_open)", id);
 }
 
-static void on_room(void *arg)
-{
-    struct input *in = arg;
-
-    if (in->req != NULL)
-        http_req_resume_body(in->req);
-}
+static void on_room(void *arg);
 
 static int on_data(void *arg, const char *p, size_t n, struct err *err)
 {
@@ -80,6 +74,18 @@ static void on_gone(void *arg)
     free(in);
 }
 
+/* What was sent before has its turn first: a body is not looked at until there is room for its first piece. */
+static void on_room(void *arg)
+{
+    static const struct http_body_ops ops = {on_data, on_end};
+    struct input *in = arg;
+
+    if (in->req == NULL)
+        return;
+    http_req_read_body(in->req, &ops, in); /* only the first time */
+    http_req_resume_body(in->req);
+}
+
 static int find_open(struct http_req *req, struct api *api, struct feed **ret, struct err *err)
 {
     const char *id = http_req_param(req, "id");
@@ -93,7 +99,6 @@ static int find_open(struct http_req *req, struct api *api, struct feed **ret, s
 
 enum http_result h_stdin_write(struct http_req *req, void *app)
 {
-    static const struct http_body_ops ops = {on_data, on_end};
     const char *close_text = http_req_query(req, "close", 0);
     struct feed *feed;
     struct err err = {0};
@@ -103,8 +108,6 @@ enum http_result h_stdin_write(struct http_req *req, void *app)
         return http_resp_error(req, &err);
     if (close_text != NULL && str_to_bool(close_text, &close) < 0)
         return http_resp_fail(req, ERR_INVALID_QUERY, "close: expected true or false");
-    if (!feed_has_room(feed))
-        return http_resp_fail(req, ERR_STDIN_BUSY, "earlier input has not been read yet");
     struct input *in = xnew(struct input);
     in->req = req;
     in->api = app;
@@ -113,7 +116,10 @@ enum http_result h_stdin_write(struct http_req *req, void *app)
     (void)snprintf(in->id, sizeof(in->id), "%s",
                    http_req_param(req, "id")); /* it was found by it */
     http_req_on_close(req, on_gone, in);
-    http_req_read_body(req, &ops, in);
+    if (feed_has_room(feed))
+        on_room(in);
+    else
+        feed_await_room(feed, &in->room);
     return H_WAIT;
 }
 

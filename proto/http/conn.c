@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "proto/base/clock.h"
@@ -13,6 +14,7 @@
 static void on_read(struct bufferevent *bev, void *arg);
 static void on_written(struct bufferevent *bev, void *arg);
 static void on_event(struct bufferevent *bev, short what, void *arg);
+static void on_hangup(evutil_socket_t fd, short what, void *arg);
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
@@ -108,8 +110,10 @@ int conn_new(struct http_server *server, int fd, const char *peer, bool local, u
     scan_reset(c);
     (void)event_assign(&c->tick, server->base, -1, 0, on_tick, c); /* fails for bad flags only */
     (void)event_assign(&c->timer, server->base, -1, 0, on_timer, c);
+    (void)event_assign(&c->hangup, server->base, fd, EV_CLOSED, on_hangup, c);
+    c->input_max = MAX((size_t)CONN_READ_MAX, limits->head_max + 1);
     bufferevent_setcb(bev, on_read, on_written, on_event, c);
-    bufferevent_setwatermark(bev, EV_READ, 0, MAX((size_t)CONN_READ_MAX, limits->head_max + 1));
+    bufferevent_setwatermark(bev, EV_READ, 0, c->input_max);
     bufferevent_setwatermark(bev, EV_WRITE, limits->out_low, 0);
     (void)bufferevent_set_max_single_write(bev, 262144);
     (void)evbuffer_add_cb(bufferevent_get_output(bev), on_output, c);
@@ -176,6 +180,7 @@ void conn_free(struct conn *c)
     strbuf_done(&c->req.resp.fields);
     event_del(&c->tick);
     event_del(&c->timer);
+    event_del(&c->hangup);
     if (c->bev) {
         (void)evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output, c); /* it was added */
         bufferevent_free(c->bev);
@@ -239,6 +244,7 @@ struct bufferevent *http_req_hijack(struct http_req *req)
     if (!bev)
         return NULL;
     c->bev = NULL;
+    event_del(&c->hangup);
     (void)evbuffer_remove_cb(bufferevent_get_output(bev), on_output, c); /* it was added */
     bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
     bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
@@ -279,7 +285,7 @@ static bool peer_is_gone(const struct conn *c)
 {
     struct pollfd p = {.fd = c->fd, .events = 0};
 
-    if (!c->eof || !c->bev || evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
+    if (!c->eof || !c->bev)
         return false;
     if (c->local)
         return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
@@ -357,6 +363,48 @@ static bool step(struct conn *c)
     return steps[c->phase](c);
 }
 
+/* ---- a full input ------------------------------------------------------------------------------ */
+
+/* A buffer at its mark must not stay enabled: libevent would report it again and again. Nothing tells then that the
+ * peer has gone but the socket's state. */
+static void watch_input(struct conn *c)
+{
+    bool full = evbuffer_get_length(bufferevent_get_input(c->bev)) >= c->input_max;
+
+    if (full == c->full)
+        return;
+    c->full = full;
+    if (!full) {
+        (void)event_del(&c->hangup); /* cannot fail for an event of ours */
+        conn_enable(c, EV_READ);
+    } else if (bufferevent_disable(c->bev, EV_READ) < 0 || event_add(&c->hangup, NULL) < 0) {
+        conn_break(c);
+    }
+}
+
+/* The peer sends no more than what is here: too little for the body that it has announced. */
+static bool body_will_not_come(const struct conn *c)
+{
+    const struct req_body *b = &c->req.body;
+    int unread = 0;
+
+    if (c->phase != CONN_ACTIVE || b->done || c->req.head.chunked ||
+        ioctl(c->fd, FIONREAD, &unread) < 0)
+        return false;
+    return b->left > (int64_t)evbuffer_get_length(bufferevent_get_input(c->bev)) + unread;
+}
+
+/* Once: what comes after a FIN is a reset at most, and that is seen when something is written. */
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+    struct pollfd p = {.fd = fd, .events = 0};
+
+    (void)what;
+    if ((poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR))) || body_will_not_come(c))
+        conn_break(c);
+}
+
 /* ---- the run ----------------------------------------------------------------------------------- */
 
 void conn_run(struct conn *c)
@@ -367,6 +415,8 @@ void conn_run(struct conn *c)
     while (budget > 0 && !c->broken && step(c))
         budget--;
     conn_flush(c);
+    if (!c->broken && c->bev)
+        watch_input(c);
     c->running = false;
     if (c->broken) {
         conn_free(c);

@@ -102,12 +102,15 @@ struct conn {
     struct bufferevent *bev;    /* owned; NULL after a hijack */
     int fd;                     /* of bev */
     struct event tick, timer;
+    struct event hangup; /* while reading is off */
     int64_t timer_at_ms; /* when the timer fires; 0 = not armed */
     enum conn_phase phase;
     bool direct, local; /* plain socket; Unix socket */
     bool only_open;     /* lives in the reserve: serves AUTH_OPEN rows only */
     unsigned tag;       /* of its listener */
     bool running, eof, broken, closing, waiting_list;
+    bool full; /* nothing is read until something was consumed */
+    size_t input_max;
     struct head_scan scan;
     char *head_buf; /* owned */
     size_t head_cap;

@@ -5,9 +5,19 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import time
 
 from harness.execd import TOKEN, TOKEN_HEADER, eventually, output_of, rss_kib, sse_events
+
+
+def n_open(agent):
+    return len(os.listdir(f"/proc/{agent.pid}/fd"))
+
+
+def cpu_s(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_B15_none_by_default(execd):
@@ -27,7 +37,7 @@ def open_command(execd, command):
 
 
 def test_streamed_with_end(execd):
-    ident = open_command(execd, "sha256sum")
+    ident = open_command(execd, "sleep 0.3; sha256sum")  # what does not fit waits its turn
     data = [bytes([i]) * 700_000 for i in range(4)]
     for piece in data:
         assert execd.client.post(f"/command/{ident}/stdin", content=piece).status_code == 200
@@ -55,6 +65,34 @@ def test_a_reader_that_does_not_read_holds_the_client_not_the_agent(execd):
         assert sent.result(20).status_code == 200
     eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
     assert execd.client.get(f"/command/{ident}/logs").text.strip() == "5000000"
+
+
+def test_writers_that_wait_cost_little(start_execd):
+    """Nothing of a body is taken before there is room, who has gone is noticed, and nothing spins meanwhile."""
+    agent = start_execd()
+    ident = open_command(agent, "sleep 60")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(agent.new_client().post, f"/command/{ident}/stdin", content=b"x" * 5_000_000, timeout=30)
+        head = (f"POST /command/{ident}/stdin HTTP/1.1\r\nHost: x\r\n{TOKEN_HEADER}: {TOKEN}\r\n"
+                "Content-Length: 60000\r\n\r\n").encode()
+
+        def come_and_go():
+            for _ in range(300):
+                writer = agent.connect()
+                writer.sendall(head + b"x" * 60000)
+                writer.close()
+            eventually(lambda: n_open(agent) <= before, message="connections of those who have gone are kept")
+            return rss_kib(agent.pid)
+
+        agent.client.get("/ping")
+        time.sleep(0.2)
+        before = n_open(agent)
+        first = come_and_go()
+        assert come_and_go() - first < 4000
+        spent = cpu_s(agent.pid)
+        time.sleep(0.5)
+        assert cpu_s(agent.pid) - spent < 0.2
+        assert agent.client.delete("/command", params={"id": ident}).status_code == 200
 
 
 def test_writers_beside_each_other_are_each_resumed(execd):
