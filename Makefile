@@ -79,8 +79,8 @@ STD_CXX := -std=c++17 -fno-rtti
 # $(call sanitize,LIST): flags for one or more sanitizers.
 sanitize = -O1 -fno-omit-frame-pointer -fsanitize=$(1) $(if $(findstring undefined,$(1)),-fno-sanitize-recover=undefined)
 
-# Rooms that run once per request or less often are compiled for size (tests/lint/binary.py holds the budget).
-SMALL_ROOMS := api gateway init isolate runcode sql
+# Rooms that run once per request or message, or less often, are compiled for size (tests/lint/binary.py holds the budget).
+SMALL_ROOMS := api code exec gateway harden init isolate metrics ports pty runcode sql
 
 cc.release := $(CC)
 opt.release := -O2 $(HARDEN) $(HARDEN_GCC) $(WARN_GCC)
