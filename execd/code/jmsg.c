@@ -52,13 +52,13 @@ static bool signature_is_good(const struct jmsg_session *session, struct slice s
  * anything else; null counts as an empty object. */
 static json_t *load_object(struct slice text)
 {
-    json_t *json = json_load(text);
+    json_t *json = json_load_tolerant(text);
     if (!json && !utf8_is_valid(text.ptr, text.len)) {
         struct strbuf fixed;
         strbuf_init(&fixed, text.len * 3 + 1);
         strbuf_add_repaired(&fixed, text.ptr, text.len);
         if (strbuf_check(&fixed) == 0 && fixed.len > 0)
-            json = json_load((struct slice){fixed.data, fixed.len});
+            json = json_load_tolerant((struct slice){fixed.data, fixed.len});
         strbuf_done(&fixed);
     }
     if (json_is_null(json)) /* a constant: nothing to release */

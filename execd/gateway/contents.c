@@ -179,7 +179,7 @@ int contents_text(struct slice body, const char *key, size_t max, char **ret_tex
         return 0;
     if (value.ptr[0] != '"')
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, "%s: expected a text", key);
-    json_t *text = json_load(value);
+    json_t *text = json_load_tolerant(value);
     if (text == NULL) /* it was found to be valid */
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for %s", key);
     size_t len = json_string_length(text);

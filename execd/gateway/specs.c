@@ -157,7 +157,7 @@ static json_t *pairs(const struct jmap *map)
 static json_t *metadata_of(const struct kernelspec *spec)
 {
     const char *text = spec->metadata_json;
-    return text ? json_load((struct slice){text, strlen(text)}) : json_object();
+    return text ? json_load_tolerant((struct slice){text, strlen(text)}) : json_object();
 }
 
 json_t *specs_model(const struct kernelspec *spec)

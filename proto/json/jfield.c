@@ -6,6 +6,7 @@
 
 #include "proto/base/options.h"
 #include "proto/base/str.h"
+#include "proto/json/json_load.h"
 
 #define STRING_MAX (1024 * 1024)
 #define ELEMENTS_MAX 10000
@@ -363,26 +364,32 @@ static bool too_deep(const char *text, size_t len)
     return false;
 }
 
+static int tell_flaw(const char *text, const struct json_flaw *flaw, int err_code, struct err *err)
+{
+    unsigned line = 1, column = 1;
+
+    for (const char *p = text; p < flaw->at; p++) {
+        column = *p == '\n' ? 1 : column + 1;
+        line += *p == '\n';
+    }
+    return err_set(err, err_code, EINVAL, "not valid JSON at line %u column %u: %s", line, column,
+                   flaw->what);
+}
+
 int json_parse(const char *text, size_t len, json_t **ret_json, int err_code, struct err *err)
 {
-    json_error_t detail = {.line = 0};
+    struct json_flaw flaw;
 
     if (len == 0)
         return err_set(err, err_code, EINVAL, "the body is empty, a JSON value is expected");
     if (too_deep(text, len))
         return err_set(err, err_code, EINVAL, "the JSON is nested deeper than %d levels",
                        JSON_DEPTH_MAX);
-    /* jansson loses a zero byte behind a number. */
-    if (memchr(text, '\0', len) != NULL)
-        return err_set(err, err_code, EINVAL, "not valid JSON: there is a zero byte");
-    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &detail);
-    /* Where memory ends jansson says so, or nothing at all. */
-    if (json == NULL &&
-        (json_error_code(&detail) == json_error_out_of_memory || detail.text[0] == '\0'))
+    json_t *json = json_load((struct slice){text, len}, &flaw);
+    if (json == NULL && flaw.what == NULL)
         return err_set(err, 0, ENOMEM, "no memory for the JSON");
     if (json == NULL)
-        return err_set(err, err_code, EINVAL, "not valid JSON at line %d column %d: %.120s",
-                       detail.line, detail.column, detail.text);
+        return tell_flaw(text, &flaw, err_code, err);
     *ret_json = json;
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "proto/json/json_load.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,9 +12,17 @@
 /* In a text that is valid: a closing quote or bracket ahead ends everything but a number or blanks that stand alone. */
 struct cursor {
     const char *at, *end;
+    bool strict;
+    struct json_flaw flaw;
 };
 
 static json_t *load_value(struct cursor *c);
+
+static json_t *refuse(struct cursor *c, const char *at, const char *what)
+{
+    c->flaw = (struct json_flaw){at, what};
+    return NULL;
+}
 
 static void skip_blanks(struct cursor *c)
 {
@@ -122,12 +131,35 @@ static size_t resolve(struct slice raw, char *out)
     return (size_t)(o - out);
 }
 
+/* What a strict reader refuses among the escapes. */
+static const char *flaw_of_escapes(struct slice raw)
+{
+    const char *p = raw.ptr, *end = raw.ptr + raw.len;
+
+    while ((p = memchr(p, '\\', (size_t)(end - p))) != NULL) {
+        bool unicode = p[1] == 'u';
+        p += 2;
+        if (!unicode)
+            continue;
+        bool half = is_between(hex4(p), 0xD800, 0xDFFF);
+        unsigned value = take_unit(&p, end);
+        if (value == 0)
+            return "a zero byte in a string";
+        if (half && value == 0xFFFD)
+            return "half a surrogate pair";
+    }
+    return NULL;
+}
+
 static json_t *load_string(struct cursor *c)
 {
     bool escapes;
     struct slice raw = take_raw(c, &escapes);
     if (!escapes)
         return json_stringn_nocheck(raw.ptr, raw.len);
+    const char *flaw = c->strict ? flaw_of_escapes(raw) : NULL;
+    if (flaw != NULL)
+        return refuse(c, raw.ptr, flaw);
     char *text = malloc(raw.len);
     json_t *string = text ? json_stringn_nocheck(text, resolve(raw, text)) : NULL;
     free(text);
@@ -141,19 +173,24 @@ static json_t *load_string(struct cursor *c)
 static json_t *load_number(struct cursor *c)
 {
     char text[NUMBER_MAX];
+    const char *start = c->at;
     size_t n = 0;
 
-    for (; c->at < c->end && strchr("+-.eE0123456789", *c->at) && *c->at; c->at++)
+    for (; c->at < c->end && *c->at && strchr("+-.eE0123456789", *c->at); c->at++)
         if (n < sizeof(text) - 1)
             text[n++] = *c->at;
         else
-            return NULL;
+            return refuse(c, start, "a number of too many digits");
     text[n] = '\0';
+    bool whole = !strpbrk(text, ".eE");
     errno = 0;
     long long integer = strtoll(text, NULL, 10);
-    if (!strpbrk(text, ".eE") && errno == 0)
+    if (whole && errno == 0)
         return json_integer(integer);
-    return json_real(strtod(text, NULL)); /* NULL for infinity */
+    double real = strtod(text, NULL);
+    if (!isfinite(real) || (whole && c->strict))
+        return refuse(c, start, "a number that is too big");
+    return json_real(real);
 }
 
 static json_t *load_word(struct cursor *c, size_t len, json_t *value)
@@ -164,11 +201,25 @@ static json_t *load_word(struct cursor *c, size_t len, json_t *value)
 
 /* ---- collections --------------------------------------------------------------------------------- */
 
+static bool is_good_name(struct cursor *c, const json_t *object, const json_t *key, const char *at)
+{
+    const char *name = json_string_value(key);
+
+    if (strlen(name) != json_string_length(key))
+        (void)refuse(c, at, "a zero byte in a name");
+    else if (c->strict && json_object_get(object, name) != NULL)
+        (void)refuse(c, at, "a name that stands twice in its object");
+    else
+        return true;
+    return false;
+}
+
 static int add_member(json_t *object, struct cursor *c)
 {
     skip_blanks(c);
+    const char *at = c->at;
     json_t *key = load_string(c);
-    bool good = key && strlen(json_string_value(key)) == json_string_length(key) && take(c, ':');
+    bool good = key && is_good_name(c, object, key, at) && take(c, ':');
     json_t *value = good ? load_value(c) : NULL;
     int r = value ? json_object_set_new_nocheck(object, json_string_value(key), value) : -1;
     json_decref(key);
@@ -216,11 +267,27 @@ static json_t *load_value(struct cursor *c)
     }
 }
 
-json_t *json_load(struct slice text)
+static json_t *load(struct slice text, bool strict, struct json_flaw *ret_flaw)
 {
     struct slice value;
-    if (json_scan(text, &value) < 0)
+    if (json_scan(text, &value) < 0) {
+        *ret_flaw = (struct json_flaw){value.ptr, value.len > 0 ? "this is not expected here"
+                                                                : "the text ends too early"};
         return NULL;
-    struct cursor c = {value.ptr, value.ptr + value.len};
-    return load_value(&c);
+    }
+    struct cursor c = {.at = value.ptr, .end = value.ptr + value.len, .strict = strict};
+    json_t *json = load_value(&c);
+    *ret_flaw = c.flaw;
+    return json;
+}
+
+json_t *json_load(struct slice text, struct json_flaw *ret_flaw)
+{
+    return load(text, true, ret_flaw);
+}
+
+json_t *json_load_tolerant(struct slice text)
+{
+    struct json_flaw ignored;
+    return load(text, false, &ignored);
 }

@@ -1,9 +1,7 @@
 /*
- * JSON texts of others as trees, where a parser that is strict about what it keeps would lose them or take its time.
+ * JSON texts as jansson's trees, made in runs of plain bytes: jansson's own parser goes byte by byte, and where memory
+ * ends within a string it loses bytes without a word.
  *
- * For what kernels send: strings of a megabyte are taken over in runs instead of byte by byte, a lone surrogate becomes
- * U+FFFD and an integer beyond 64 bits a real. Of members with the same name the last counts. Not for requests of
- * clients: those go through jfield.h, which refuses instead.
  * Pure. Thread rule: any thread. Source: RFC 8259; contracts/jupyter.md 1.5.
  */
 #pragma once
@@ -12,5 +10,14 @@
 
 #include "proto/base/defs.h"
 
-/* New reference. NULL: no valid text as json_scan.h has it, a number no double can hold, a NUL in a name, no memory. */
-json_t *json_load(struct slice text) must_check;
+struct json_flaw {
+    const char *at;   /* in the text, or behind it */
+    const char *what; /* constant; NULL: memory has ended */
+};
+
+/* For what clients send; jfield.h wraps it. A new reference, or NULL and ret_flaw: no valid text as json_scan.h has it, a
+ * name twice in an object, a zero byte or half a surrogate pair in a string, a number beyond 64 bits or a double. */
+json_t *json_load(struct slice text, struct json_flaw *ret_flaw) must_check;
+/* For what kernels send, where losing a message is worse: half a pair becomes U+FFFD, an integer beyond 64 bits a real,
+ * strings may have zero bytes, and of members with the same name the last counts. NULL also without memory. */
+json_t *json_load_tolerant(struct slice text) must_check;

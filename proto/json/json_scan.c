@@ -199,15 +199,16 @@ int json_scan(struct slice text, struct slice *ret_value)
 
     skip_blanks(&s);
     const char *start = s.at;
-    if (!take_value(&s))
-        return -EINVAL;
+    bool good = take_value(&s);
     const char *end = s.at;
-    skip_blanks(&s);
-    if (s.at != s.end)
-        return -EINVAL;
-    if (ret_value != NULL)
+    if (good)
+        skip_blanks(&s);
+    good = good && s.at == s.end;
+    if (ret_value != NULL && good)
         *ret_value = (struct slice){start, (size_t)(end - start)};
-    return 0;
+    else if (ret_value != NULL)
+        *ret_value = (struct slice){s.at, (size_t)(s.end - s.at)};
+    return good ? 0 : -EINVAL;
 }
 
 /* Goes to the next key: behind the brace, or behind a comma. */

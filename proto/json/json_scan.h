@@ -12,7 +12,8 @@
 
 #define JSON_SCAN_DEPTH_MAX 512
 
-/* One value and nothing behind it but blanks: 0, else -EINVAL. ret_value (may be NULL) is it without the blanks. */
+/* One value and nothing behind it but blanks: 0, else -EINVAL. ret_value (may be NULL) is it without the blanks; on
+ * failure what is left of the text from where it goes wrong. */
 int json_scan(struct slice text, struct slice *ret_value) must_check;
 
 struct json_member {

@@ -88,7 +88,7 @@ static void take_stream(struct cell *c, struct slice body)
         const char *line_end = memchr(p, '\n', (size_t)(end - p));
         if (line_end == NULL)
             line_end = end;
-        cleanup_json json_t *event = json_load((struct slice){p, (size_t)(line_end - p)});
+        cleanup_json json_t *event = json_load_tolerant((struct slice){p, (size_t)(line_end - p)});
         if (event != NULL)
             take_event(c, event);
         p = line_end + 1;

@@ -345,7 +345,7 @@ static void read_run(const json_t *compile, const json_t *run, struct tool_outco
 void tool_read_program(struct slice body, const struct tool_request *request,
                        struct tool_outcome *ret)
 {
-    cleanup_json json_t *answer = json_load(body);
+    cleanup_json json_t *answer = json_load_tolerant(body);
 
     (void)request;
     if (answer == NULL) {

@@ -17,7 +17,7 @@ static json_t *load(const char *s)
     char *copy = malloc(n + 1);
     memcpy(copy, s, n);
     char *exact = realloc(copy, n ? n : 1);
-    json_t *json = json_load((struct slice){exact, n});
+    json_t *json = json_load_tolerant((struct slice){exact, n});
     free(exact);
     return json;
 }
@@ -77,6 +77,39 @@ static void the_rest_is_refused(void **state)
             fail_msg("accepted: %s", texts[i]);
 }
 
+static void a_strict_reader_says_where(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t at;
+        const char *what;
+    } rows[] = {
+        {"{\"a\": 1, \"a\": 2}", 9, "twice"},
+        {"[\"\\u0000\"]", 2, "zero byte"},
+        {"{\"a\\u0000\": 1}", 2, "zero byte"},
+        {"[\"\\ud800\"]", 2, "surrogate"},
+        {"[\"\\ude00\"]", 2, "surrogate"},
+        {"[12345678901234567890]", 1, "too big"},
+        {"[1e999]", 1, "too big"},
+        {"[1, x]", 4, "not expected"},
+        {"[1, ", 4, "too early"},
+        {"[1] 2", 4, "not expected"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct slice text = {rows[i].text, strlen(rows[i].text)};
+        struct json_flaw flaw = {NULL, NULL};
+        assert_null(json_load(text, &flaw));
+        assert_non_null(flaw.what);
+        if (strstr(flaw.what, rows[i].what) == NULL || flaw.at != text.ptr + rows[i].at)
+            fail_msg("%s: %s at %zu", rows[i].text, flaw.what, (size_t)(flaw.at - text.ptr));
+    }
+    struct json_flaw flaw;
+    json_t *json = json_load((struct slice){"[\"\\ud83d\\ude00\\ufffd\"]", 22}, &flaw);
+    assert_non_null(json);
+    json_decref(json);
+}
+
 static void nesting_has_a_bound(void **state)
 {
     (void)state;
@@ -84,7 +117,7 @@ static void nesting_has_a_bound(void **state)
     for (int depth = JSON_SCAN_DEPTH_MAX; depth <= JSON_SCAN_DEPTH_MAX + 1; depth++) {
         memset(text, '[', (size_t)depth);
         memset(text + depth, ']', (size_t)depth);
-        json_t *json = json_load((struct slice){text, 2 * (size_t)depth});
+        json_t *json = json_load_tolerant((struct slice){text, 2 * (size_t)depth});
         assert_int_equal(json != NULL, depth == JSON_SCAN_DEPTH_MAX);
         json_decref(json);
     }
@@ -93,9 +126,8 @@ static void nesting_has_a_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trees_are_the_parsers),
-        cmocka_unit_test(what_the_parser_loses_is_kept),
-        cmocka_unit_test(the_rest_is_refused),
+        cmocka_unit_test(trees_are_the_parsers), cmocka_unit_test(what_the_parser_loses_is_kept),
+        cmocka_unit_test(the_rest_is_refused),   cmocka_unit_test(a_strict_reader_says_where),
         cmocka_unit_test(nesting_has_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
