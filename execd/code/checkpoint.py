@@ -47,6 +47,20 @@ def fork_alike():
     return pid
 
 
+def shed_threads(allowed):
+    """Libraries that know about forks, as OpenBLAS does, end their threads before one and make new ones when needed."""
+    if len(os.listdir("/proc/self/task")) > allowed:
+        pid = fork_alike()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    for _ in range(50):  # they end in a moment
+        if len(os.listdir("/proc/self/task")) <= allowed:
+            return True
+        time.sleep(0.002)
+    return False
+
+
 def fork_twice(fork):
     """None in this process, the number of the one between in its grandchild, which execd will inherit."""
     handler = signal.getsignal(signal.SIGCHLD)
@@ -123,16 +137,7 @@ class Baseline:
         extra = [thread.name for thread in threading.enumerate() if thread not in self.threads()]
         if extra:
             return "it has threads of its own: " + ", ".join(extra[:4])
-        if len(os.listdir("/proc/self/task")) > self.n_tasks:
-            pid = fork_alike()  # libraries that know about forks end their threads before one
-            if pid == 0:
-                os._exit(0)
-            os.waitpid(pid, 0)
-        for _ in range(50):  # they end in a moment
-            if len(os.listdir("/proc/self/task")) <= self.n_tasks:
-                return None
-            time.sleep(0.002)
-        return "a library has started threads"
+        return None if shed_threads(self.n_tasks) else "a library has started threads"
 
     def children(self):
         try:

@@ -141,6 +141,31 @@ def test_installed_packages_make_the_next_start_cold(agent):
     assert printed(execd, warm(execd), "import fresh_module; print(fresh_module.value)") == "5\n"
 
 
+def test_threads_that_a_library_ends_before_a_fork_are_no_obstacle(agent):
+    """As those of OpenBLAS, which numpy from PyPI starts at its import."""
+    execd = agent("--preload", "blas")
+    (execd.extra / "blas.py").write_text("""
+import os, threading
+stop = threading.Event()
+thread = threading.Thread(target=stop.wait, daemon=True)
+thread.start()
+def end():
+    stop.set()
+    thread.join()
+os.register_at_fork(before=end)
+""")
+    assert printed(execd, warm(execd), "import sys; print('blas' in sys.modules)") == "True\n"
+
+
+def test_a_forked_kernel_copies_few_pages(agent):
+    execd = agent()
+    context = warm(execd)
+    text = printed(execd, context, """
+import re
+print(sum(int(n) for n in re.findall(r"Private_Dirty: +(\\d+)", open("/proc/self/smaps_rollup").read())))""")
+    assert int(text) < 18000, "kB of its own"
+
+
 def test_threads_make_the_start_cold(agent):
     execd = agent("--preload", "threaded_module")
     (execd.extra / "threaded_module.py").write_text(
