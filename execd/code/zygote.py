@@ -98,7 +98,7 @@ def never_drop(app):
 
 class NoModules:
     """`sys` as ipykernel sees it while it starts: it lists the files of all modules for a debugger that is not there, and
-    whoever is looked at has its page copied. A third of a forked kernel's memory."""
+    whoever is looked at has its page copied: 1 MB, and 4 MB with numpy, pandas and matplotlib."""
     modules = {}
 
     def __getattr__(self, name):
