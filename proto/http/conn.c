@@ -4,7 +4,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "proto/base/clock.h"
@@ -14,7 +13,6 @@
 static void on_read(struct bufferevent *bev, void *arg);
 static void on_written(struct bufferevent *bev, void *arg);
 static void on_event(struct bufferevent *bev, short what, void *arg);
-static void on_hangup(evutil_socket_t fd, short what, void *arg);
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
@@ -110,7 +108,6 @@ int conn_new(struct http_server *server, int fd, const char *peer, bool local, u
     scan_reset(c);
     (void)event_assign(&c->tick, server->base, -1, 0, on_tick, c); /* fails for bad flags only */
     (void)event_assign(&c->timer, server->base, -1, 0, on_timer, c);
-    (void)event_assign(&c->hangup, server->base, fd, EV_CLOSED, on_hangup, c);
     c->input_max = MAX((size_t)CONN_READ_MAX, limits->head_max + 1);
     bufferevent_setcb(bev, on_read, on_written, on_event, c);
     bufferevent_setwatermark(bev, EV_READ, 0, c->input_max);
@@ -180,7 +177,6 @@ void conn_free(struct conn *c)
     strbuf_done(&c->req.resp.fields);
     event_del(&c->tick);
     event_del(&c->timer);
-    event_del(&c->hangup);
     if (c->bev) {
         (void)evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output, c); /* it was added */
         bufferevent_free(c->bev);
@@ -244,7 +240,6 @@ struct bufferevent *http_req_hijack(struct http_req *req)
     if (!bev)
         return NULL;
     c->bev = NULL;
-    event_del(&c->hangup);
     (void)evbuffer_remove_cb(bufferevent_get_output(bev), on_output, c); /* it was added */
     bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
     bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
@@ -365,8 +360,8 @@ static bool step(struct conn *c)
 
 /* ---- a full input ------------------------------------------------------------------------------ */
 
-/* A buffer at its mark must not stay enabled: libevent would report it again and again. Nothing tells then that the
- * peer has gone but the socket's state. */
+/* A buffer at its mark must not stay enabled: libevent would report it again and again. That the peer has gone is then
+ * looked for by the timer: who watches a socket for that alone is told of an error again and again, too. */
 static void watch_input(struct conn *c)
 {
     bool full = evbuffer_get_length(bufferevent_get_input(c->bev)) >= c->input_max;
@@ -374,34 +369,9 @@ static void watch_input(struct conn *c)
     if (full == c->full)
         return;
     c->full = full;
-    if (!full) {
-        (void)event_del(&c->hangup); /* cannot fail for an event of ours */
+    if (!full)
         conn_enable(c, EV_READ);
-    } else if (bufferevent_disable(c->bev, EV_READ) < 0 || event_add(&c->hangup, NULL) < 0) {
-        conn_break(c);
-    }
-}
-
-/* The peer sends no more than what is here: too little for the body that it has announced. */
-static bool body_will_not_come(const struct conn *c)
-{
-    const struct req_body *b = &c->req.body;
-    int unread = 0;
-
-    if (c->phase != CONN_ACTIVE || b->done || c->req.head.chunked ||
-        ioctl(c->fd, FIONREAD, &unread) < 0)
-        return false;
-    return b->left > (int64_t)evbuffer_get_length(bufferevent_get_input(c->bev)) + unread;
-}
-
-/* Once: what comes after a FIN is a reset at most, and that is seen when something is written. */
-static void on_hangup(evutil_socket_t fd, short what, void *arg)
-{
-    struct conn *c = arg;
-    struct pollfd p = {.fd = fd, .events = 0};
-
-    (void)what;
-    if ((poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR))) || body_will_not_come(c))
+    else if (bufferevent_disable(c->bev, EV_READ) < 0)
         conn_break(c);
 }
 

@@ -1,15 +1,23 @@
 /* Deadlines of a connection: heads, idle keep-alive, body rate, stalled writes, lingering. */
 #include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 
 #include "proto/http/conn_priv.h"
 
-#define STALL_LOOKS 8 /* how often a waiting output is looked at before it counts as stalled */
+#define FULL_LOOK_MS 1000 /* how often a full input is looked at */
+#define STALL_LOOKS 8     /* how often a waiting output is looked at before it counts as stalled */
 
 static int64_t head_deadline(const struct conn *c)
 {
     const struct http_limits *limits = &c->server->config.limits;
 
     return c->since_ms + (c->head_begun ? limits->head_deadline_ms : limits->idle_ms);
+}
+
+static int64_t earlier(int64_t at, int64_t other)
+{
+    return at == 0 || other < at ? other : at;
 }
 
 /* The earliest moment at which something must have happened; 0 = none. */
@@ -24,13 +32,12 @@ static int64_t next_deadline(struct conn *c)
     else if (conn_body_is_awaited(c))
         at = c->req.body.window_start_ms + CONN_BODY_WINDOW_MS;
     if (conn_pending(c) > 0) {
-        int64_t stall;
-
         if (c->out_ms == 0)
             c->out_ms = conn_now_ms();
-        stall = conn_now_ms() + c->server->config.limits.write_stall_ms / STALL_LOOKS;
-        at = at == 0 || stall < at ? stall : at;
+        at = earlier(at, conn_now_ms() + c->server->config.limits.write_stall_ms / STALL_LOOKS);
     }
+    if (c->full)
+        at = earlier(at, conn_now_ms() + FULL_LOOK_MS);
     return at;
 }
 
@@ -92,12 +99,34 @@ static bool is_stalled(struct conn *c, int64_t now)
     return now - c->out_ms >= c->server->config.limits.write_stall_ms;
 }
 
+/* Of a body that the peer has announced, nothing comes beyond what is here: too little. */
+static bool body_will_not_come(const struct conn *c)
+{
+    const struct req_body *b = &c->req.body;
+    int unread = 0;
+
+    if (c->phase != CONN_ACTIVE || b->done || c->req.head.chunked ||
+        ioctl(c->fd, FIONREAD, &unread) < 0)
+        return false;
+    return b->left > (int64_t)evbuffer_get_length(bufferevent_get_input(c->bev)) + unread;
+}
+
+/* Nothing is read, so nothing else would tell. A FIN behind whole requests may be a half-close. */
+static bool has_left(const struct conn *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+
+    if (!c->full || poll(&p, 1, 0) != 1)
+        return false;
+    return (p.revents & (POLLHUP | POLLERR)) || ((p.revents & POLLRDHUP) && body_will_not_come(c));
+}
+
 void conn_check_deadlines(struct conn *c)
 {
     int64_t now = conn_now_ms();
     struct err err = {0};
 
-    if (is_stalled(c, now)) {
+    if (is_stalled(c, now) || has_left(c)) {
         conn_break(c);
     } else if (c->phase == CONN_LINGER && now - c->since_ms >= CONN_LINGER_MS) {
         conn_break(c);

@@ -102,7 +102,6 @@ struct conn {
     struct bufferevent *bev;    /* owned; NULL after a hijack */
     int fd;                     /* of bev */
     struct event tick, timer;
-    struct event hangup; /* while reading is off */
     int64_t timer_at_ms; /* when the timer fires; 0 = not armed */
     enum conn_phase phase;
     bool direct, local; /* plain socket; Unix socket */

@@ -59,6 +59,16 @@ def status_field(pid, name):
     raise KeyError(name)
 
 
+def n_open(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_s(pid):
+    """Time that it has used so far."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def rss_kib(pid):
     return int(status_field(pid, "VmRSS").split()[0])
 

@@ -5,19 +5,9 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import time
 
-from harness.execd import TOKEN, TOKEN_HEADER, eventually, output_of, rss_kib, sse_events
-
-
-def n_open(agent):
-    return len(os.listdir(f"/proc/{agent.pid}/fd"))
-
-
-def cpu_s(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+from harness.execd import TOKEN, TOKEN_HEADER, cpu_s, eventually, n_open, output_of, rss_kib, sse_events
 
 
 def test_B15_none_by_default(execd):
@@ -81,12 +71,12 @@ def test_writers_that_wait_cost_little(start_execd):
                 writer = agent.connect()
                 writer.sendall(head + b"x" * 60000)
                 writer.close()
-            eventually(lambda: n_open(agent) <= before, message="connections of those who have gone are kept")
+            eventually(lambda: n_open(agent.pid) <= before, message="connections of those who have gone are kept")
             return rss_kib(agent.pid)
 
         agent.client.get("/ping")
         time.sleep(0.2)
-        before = n_open(agent)
+        before = n_open(agent.pid)
         first = come_and_go()
         assert come_and_go() - first < 4000
         spent = cpu_s(agent.pid)

@@ -1,5 +1,6 @@
 """Output on its way to clients: exact, in order, bounded, and always with an end (hardening C)."""
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from harness.execd import TOKEN, children, eventually, output_of, rss_kib, sse_events
+from harness.execd import TOKEN, children, cpu_s, eventually, n_open, output_of, rss_kib, sse_events
 
 
 def request(body, headers=""):
@@ -350,3 +351,26 @@ def test_two_streams_do_not_disturb_each_other(execd):
     [t.join() for t in threads]
     for name in "ab":
         assert results[name] == "".join(f"{name}{i}\n" for i in range(1, 6))
+
+
+@pytest.mark.parametrize("family", ["unix", "tcp"])
+def test_requests_behind_a_stream_cost_nothing_and_go_with_their_client(start_execd, family):
+    agent = start_execd()
+    agent.client.get("/ping")
+    client = agent.connect() if family == "unix" else socket.create_connection(("127.0.0.1", agent.port))
+    client.sendall(request({"command": "exec sleep 60"}))
+    assert b" 200 " in client.recv(4096)
+    client.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(100):
+            client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    spent = cpu_s(agent.pid)
+    time.sleep(0.5)
+    assert cpu_s(agent.pid) - spent < 0.2
+    during = n_open(agent.pid)
+    client.close()
+    eventually(lambda: n_open(agent.pid) < during, 10)
+    assert agent.client.get("/ping").status_code == 200
+    spent = cpu_s(agent.pid)
+    time.sleep(0.5)
+    assert cpu_s(agent.pid) - spent < 0.2
