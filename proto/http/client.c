@@ -13,6 +13,7 @@
 #include "proto/base/str.h"
 #include "proto/http/reply.h"
 #include "proto/http/upstream.h"
+#include "proto/http/watch.h"
 
 #define HEAD_MAX 16384
 #define INTERIM_MAX 8
@@ -186,6 +187,6 @@ int http_call_start(struct event_base *base, const struct relay_target *target, 
     bufferevent_setcb(call->up, on_read, NULL, on_event, call);
     bufferevent_setwatermark(call->up, EV_READ, 0, 65536);
     write_request(call, method, path, headers, body);
-    bufferevent_enable(call->up, EV_READ | EV_WRITE);
+    watch_enable(call->up, EV_READ | EV_WRITE);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "proto/http/relay_priv.h"
 #include "proto/http/upstream.h"
 #include "proto/http/upstream_pool.h"
+#include "proto/http/watch.h"
 
 #define INTERIM_MAX 8
 
@@ -15,7 +16,7 @@ static void on_proceed(void *arg)
     struct relay *r = arg;
 
     if (r->up && !r->over && !(bufferevent_get_enabled(r->up) & EV_READ)) {
-        bufferevent_enable(r->up, EV_READ);
+        watch_enable(r->up, EV_READ);
         bufferevent_trigger(r->up, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
     }
 }

@@ -6,6 +6,7 @@
 #include "proto/http/relay_priv.h"
 #include "proto/http/upstream.h"
 #include "proto/http/upstream_pool.h"
+#include "proto/http/watch.h"
 
 /* ---- events --------------------------------------------------------------------------------------- */
 
@@ -139,7 +140,7 @@ static void use_backend(struct relay *r)
     bufferevent_setcb(r->up, on_up_read, on_up_written, on_up_event, r);
     bufferevent_setwatermark(r->up, EV_READ, 0, MAX(CONN_READ_MAX, RELAY_REPLY_HEAD_MAX + 1));
     bufferevent_setwatermark(r->up, EV_WRITE, RELAY_UP_LOW, 0);
-    bufferevent_enable(r->up, EV_READ | EV_WRITE);
+    watch_enable(r->up, EV_READ | EV_WRITE);
 }
 
 int relay_open_backend(struct relay *r, struct err *err)

@@ -9,6 +9,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/http/conn_priv.h"
+#include "proto/http/watch.h"
 
 #define TUNNEL_HIGH 262144
 #define TUNNEL_LOW 65536
@@ -82,7 +83,7 @@ static void on_written(struct bufferevent *bev, void *arg)
     (void)bev;
     s->tunnel->moved_ms = clock_monotonic_ms();
     if (!s->other->eof && !(bufferevent_get_enabled(s->other->bev) & EV_READ))
-        bufferevent_enable(s->other->bev, EV_READ);
+        watch_enable(s->other->bev, EV_READ);
     (void)settle(s->tunnel); /* either way nothing is left to do here */
 }
 
@@ -138,7 +139,7 @@ void tunnel_start(struct http_server *server, struct bufferevent *client,
         bufferevent_setwatermark(bevs[i], EV_READ, 0, CONN_READ_MAX);
         bufferevent_setwatermark(bevs[i], EV_WRITE, TUNNEL_LOW, 0);
         bufferevent_setcb(bevs[i], on_read, on_written, on_event, &t->sides[i]);
-        bufferevent_enable(bevs[i], EV_READ | EV_WRITE);
+        watch_enable(bevs[i], EV_READ | EV_WRITE);
         /* Bytes that came right behind the two heads are already here. */
         bufferevent_trigger(bevs[i], EV_READ,
                             BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);

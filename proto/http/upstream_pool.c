@@ -1,4 +1,5 @@
 #include "proto/http/upstream_pool.h"
+#include "proto/http/watch.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -109,5 +110,5 @@ void upstream_pool_give(struct upstream_pool *pool, const struct relay_target *t
     pool->n++;
     bufferevent_setcb(bev, on_read, NULL, on_event, i);
     bufferevent_set_timeouts(bev, &patience, NULL);
-    bufferevent_enable(bev, EV_READ);
+    watch_enable(bev, EV_READ);
 }

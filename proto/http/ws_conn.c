@@ -9,6 +9,7 @@
 #include "proto/base/clock.h"
 #include "proto/http/conn_priv.h"
 #include "proto/http/ws_conn_priv.h"
+#include "proto/http/watch.h"
 
 #define READ_MAX 65536 /* bytes read ahead of what was parsed */
 #define REPLY_ROOM 8   /* times out_high: unsent bytes above which nothing more is read */
@@ -156,7 +157,7 @@ static void begin_end(struct ws_conn *ws, enum ws_state state)
 
     ws->state = state;
     bufferevent_setwatermark(ws->bev, EV_WRITE, 0, 0);
-    bufferevent_enable(ws->bev, EV_READ | EV_WRITE);
+    watch_enable(ws->bev, EV_READ | EV_WRITE);
     event_del(&ws->timer);
     if (event_add(&ws->timer, &tv) < 0)
         ws_conn_abort(ws); /* no memory for a deadline */
@@ -267,7 +268,7 @@ static void read_on(struct ws_conn *ws)
     if (ws->state == WS_OPEN && !may_read(ws))
         bufferevent_disable(ws->bev, EV_READ);
     else if (ws->state != WS_GONE)
-        bufferevent_enable(ws->bev, EV_READ);
+        watch_enable(ws->bev, EV_READ);
     if (ws->state == WS_LAST && queued(ws) == 0)
         event_active(&ws->tick, EV_TIMEOUT,
                      0); /* nothing is left that would call us when written */
@@ -385,7 +386,7 @@ static void start(struct ws_conn *ws, struct event_base *base)
     bufferevent_setcb(ws->bev, on_read, on_written, on_event, ws);
     bufferevent_setwatermark(ws->bev, EV_READ, 0, READ_MAX);
     bufferevent_setwatermark(ws->bev, EV_WRITE, ws->options.out_high / 4, 0);
-    bufferevent_enable(ws->bev, EV_READ | EV_WRITE);
+    watch_enable(ws->bev, EV_READ | EV_WRITE);
     if (event_add(&ws->timer, &tv) < 0)
         ws_conn_abort(ws); /* without a keepalive a dead peer would stay for ever */
     else
