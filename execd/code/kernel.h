@@ -69,7 +69,7 @@ struct kernel_ops {
     void (*on_iopub)(void *arg, struct kernel_msg *m);   /* caused by us; owned by the callee */
     /* A question of the code for a line of input: to be answered by kernel_answer. Borrowed. */
     void (*on_input)(void *arg, const struct jmsg *msg);
-    /* The connection broke, for a message was too large: msg is NULL. Or this one had so many buffers that they are
+    /* The connection broke and is back, for a message was too large: msg is NULL. Or this one had so many buffers that they are
      * not all there: on_message does not see it, the others do. Borrowed. */
     void (*on_output_lost)(void *arg, const struct jmsg *msg);
     void (*on_dead)(void *arg, const char *reason); /* last call; the tree is gone */

@@ -46,6 +46,7 @@ struct kernel {
     bool info_seen, iopub_seen;  /* the halves of readiness */
     struct kernel_info info;     /* once info_seen */
     bool iopub_linked;           /* there was a connection once */
+    bool iopub_broken;           /* while it was ready; told when it comes back */
     unsigned links_down;         /* bit per channel whose connection broke */
     bool term_sent, exited, oom;
     struct leaf_usage end_usage; /* once exited, where there is no group that still tells */

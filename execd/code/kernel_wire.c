@@ -200,16 +200,17 @@ static void on_shell_link(void *arg, bool up)
     kernel_watch_link(arg, CHANNEL_SHELL, up);
 }
 
+/* Output is lost when the kernel lives on: one that dies breaks its connection too, mostly before its end is known. */
 static void on_iopub_link(void *arg, bool up)
 {
     struct kernel *k = arg;
     k->iopub_linked |= up;
     kernel_watch_link(k, CHANNEL_IOPUB, up);
-    if (up)
-        return;
-    if (k->state == KERNEL_SETTLING)
+    if (!up && k->state == KERNEL_SETTLING)
         kernel_arm(k, 0);
-    else if (k->state == KERNEL_READY)
+    bool was_broken = k->iopub_broken;
+    k->iopub_broken = !up && k->state == KERNEL_READY;
+    if (up && was_broken && k->state == KERNEL_READY)
         k->ops->on_output_lost(k->arg, NULL);
 }
 

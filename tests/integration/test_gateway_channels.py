@@ -424,6 +424,17 @@ def test_H01_death_ends_every_request_and_is_told(agent, own_kernel, code, words
             assert types([late.read()]) == ["dead"]
 
 
+def test_H01_a_death_is_no_loss_of_output(agent):
+    """The connections of a kernel that dies mostly break before its end is known."""
+    for kernel in [new_kernel(agent) for _ in range(6)]:
+        with Channels(agent, kernel) as client:
+            msg_id = client.execute("import os; os._exit(3)")
+            seen = client.status("dead")
+            told = types([m for m in seen if m.parent == msg_id])
+            assert told[-3:] == ["error", "execute_reply", "idle"] and "stream" not in types(seen), told
+        agent.client.delete(f"/api/kernels/{kernel}")
+
+
 def test_restart_is_told_ends_requests_and_keeps_clients(agent, own_kernel):
     with Channels(agent, own_kernel) as one, Channels(agent, own_kernel, v1=True) as two:
         one.run("x = 1")
