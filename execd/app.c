@@ -223,12 +223,11 @@ static void start_kernels(struct app *app)
 {
     struct api *api = &app->api;
     struct code_config code = app->config->code;
-    struct err err = {.text = ""};
     code.workers = api->pool;
     code.n_others = count_shells;
     code.others_arg = api;
-    if (code_manager_new(app->base, &code, &api->code, &err) < 0) {
-        log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", err.text, NULL);
+    if (code_manager_new(app->base, &code, &api->code, &api->code_err) < 0) {
+        log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", api->code_err.text, NULL);
         api->code = NULL;
     }
     api->channels = channels_new(app->base);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "execd/code/connection.h"
 #include "execd/config_priv.h"
 #include "execd/sql/dsn.h"
 #include "proto/base/mem.h"
@@ -23,6 +24,9 @@
 #define CHECKPOINTS_DEFAULT 16
 #define CHECKPOINTS_LIMIT 64
 #define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
+/* A constant as text. */
+#define NUMBER(constant) NUMBER_TEXT(constant)
+#define NUMBER_TEXT(digits) #digits
 
 struct flags {
     struct config *config;
@@ -157,8 +161,10 @@ static const struct option_row option_rows[] = {
      "Code contexts (kernels, and shells as contexts) at once (64).", "Kernels", AT(contexts_max),
      NULL},
     {"kernel-dir", 0, OPTION_STRING, "EXECD_KERNEL_DIR", "DIR",
-     "Folder for the kernels' sockets, at most 67 bytes long; made with mode 0700. Default: "
-     "/run/execd-kernels, or one in /tmp where /run cannot be written.",
+     "Folder for the kernels' sockets, at most " NUMBER(
+         KERNEL_DIR_MAX) " bytes long; made with "
+                         "mode 0700. Default: "
+                         "/run/execd-kernels, or one in /tmp where /run cannot be written.",
      NULL, AT(kernel_dir), NULL},
     {"kernel-start-timeout", 0, OPTION_STRING, "EXECD_KERNEL_START_TIMEOUT", "TIME",
      "How long a kernel may take until it answers (30s).", NULL, AT(kernel_start), NULL},
@@ -170,7 +176,9 @@ static const struct option_row option_rows[] = {
      "kernelspec's metadata.cull_idle_timeout, in seconds, goes before.",
      NULL, AT(cull_idle), NULL},
     {"cull-interval", 0, OPTION_STRING, "EXECD_CULL_INTERVAL", "TIME",
-     "How often idle contexts are looked for (1m).", NULL, AT(cull_interval), NULL},
+     "How often idle contexts are looked for (1m), at the least: a shorter idle time makes it more "
+     "often.",
+     NULL, AT(cull_interval), NULL},
     {"zygote", 0, OPTION_STRING, "EXECD_ZYGOTE", "on|off",
      "Fork IPython kernels from a warm interpreter once the first has been asked for (on).", NULL,
      AT(zygote), NULL},
@@ -385,6 +393,18 @@ static int set_checkpoints(const struct flags *f, struct config *c, struct err *
     return 0;
 }
 
+/* Made here, so that one that cannot be used ends the start. */
+static int set_kernel_dir(const char *text, struct config *c, struct err *err)
+{
+    char dir[CONNECTION_PATH_MAX];
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    int result = config_keep_path(c, "", text, &c->code.runtime_dir, err);
+    if (result >= 0)
+        result = connection_choose(c->code.runtime_dir, dir, err);
+    return result < 0 ? err_wrap(err, "--kernel-dir") : 0;
+}
+
 static int set_kernels(const struct flags *f, struct config *c, struct err *err)
 {
     bool zygote = true;
@@ -401,9 +421,7 @@ static int set_kernels(const struct flags *f, struct config *c, struct err *err)
     c->code.zygote_off = !zygote;
     if (f->preload != NULL)
         c->code.preload = arena_printf(&c->arena, "%s", f->preload);
-    if (f->kernel_dir == NULL || f->kernel_dir[0] == '\0')
-        return 0;
-    return config_keep_path(c, "", f->kernel_dir, &c->code.runtime_dir, err);
+    return set_kernel_dir(f->kernel_dir, c, err);
 }
 
 /* A path is made absolute; the home directory is found where the statements run. The other kind may hold a password,

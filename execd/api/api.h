@@ -34,6 +34,7 @@ struct api {
     struct isolate_manager *isolated;
     struct archive *archive;
     struct code_manager *code; /* NULL when kernels are off */
+    struct err code_err;       /* why they are */
     unsigned contexts_max;     /* of kernels and shells together */
     struct sql_manager *sql;
     struct term_manager *terms;

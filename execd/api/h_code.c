@@ -174,7 +174,8 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
     char run_id[ID_HEX_LEN + 1];
     struct err err = {0};
     if (!api->code)
-        return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "kernels are switched off");
+        return http_resp_fail(req, ERR_NOT_SUPPORTED, RUN_PREFIX "there are no kernels: %s",
+                              api->code_err.text);
     if (!is_empty(body->context.id)) {
         request.context = code_context_find(api->code, body->context.id);
         if (!request.context)
@@ -306,7 +307,8 @@ enum http_result h_context_create(struct http_req *req, void *app)
     if (shell_code_serves(api, body.language))
         return create_session(req, api, &body);
     if (!api->code)
-        return http_resp_fail(req, ERR_NOT_SUPPORTED, CREATE_PREFIX "kernels are switched off");
+        return http_resp_fail(req, ERR_NOT_SUPPORTED, CREATE_PREFIX "there are no kernels: %s",
+                              api->code_err.text);
     struct context_request *wait =
         context_request_new(req, api->code, CREATE_PREFIX, api_context_json);
     if (!wait)
@@ -348,7 +350,7 @@ enum http_result h_context_list(struct http_req *req, void *app)
     json_t *list = json_array();
     struct code_context *ctx = NULL;
     while (api->code && (ctx = code_context_next(api->code, ctx)))
-        if (is_empty(language) || str_eq_nocase(code_context_language(ctx), language))
+        if (is_empty(language) || code_context_speaks(ctx, language))
             (void)json_array_append_new(list, describe(ctx)); /* without memory it is missing */
     shell_code_list(api, language, list);
     return http_resp_json(req, 200, list);
@@ -442,7 +444,7 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
     struct code_context *ctx = api->code ? code_context_next(api->code, NULL) : NULL;
     while (ctx) {
         struct code_context *next = code_context_next(api->code, ctx);
-        if (str_eq_nocase(code_context_language(ctx), language)) {
+        if (code_context_speaks(ctx, language)) {
             wait->left++;
             code_context_delete(ctx, on_context_gone, wait);
         }

@@ -14,8 +14,9 @@
 
 #define FOLDER_NAME_LEN 16 /* hex digits: unguessable and short */
 #define LONGEST_NAME "/kernel.json"
-#define RUNTIME_DIR_MAX (CONNECTION_PATH_MAX - FOLDER_NAME_LEN - (int)sizeof("/" LONGEST_NAME))
 
+_Static_assert(KERNEL_DIR_MAX + FOLDER_NAME_LEN + sizeof("/" LONGEST_NAME) <= CONNECTION_PATH_MAX,
+               "every path fits");
 _Static_assert(TCP_PORTS_MAX == CHANNEL_MAX, "a port for each channel");
 
 static const char *const port_keys[CHANNEL_MAX] = {
@@ -27,10 +28,10 @@ static const char *const port_keys[CHANNEL_MAX] = {
 static int prepare(const char *runtime_dir, struct err *err)
 {
     struct stat st;
-    if (runtime_dir[0] != '/' || strlen(runtime_dir) > (size_t)RUNTIME_DIR_MAX)
+    if (runtime_dir[0] != '/' || strlen(runtime_dir) > KERNEL_DIR_MAX)
         return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL,
-                       "runtime folder '%s': absolute, at most %d bytes", runtime_dir,
-                       RUNTIME_DIR_MAX);
+                       "'%.100s': an absolute path of at most %d bytes is needed", runtime_dir,
+                       KERNEL_DIR_MAX);
     if (mkdir(runtime_dir, 0700) < 0 && errno == ENOENT) {
         cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         (void)!path_mkdirs_in_root(root, runtime_dir + 1, 0700); /* the check below tells */
@@ -102,7 +103,7 @@ static int make_folder(const char *runtime_dir, struct connection *c, struct err
     int r = connection_choose(runtime_dir, base, err);
     if (r < 0)
         return r;
-    (void)snprintf(c->dir, sizeof(c->dir), "%.*s/%.*s", RUNTIME_DIR_MAX, base, FOLDER_NAME_LEN,
+    (void)snprintf(c->dir, sizeof(c->dir), "%.*s/%.*s", KERNEL_DIR_MAX, base, FOLDER_NAME_LEN,
                    name); /* fits */
     (void)snprintf(c->file, sizeof(c->file), "%.*s%s",
                    CONNECTION_PATH_MAX - (int)sizeof(LONGEST_NAME), c->dir,

@@ -25,6 +25,7 @@ enum kernel_channel {
 };
 
 #define CONNECTION_PATH_MAX 100 /* of a socket: sun_path holds 108 */
+#define KERNEL_DIR_MAX 70       /* bytes of the folder that holds the kernels' folders */
 
 struct connection {
     char dir[CONNECTION_PATH_MAX];

@@ -323,12 +323,13 @@ static bool keep_options(struct code_context *ctx, const struct code_context_opt
     struct arena *arena = &ctx->arena;
     ctx->language = arena_strndup(arena, language, strlen(language));
     ctx->spec = arena_strndup(arena, spec->name, strlen(spec->name));
+    ctx->spec_language = arena_strndup(arena, spec->language, strlen(spec->language));
     ctx->cwd = arena_strndup(arena, cwd, strlen(cwd));
     ctx->envs.items = arena_alloc(arena, (n + 1) * sizeof(struct jpair));
     ctx->cull_idle_ms = spec->metadata.has_cull_idle_timeout
                             ? spec->metadata.cull_idle_timeout * 1000
                             : ctx->manager->config.cull_idle_ms;
-    bool good = ctx->language && ctx->spec && ctx->cwd && ctx->envs.items;
+    bool good = ctx->language && ctx->spec && ctx->spec_language && ctx->cwd && ctx->envs.items;
     for (size_t i = 0; good && i < n; i++) {
         const struct jpair *from = &options->envs->items[i];
         struct jpair *to = &ctx->envs.items[ctx->envs.n++];

@@ -3,7 +3,8 @@
  *
  * A context is created for a language (kernelspec by language), has an id (UUID), and owns its kernel process:
  * the kernel dies with it. Runs are queued; each has a channel that ends with exactly one terminal event, also
- * when the kernel dies, lies or hangs after an interrupt. The default context of a language is made on first use.
+ * when the kernel dies, lies or hangs after an interrupt. The default context of a kernelspec, whatever name leads
+ * to that, is made on first use.
  * Knows nothing of HTTP. Thread rule: loop thread only. Source: contracts/execd.md 1.6, 3.1; jupyter.md 1.
  */
 #pragma once
@@ -79,6 +80,8 @@ struct code_context *code_context_next(struct code_manager *m,
                                        struct code_context *prev); /* NULL starts; oldest first */
 const char *code_context_id(const struct code_context *ctx);
 const char *code_context_language(const struct code_context *ctx);
+/* The name, in any case, is what it was made for, its kernelspec's, or the language of that. */
+bool code_context_speaks(const struct code_context *ctx, const char *language);
 const char *code_context_cwd(const struct code_context *ctx);
 /* How its kernel was started: "checkpoint" (a copy), "pool" (forked in advance), "forked" from a warm interpreter, or
  * "cold"; "" when it is gone. *ret_note: why, if there is something to say; "". */

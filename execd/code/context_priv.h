@@ -48,8 +48,9 @@ struct code_context {
     struct code_manager *manager; /* borrowed */
     enum context_state state;
     char id[ID_UUID_LEN + 1];
-    struct arena arena;          /* of the next four */
+    struct arena arena;          /* of the next five */
     const char *language, *spec; /* spec: name of the kernelspec */
+    const char *spec_language;   /* of that */
     const char *cwd;             /* as it was asked for, "" if not */
     struct jmap envs;
     bool is_default;                  /* made by a run without context */
@@ -96,6 +97,7 @@ struct code_manager {
     struct code_context *contexts;  /* owned, oldest first */
     bool shutting_down;
     struct event *cull_timer;        /* owned; NULL until a context may be culled */
+    int cull_every_ms;               /* what it is set to while it is pending */
     struct checkpoints *checkpoints; /* owned */
     struct code_counts counts;       /* of runs and kernels; the rest is asked for elsewhere */
     struct kernel_stats stats;       /* without the gauges */

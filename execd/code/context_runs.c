@@ -180,13 +180,35 @@ static void enqueue(struct code_context *ctx, struct code_run *run)
 
 /* ---- running ------------------------------------------------------------------------------------- */
 
-/* The living default context of a language; a dead one makes room for a fresh kernel. */
-static struct code_context *find_default(struct code_manager *m, const char *language)
+static struct code_context *default_made_for(struct code_manager *m, const char *language)
 {
     struct code_context *ctx = NULL;
     while ((ctx = code_context_next(m, ctx)) &&
            !(ctx->is_default && str_eq_nocase(ctx->language, language)))
         ;
+    return ctx;
+}
+
+/* Made for another name of the same kernelspec: python and python3 share their variables. */
+static struct code_context *default_of_spec(struct code_manager *m, const char *language)
+{
+    struct kernelspecs *specs = code_kernelspecs(m);
+    const struct kernelspec *spec = kernelspecs_find(specs, language);
+    struct code_context *ctx = NULL;
+    while (spec && (ctx = code_context_next(m, ctx)) &&
+           !(ctx->is_default && strcmp(ctx->spec, spec->name) == 0))
+        ;
+    kernelspecs_free(specs);
+    return ctx;
+}
+
+/* The living default context of a language; a dead one makes room for a fresh kernel. The files are looked at only
+ * where no name says enough. */
+static struct code_context *find_default(struct code_manager *m, const char *language)
+{
+    struct code_context *ctx = default_made_for(m, language);
+    if (!ctx)
+        ctx = default_of_spec(m, language);
     if (ctx && ctx->state == CONTEXT_DEAD) {
         code_context_delete(ctx, NULL, NULL);
         ctx = NULL;

@@ -9,6 +9,7 @@
 #include "execd/code/zsock.h"
 #include "execd/code/zygote.h"
 #include "proto/base/mem.h"
+#include "proto/base/str.h"
 
 /* Defaults of struct code_config. */
 #define QUEUE_MAX 128
@@ -150,6 +151,12 @@ const char *code_context_id(const struct code_context *ctx)
 const char *code_context_language(const struct code_context *ctx)
 {
     return ctx->language;
+}
+
+bool code_context_speaks(const struct code_context *ctx, const char *language)
+{
+    return str_eq_nocase(ctx->language, language) || str_eq_nocase(ctx->spec, language) ||
+           str_eq_nocase(ctx->spec_language, language);
 }
 
 const char *code_context_cwd(const struct code_context *ctx)

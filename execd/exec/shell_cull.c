@@ -8,6 +8,8 @@
 #include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
+#define INTERVAL_MIN_MS 100
+
 struct shell_cull {
     struct session_manager *sessions; /* borrowed */
     int64_t idle_ms;
@@ -40,7 +42,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 int shell_cull_new(struct event_base *base, struct session_manager *sessions, int64_t idle_ms,
                    int interval_ms, struct shell_cull **ret_cull)
 {
-    struct timeval tv = {interval_ms / 1000, interval_ms % 1000 * 1000};
+    int64_t ms = MIN(MAX(idle_ms, INTERVAL_MIN_MS), interval_ms);
+    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
 
     *ret_cull = NULL;
     if (idle_ms <= 0)

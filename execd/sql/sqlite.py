@@ -109,10 +109,13 @@ def describe(error, sqlite3):
 
 
 def open_database(path, sqlite3):
+    is_ours = path.startswith("~/.opensandbox/")  # the folder of the usual database; others are whoever's named them
     path = os.path.expanduser(path)
     try:
-        if path != ":memory:" and os.path.dirname(path):
+        if is_ours:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        elif path != ":memory:" and not os.path.isdir(os.path.dirname(path)):
+            fail("DBInitError", "open '%s': there is no folder '%s'" % (path, os.path.dirname(path)))
         database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     except (sqlite3.Error, OSError) as error:
         fail("DBInitError", "open '%s': %s" % (path, error))

@@ -58,6 +58,9 @@ def test_variables_are_taken(start_execd, flag, variable, value):
     (["--seccomp", "maybe"], {}, "--seccomp"),
     (["--line-endings", "both"], {}, "--line-endings"),
     (["--contexts-max", "0"], {}, "--contexts-max"),
+    (["--kernel-dir", "/tmp/" + 66 * "k"], {}, "at most 70 bytes"),
+    (["--kernel-dir", "/etc/passwd"], {}, "--kernel-dir: '/etc/passwd' must be a folder"),
+    ([], {"EXECD_KERNEL_DIR": "/proc/nothing"}, "--kernel-dir: make '/proc/nothing'"),
 ])
 def test_bad_values_end_with_2_and_a_text(options, env, word):
     ended = run(*options, env=env)

@@ -23,6 +23,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 def agent(start_execd, tmp_path):
     agent = start_execd("--sql", "sqlite:data/base.db", env=PYTHON)
     agent.base = agent.folder / "data" / "base.db"
+    agent.base.parent.mkdir()
     return agent
 
 
@@ -196,11 +197,19 @@ def test_a_base_that_cannot_be_opened_is_an_error(start_execd, tmp_path):
     error = error_of(run(agent, "SELECT 1"))
     assert error["ename"] == "DBInitError" and "file" in error["evalue"]
     (tmp_path / "file").unlink()
+    error = error_of(run(agent, "SELECT 1"))
+    assert f"there is no folder '{tmp_path}/file'" in error["evalue"] and not (tmp_path / "file").exists()
+    (tmp_path / "file").mkdir()
     assert rows(agent, "SELECT 1") == [["1"]]
 
 
+def test_the_folder_of_the_usual_base_is_made(start_execd):
+    agent = start_execd(env=PYTHON)
+    assert rows(agent, "SELECT 1") == [["1"]]
+    assert (agent.folder / ".opensandbox/sandbox.db").exists()
+
+
 def test_a_file_that_is_no_base_is_an_error(agent):
-    agent.base.parent.mkdir()
     agent.base.write_text("no database" * 1000)
     assert "not a database" in error_of(run(agent, "SELECT * FROM t"))["evalue"]
 
