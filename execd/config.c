@@ -18,12 +18,6 @@
 #define PORT_DEFAULT "44772"
 #define GRACE_DEFAULT "1s"
 #define TIME_MAX_MS (10 * 60 * 1000)
-#define CULL_IDLE_MAX_MS (INT64_C(8760) * 3600 * 1000) /* a year */
-#define POOL_DEFAULT 1
-#define POOL_LIMIT 16
-#define CHECKPOINTS_DEFAULT 16
-#define CHECKPOINTS_LIMIT 64
-#define CONTEXTS_LIMIT 1000 /* what sockets and descriptors allow */
 /* A constant as text. */
 #define NUMBER(constant) NUMBER_TEXT(constant)
 #define NUMBER_TEXT(digits) #digits
@@ -32,8 +26,8 @@ struct flags {
     struct config *config;
     const char *port, *inner, *token, *token_sha256, *log_level, *log_file, *line_endings, *grace,
         *seccomp, *lifecycle;
-    const char *contexts_max, *kernel_dir, *kernel_start, *kernel_interrupt, *zygote, *pool,
-        *checkpoints, *checkpoint_memory, *preload, *sql, *cull_idle, *cull_interval;
+    const char *sql;
+    struct kernel_flags kernels;
     const char *isolation_root, *isolation_writable;
     const char *jupyter_host, *jupyter_poll;
     struct gateway_flags gateway;
@@ -158,46 +152,46 @@ static const struct option_row option_rows[] = {
      "nothing else), on (also gives up set-uid programs), off.",
      NULL, AT(seccomp), NULL},
     {"contexts-max", 0, OPTION_STRING, "EXECD_CONTEXTS_MAX", "N",
-     "Code contexts (kernels, and shells as contexts) at once (64).", "Kernels", AT(contexts_max),
-     NULL},
+     "Code contexts (kernels, and shells as contexts) at once (64).", "Kernels",
+     AT(kernels.contexts_max), NULL},
     {"kernel-dir", 0, OPTION_STRING, "EXECD_KERNEL_DIR", "DIR",
      "Folder for the kernels' sockets, at most " NUMBER(
          KERNEL_DIR_MAX) " bytes long; made with "
                          "mode 0700. Default: "
                          "/run/execd-kernels, or one in /tmp where /run cannot be written.",
-     NULL, AT(kernel_dir), NULL},
+     NULL, AT(kernels.dir), NULL},
     {"kernel-start-timeout", 0, OPTION_STRING, "EXECD_KERNEL_START_TIMEOUT", "TIME",
-     "How long a kernel may take until it answers (30s).", NULL, AT(kernel_start), NULL},
+     "How long a kernel may take until it answers (30s).", NULL, AT(kernels.start), NULL},
     {"kernel-interrupt-grace", 0, OPTION_STRING, "EXECD_KERNEL_INTERRUPT_GRACE", "TIME",
      "How long a run may go on after an interrupt before its kernel is killed (5s).", NULL,
-     AT(kernel_interrupt), NULL},
+     AT(kernels.interrupt), NULL},
     {"cull-idle", 0, OPTION_STRING, "EXECD_CULL_IDLE", "TIME",
      "Delete a code context that has had no run and no client for so long (0: never). A "
      "kernelspec's metadata.cull_idle_timeout, in seconds, goes before.",
-     NULL, AT(cull_idle), NULL},
+     NULL, AT(kernels.cull_idle), NULL},
     {"cull-interval", 0, OPTION_STRING, "EXECD_CULL_INTERVAL", "TIME",
      "How often idle contexts are looked for (1m), at the least: a shorter idle time makes it more "
      "often.",
-     NULL, AT(cull_interval), NULL},
+     NULL, AT(kernels.cull_interval), NULL},
     {"zygote", 0, OPTION_STRING, "EXECD_ZYGOTE", "on|off",
      "Fork IPython kernels from a warm interpreter once the first has been asked for (on).", NULL,
-     AT(zygote), NULL},
+     AT(kernels.zygote), NULL},
     {"kernel-pool", 0, OPTION_STRING, "EXECD_KERNEL_POOL", "N",
      "IPython kernels that wait ready for the next context once the first has been asked for (1; "
      "0: "
      "none).",
-     NULL, AT(pool), NULL},
+     NULL, AT(kernels.pool), NULL},
     {"checkpoints-max", 0, OPTION_STRING, "EXECD_CHECKPOINTS_MAX", "N",
-     "Checkpoints of a code context at once (16; 0: none can be made).", NULL, AT(checkpoints),
-     NULL},
+     "Checkpoints of a code context at once (16; 0: none can be made).", NULL,
+     AT(kernels.checkpoints), NULL},
     {"checkpoint-memory", 0, OPTION_STRING, "EXECD_CHECKPOINT_MEMORY", "SIZE",
      "Memory of all checkpoints together (a quarter of what the sandbox has); then the ones not "
      "used "
      "for longest go.",
-     NULL, AT(checkpoint_memory), NULL},
+     NULL, AT(kernels.checkpoint_memory), NULL},
     {"preload", 0, OPTION_STRING, "EXECD_KERNEL_PRELOAD", "MODULES",
      "More modules for warm interpreters, such as numpy,pandas,matplotlib.pyplot.", NULL,
-     AT(preload), NULL},
+     AT(kernels.preload), NULL},
     {"sql", 0, OPTION_STRING, "EXECD_SQL_DSN", "DSN",
      "Database of language \"sql\": sqlite:PATH (needs python3 in the image), or of MySQL or "
      "MariaDB mysql://USER:PASSWORD@ADDRESS:PORT/DATABASE, "
@@ -330,8 +324,7 @@ static int set_log_level(const char *text, struct config *c, struct err *err)
     return 0;
 }
 
-/* NULL and "" leave *ret_ms as it is. */
-static int set_time(const char *option, const char *text, int *ret_ms, struct err *err)
+int config_set_time(const char *option, const char *text, int *ret_ms, struct err *err)
 {
     int64_t ms;
     if (text == NULL || text[0] == '\0')
@@ -342,86 +335,6 @@ static int set_time(const char *option, const char *text, int *ret_ms, struct er
                        text);
     *ret_ms = (int)ms;
     return 0;
-}
-
-static int set_contexts_max(const char *text, struct config *c, struct err *err)
-{
-    uint32_t n = CODE_CONTEXTS_MAX;
-    if (text != NULL && text[0] != '\0' &&
-        (str_to_u32(text, &n) < 0 || n == 0 || n > CONTEXTS_LIMIT))
-        return err_set(err, 0, EINVAL, "--contexts-max: '%.40s' is not a number from 1 to %d", text,
-                       CONTEXTS_LIMIT);
-    c->code.contexts_max = n;
-    return 0;
-}
-
-static int set_pool(const char *text, struct config *c, struct err *err)
-{
-    uint32_t n = POOL_DEFAULT;
-    if (text != NULL && text[0] != '\0' && (str_to_u32(text, &n) < 0 || n > POOL_LIMIT))
-        return err_set(err, 0, EINVAL, "--kernel-pool: '%.40s' is not a number from 0 to %d", text,
-                       POOL_LIMIT);
-    c->code.pool = n;
-    return 0;
-}
-
-static int set_cull(const struct flags *f, struct config *c, struct err *err)
-{
-    const char *text = f->cull_idle;
-    int64_t ms = 0;
-    if (text != NULL && text[0] != '\0' &&
-        (str_to_duration_ms(text, &ms) < 0 || ms < 0 || ms > CULL_IDLE_MAX_MS))
-        return err_set(err, 0, EINVAL, "--cull-idle: '%.40s' is not a time up to 8760h (like 30m)",
-                       text);
-    c->code.cull_idle_ms = ms;
-    c->code.cull_interval_ms = CODE_CULL_INTERVAL_MS;
-    return set_time("cull-interval", f->cull_interval, &c->code.cull_interval_ms, err);
-}
-
-static int set_checkpoints(const struct flags *f, struct config *c, struct err *err)
-{
-    uint32_t n = CHECKPOINTS_DEFAULT;
-    if (f->checkpoints != NULL && f->checkpoints[0] != '\0' &&
-        (str_to_u32(f->checkpoints, &n) < 0 || n > CHECKPOINTS_LIMIT))
-        return err_set(err, 0, EINVAL, "--checkpoints-max: '%.40s' is not a number from 0 to %d",
-                       f->checkpoints, CHECKPOINTS_LIMIT);
-    if (f->checkpoint_memory != NULL && f->checkpoint_memory[0] != '\0' &&
-        str_to_bytes(f->checkpoint_memory, &c->code.checkpoint_bytes) < 0)
-        return err_set(err, 0, EINVAL, "--checkpoint-memory: '%.40s' is not a size like 512Mi",
-                       f->checkpoint_memory);
-    c->code.checkpoints_max = n;
-    return 0;
-}
-
-/* Made here, so that one that cannot be used ends the start. */
-static int set_kernel_dir(const char *text, struct config *c, struct err *err)
-{
-    char dir[CONNECTION_PATH_MAX];
-    if (text == NULL || text[0] == '\0')
-        return 0;
-    int result = config_keep_path(c, "", text, &c->code.runtime_dir, err);
-    if (result >= 0)
-        result = connection_choose(c->code.runtime_dir, dir, err);
-    return result < 0 ? err_wrap(err, "--kernel-dir") : 0;
-}
-
-static int set_kernels(const struct flags *f, struct config *c, struct err *err)
-{
-    bool zygote = true;
-    int result;
-    if ((result = set_contexts_max(f->contexts_max, c, err)) < 0 ||
-        (result = set_pool(f->pool, c, err)) < 0 || (result = set_cull(f, c, err)) < 0 ||
-        (result = set_checkpoints(f, c, err)) < 0 ||
-        (result = set_time("kernel-start-timeout", f->kernel_start, &c->code.start_ms, err)) < 0 ||
-        (result = set_time("kernel-interrupt-grace", f->kernel_interrupt,
-                           &c->code.interrupt_grace_ms, err)) < 0)
-        return result;
-    if (f->zygote != NULL && str_to_bool(f->zygote, &zygote) < 0)
-        return err_set(err, 0, EINVAL, "--zygote: expected on or off, got '%s'", f->zygote);
-    c->code.zygote_off = !zygote;
-    if (f->preload != NULL)
-        c->code.preload = arena_printf(&c->arena, "%s", f->preload);
-    return set_kernel_dir(f->kernel_dir, c, err);
 }
 
 /* A path is made absolute; the home directory is found where the statements run. The other kind may hold a password,
@@ -542,9 +455,10 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     c->insecure = f->insecure;
     if ((result = set_token(f, c, err)) < 0 || (result = set_port(f->port, c, err)) < 0 ||
         (result = set_log_level(f->log_level, c, err)) < 0 ||
-        (result = set_time("grace", f->grace, &c->grace_ms, err)) < 0 ||
-        (result = set_kernels(f, c, err)) < 0 || (result = set_seccomp(f->seccomp, c, err)) < 0 ||
-        (result = set_isolation(f, c, err)) < 0 || (result = set_sql(f->sql, c, err)) < 0 ||
+        (result = config_set_time("grace", f->grace, &c->grace_ms, err)) < 0 ||
+        (result = config_set_kernels(&f->kernels, c, err)) < 0 ||
+        (result = set_seccomp(f->seccomp, c, err)) < 0 || (result = set_isolation(f, c, err)) < 0 ||
+        (result = set_sql(f->sql, c, err)) < 0 ||
         (result = config_set_gateway(&f->gateway, c, err)) < 0 ||
         (result = config_set_shared(&f->shared, c, err)) < 0 ||
         (result = set_line_endings(f->line_endings, c, err)) < 0)

@@ -1,5 +1,5 @@
 /*
- * What the files that read execd's configuration share. Private to config.c and config_gateway.c.
+ * What the files that read execd's configuration share. Private to config.c, config_gateway.c and config_kernels.c.
  */
 #pragma once
 
@@ -20,12 +20,22 @@ struct shared_flags {
     bool open;
 };
 
+/* And of the kernels. */
+struct kernel_flags {
+    const char *contexts_max, *dir, *start, *interrupt, *zygote, *pool, *checkpoints,
+        *checkpoint_memory, *preload, *cull_idle, *cull_interval;
+};
+
 /* Makes a path absolute while execd is still where it was started; the result, behind `prefix`, is in the arena. */
 int config_keep_path(struct config *c, const char *prefix, const char *path, const char **ret_kept,
                      struct err *err) must_check;
 /* Overwrites a secret where it stands in the argument vector or the environment. */
 void config_wipe(const char *secret);
 
+/* NULL and "" leave *ret_ms as it is. */
+int config_set_time(const char *option, const char *text, int *ret_ms, struct err *err) must_check;
+
+int config_set_kernels(const struct kernel_flags *f, struct config *c, struct err *err) must_check;
 int config_add_gateway_listen(struct config *c, const char *where, struct err *err) must_check;
 /* After execd's own token and --insecure were read; decides whether anything else is served. */
 int config_set_gateway(const struct gateway_flags *f, struct config *c, struct err *err) must_check;
