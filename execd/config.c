@@ -49,32 +49,9 @@ int config_keep_path(struct config *c, const char *prefix, const char *path, con
     return *ret_kept != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
 }
 
-/* A listening socket that whoever started us made: nobody inside ever had a name for it. */
-static int set_listen_fd(const char *value, struct config *c, struct err *err)
-{
-    uint32_t number;
-    if (str_to_u32(value + strlen("fd:"), &number) < 0 || number < 3 || number > INT_MAX)
-        return err_set(err, 0, EINVAL, "--listen: '%.40s' is not fd:N with N from 3 on", value);
-    if (c->listen_fd >= 0)
-        return err_set(err, 0, EINVAL, "--listen: only one descriptor can be handed over");
-    c->listen_fd = (int)number;
-    return 0;
-}
-
 static int add_listen(void *target, const char *value, struct err *err)
 {
-    struct config *c = ((struct flags *)target)->config;
-    if (c->n_listen == CONFIG_LISTEN_MAX)
-        return err_set(err, 0, EINVAL, "--listen: more than %d listeners", CONFIG_LISTEN_MAX);
-    const char **slot = &c->listen[c->n_listen++];
-    if (str_starts(value, "unix:"))
-        return config_keep_path(c, "unix:", value + strlen("unix:"), slot, err);
-    if (str_starts(value, "fd:")) {
-        c->n_listen--;
-        return set_listen_fd(value, c, err);
-    }
-    *slot = arena_strndup(&c->arena, value, strlen(value));
-    return *slot != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
+    return config_add_listen(((struct flags *)target)->config, value, err);
 }
 
 static int add_gateway_listen(void *target, const char *value, struct err *err)
@@ -275,6 +252,8 @@ static const char help_head[] =
     "now.\n"
     "Signals from inside the sandbox are ignored.\n"
     "\n"
+    "TIME is a number with ms, s, m or h, or several of them (500ms, 3s, 1m30s); a bare number is "
+    "seconds.\n"
     "Options (also by the environment variable in brackets):\n";
 
 static const char help_tail[] =
@@ -431,24 +410,6 @@ static void take_compatibility(const struct flags *f, struct config *c)
         c->notice[c->n_notices++] = "--jupyter-idle-poll-interval has no effect: nothing is polled";
 }
 
-/* ---- checks ---- */
-
-static int check_exposure(const struct config *c, struct err *err)
-{
-    const char *exposed = c->listen_fd >= 0                      ? "an inherited socket"
-                          : c->n_listen == 0 && !c->gateway_only ? "every address"
-                                                                 : NULL;
-    for (size_t i = 0; i < c->n_listen && exposed == NULL; i++)
-        if (config_is_exposed(c->listen[i]))
-            exposed = c->listen[i];
-    if (exposed == NULL || c->has_token || c->insecure)
-        return 0;
-    return err_set(err, 0, EPERM,
-                   "refusing to serve on %.60s without a token: give --access-token-sha256 HEX "
-                   "(or EXECD_TOKEN_SHA256), listen on 127.0.0.1 or unix:PATH, or say --insecure",
-                   exposed);
-}
-
 static int apply(const struct flags *f, struct config *c, struct err *err)
 {
     int result;
@@ -468,8 +429,8 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     if (f->log_file != NULL && f->log_file[0] != '\0' &&
         (result = config_keep_path(c, "", f->log_file, &c->log_file, err)) < 0)
         return result;
-    if (strcmp(f->inner, "off") != 0)
-        c->inner_listen = config_inner(c, f->inner);
+    if (strcmp(f->inner, "off") != 0 && (result = config_set_inner(c, f->inner, err)) < 0)
+        return result;
     c->init = f->init;
     if (f->lifecycle != NULL &&
         (c->lifecycle = arena_strndup(&c->arena, f->lifecycle, strlen(f->lifecycle))) == NULL)
@@ -478,7 +439,7 @@ static int apply(const struct flags *f, struct config *c, struct err *err)
     if (f->init && c->entrypoint == NULL)
         return err_set(err, 0, EINVAL,
                        "--init: no program given (execd --init -- PROGRAM ARGUMENT...)");
-    return check_exposure(c, err);
+    return config_check_exposure(c, err);
 }
 
 static int load(int argc, char **argv, struct flags *f, struct err *err)
@@ -496,6 +457,8 @@ static int load(int argc, char **argv, struct flags *f, struct err *err)
     if (next < argc)
         f->config->entrypoint = (const char *const *)(argv + next);
     result = apply(f, f->config, err);
+    if (result < 0)
+        options_name_source(option_rows, ARRAY_LEN(option_rows), f, err);
     return result < 0 ? result : CONFIG_RUN;
 }
 

@@ -1,7 +1,7 @@
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "execd/config_priv.h"
 #include "proto/base/str.h"
@@ -9,19 +9,6 @@
 #define TOKEN_MAX 4096
 #define SHARED_ROOT "/data/shared"
 #define KERNEL_NAME_MAX 64
-
-int config_add_gateway_listen(struct config *c, const char *where, struct err *err)
-{
-    struct gateway_config *g = &c->gateway;
-    if (g->n_listen == CONFIG_GATEWAY_LISTEN_MAX)
-        return err_set(err, 0, EINVAL, "--gateway-listen: more than %d listeners",
-                       CONFIG_GATEWAY_LISTEN_MAX);
-    const char **slot = &g->listen[g->n_listen++];
-    if (str_starts(where, "unix:"))
-        return config_keep_path(c, "unix:", where + strlen("unix:"), slot, err);
-    *slot = arena_strndup(&c->arena, where, strlen(where));
-    return *slot != NULL ? 0 : err_set(err, 0, ENOMEM, "out of memory");
-}
 
 /* The first that is set counts; all are wiped. */
 static int set_token(const struct gateway_flags *f, struct gateway_config *g, struct err *err)
@@ -41,21 +28,19 @@ static int set_token(const struct gateway_flags *f, struct gateway_config *g, st
     return 0;
 }
 
-bool config_is_exposed(const char *where)
+/* A folder that was named and is missing is a mistake, to be told before anybody connects. */
+static int keep_folder(struct config *c, const char *option, const char *path,
+                       const char **ret_kept, struct err *err)
 {
-    char host[64];
-    const char *colon = strrchr(where, ':');
-    if (str_starts(where, "unix:"))
-        return false;
-    size_t len = colon != NULL ? (size_t)(colon - where) : strlen(where);
-    if (len >= sizeof(host))
-        return true;
-    memcpy(host, where, len);
-    host[len] = '\0';
-    struct in_addr v4;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 != 127;
-    return strcmp(host, "[::1]") != 0;
+    struct stat st;
+    int result = config_keep_path(c, "", path, ret_kept, err);
+    if (result < 0)
+        return result;
+    if (stat(*ret_kept, &st) < 0)
+        return err_sys(err, 0, errno, "%s: '%.150s'", option, *ret_kept);
+    return S_ISDIR(st.st_mode)
+               ? 0
+               : err_set(err, 0, ENOTDIR, "%s: '%.150s' is no folder", option, *ret_kept);
 }
 
 static int check_exposure(const struct config *c, struct err *err)
@@ -77,7 +62,7 @@ int config_set_gateway(const struct gateway_flags *f, struct config *c, struct e
     int result = set_token(f, g, err);
     g->open = f->open;
     if (result == 0 && f->root != NULL && f->root[0] != '\0')
-        result = config_keep_path(c, "", f->root, &g->root, err);
+        result = keep_folder(c, "--gateway-root", f->root, &g->root, err);
     if (result < 0)
         return result;
     if (f->default_kernel != NULL && strlen(f->default_kernel) > KERNEL_NAME_MAX)
@@ -104,7 +89,9 @@ static int check_shared(const struct config *c, bool open, struct err *err)
 int config_set_shared(const struct shared_flags *f, struct config *c, struct err *err)
 {
     struct shared_config *s = &c->shared;
-    const char *root = f->root != NULL && f->root[0] != '\0' ? f->root : SHARED_ROOT;
+    bool named =
+        f->root != NULL && f->root[0] != '\0'; /* its own may be made later, by hand or a hook */
+    const char *root = named ? f->root : SHARED_ROOT;
     s->allowed_origins = c->allowed_origins;
     if (f->token != NULL && f->token[0] != '\0') {
         codec_sha256(f->token, strlen(f->token), s->token_sha256);
@@ -113,20 +100,11 @@ int config_set_shared(const struct shared_flags *f, struct config *c, struct err
     }
     if (f->listen == NULL || f->listen[0] == '\0')
         return 0;
-    s->listen = arena_printf(&c->arena, "%s", f->listen);
-    if (s->listen == NULL)
-        return err_set(err, 0, ENOMEM, "out of memory");
-    int result = check_shared(c, f->open, err);
-    return result < 0 ? result : config_keep_path(c, "", root, &s->root, err);
-}
-
-const char *config_inner(struct config *c, const char *given)
-{
-    const char *port = getenv("JUPYTER_PORT");
-    uint32_t number;
-    if (given[0] != '\0')
-        return arena_printf(&c->arena, "%s", given);
-    if (port == NULL || str_to_u32(port, &number) < 0 || number == 0 || number > UINT16_MAX)
-        port = INNER_PORT;
-    return arena_printf(&c->arena, INNER_HOST ":%s", port);
+    int result = config_keep_where(c, "--file-server", f->listen, &s->listen, err);
+    if (result == 0)
+        result = check_shared(c, f->open, err);
+    if (result == 0)
+        result = named ? keep_folder(c, "--file-server-root", root, &s->root, err)
+                       : config_keep_path(c, "", root, &s->root, err);
+    return result;
 }

@@ -1,5 +1,5 @@
 /*
- * What the files that read execd's configuration share. Private to config.c, config_gateway.c and config_kernels.c.
+ * What the files that read execd's configuration share. Private to config*.c.
  */
 #pragma once
 
@@ -36,9 +36,17 @@ void config_wipe(const char *secret);
 int config_set_time(const char *option, const char *text, int *ret_ms, struct err *err) must_check;
 
 int config_set_kernels(const struct kernel_flags *f, struct config *c, struct err *err) must_check;
+
+/* Of --listen, --gateway-listen, --file-server and --inner-listen (execd/config_listen.c). The address is checked
+ * before anybody is asked for a token. */
+int config_keep_where(struct config *c, const char *option, const char *where,
+                      const char **ret_kept, struct err *err) must_check;
+int config_add_listen(struct config *c, const char *where, struct err *err) must_check;
 int config_add_gateway_listen(struct config *c, const char *where, struct err *err) must_check;
 /* After execd's own token and --insecure were read; decides whether anything else is served. */
 int config_set_gateway(const struct gateway_flags *f, struct config *c, struct err *err) must_check;
 int config_set_shared(const struct shared_flags *f, struct config *c, struct err *err) must_check;
-/* The inner listener's address: what was given, or the default, whose port JUPYTER_PORT may name. */
-const char *config_inner(struct config *c, const char *given);
+/* What was given, or the default, whose port JUPYTER_PORT may name. */
+int config_set_inner(struct config *c, const char *given, struct err *err) must_check;
+/* After everything else: are execd's own listeners guarded? */
+int config_check_exposure(const struct config *c, struct err *err) must_check;

@@ -66,10 +66,12 @@ int main(int argc, char **argv)
     if (pid1_shield(&err) < 0)
         return fail(&err, EXIT_FAILURE);
     mem_setup();
-    bool bootstrap = bootstrap_is_wanted(argc, argv);
+    bool bootstrap = bootstrap_is_wanted(argc, argv), jupyter = jupyter_is_wanted(argc, argv);
     int result = take_command_line(&argc, &argv, &words, &err);
     if (result < 0)
-        return fail(&err, EXIT_FAILURE);
+        return fail(&err, jupyter ? EXIT_USAGE : EXIT_FAILURE);
+    if (jupyter && result == JUPYTER_EXIT)
+        return EXIT_SUCCESS;
     result = config_load(argc, argv, &config, &err);
     if (result < 0)
         return fail(&err, EXIT_USAGE);

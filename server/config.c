@@ -1,6 +1,5 @@
 #include "server/config.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "proto/base/options.h"
 #include "proto/base/path.h"
 #include "proto/base/str.h"
+#include "proto/http/address.h"
 #include "proto/json/jfield.h"
 #include "server/toml.h"
 
@@ -231,15 +231,6 @@ int config_load(const char *path, struct config *c, struct err *err)
     return path != NULL ? read_file(c, path, err) : 0;
 }
 
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-
-    if (strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0)
-        return true;
-    return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
-}
-
 /* Where `make` leaves it beside this program, or where `make install` puts it. */
 static int find_execd(struct config *c, struct err *err)
 {
@@ -283,17 +274,35 @@ static int expand(struct config *c, const char **path, struct err *err)
     return rc;
 }
 
-/* "ADDRESS:PORT" or "[ADDRESS]:PORT": is it for this machine alone? */
-static bool serves_loopback(struct config *c, const char *where)
+/* The address is checked before anybody is asked for a key. `shown` is what the configuration says. */
+static int check_listener(const struct config *c, const char *key, const char *where,
+                          const char *shown, struct err *err)
 {
-    const char *colon = strrchr(where, ':');
-    bool bracket = where[0] == '[' && colon != NULL && colon > where + 1 && colon[-1] == ']';
+    struct http_address address;
 
-    if (colon == NULL)
-        return false;
-    const char *host =
-        arena_strndup(&c->arena, where + bracket, (size_t)(colon - where) - 2 * (size_t)bracket);
-    return host != NULL && is_loopback(host);
+    if (where == NULL)
+        return err_set(err, 0, ENOMEM, "out of memory");
+    if (http_address_parse(where, &address, err) < 0)
+        return err_wrap(err, "%s", key);
+    if (c->api_key != NULL || c->insecure || http_address_is_local(&address))
+        return 0;
+    return err_set(
+        err, 0, EACCES,
+        "refusing to listen on %.60s without an API key: set server.api_key or "
+        "OPENSANDBOX_SERVER_API_KEY, or accept the risk with OPENSANDBOX_INSECURE_SERVER=YES",
+        shown);
+}
+
+static int check_listeners(struct config *c, struct err *err)
+{
+    const char *where =
+        arena_printf(&c->arena, strchr(c->host, ':') != NULL ? "[%s]:%lld" : "%s:%lld", c->host,
+                     (long long)c->port);
+    int rc = check_listener(c, "server.host", where, c->host, err);
+
+    if (rc == 0 && c->enclave_listen != NULL)
+        rc = check_listener(c, "enclave.listen", c->enclave_listen, c->enclave_listen, err);
+    return rc;
 }
 
 static void take_environment(struct config *c)
@@ -314,7 +323,7 @@ static void take_environment(struct config *c)
 
 int config_finish(struct config *c, struct err *err)
 {
-    int rc = 0;
+    int rc;
 
     take_environment(c);
     if (strcmp(c->host, "localhost") == 0)
@@ -323,13 +332,9 @@ int config_finish(struct config *c, struct err *err)
         return err_set(err, 0, EINVAL,
                        "runtime.type: '%s' is not available in this build, only native",
                        c->runtime);
-    bool local_enclave = c->enclave_listen == NULL || serves_loopback(c, c->enclave_listen);
-    if (c->api_key == NULL && !c->insecure && (!is_loopback(c->host) || !local_enclave))
-        return err_set(
-            err, 0, EACCES,
-            "refusing to listen on %s without an API key: set server.api_key or "
-            "OPENSANDBOX_SERVER_API_KEY, or accept the risk with OPENSANDBOX_INSECURE_SERVER=YES",
-            local_enclave ? c->host : c->enclave_listen);
+    rc = check_listeners(c, err);
+    if (rc < 0)
+        return rc;
     if (c->execd_path == NULL)
         rc = find_execd(c, err);
     const char **const paths[] = {&c->execd_path, &c->state_dir, &c->store_path, &c->log_file,

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/options.h"
 #include "proto/base/str.h"
+#include "proto/base/version.h"
 
 #define WORDS_MAX 64
 #define IP_DEFAULT "127.0.0.1"
@@ -47,7 +49,8 @@ enum meaning {
     BASE_URL,
     API,
     REFUSED, /* the server would be less safe, or another one */
-    IGNORED, /* the same in effect, or of no effect here */
+    IGNORED, /* the same in effect */
+    WARNED,  /* known there, of no effect here */
     MEANING_MAX,
 };
 
@@ -55,36 +58,50 @@ enum meaning {
 static const struct {
     const char *name;
     enum meaning meaning;
+    const char *help; /* NULL: not worth a line of --help */
 } options[] = {
-    {"ip", IP},
-    {"port", PORT},
-    {"auth_token", TOKEN},
-    {"allow_origin", ORIGIN},
-    {"max_kernels", KERNELS_MAX},
-    {"default_kernel_name", DEFAULT_KERNEL},
-    {"base_url", BASE_URL},
-    {"api", API},
-    {"certfile", REFUSED},
-    {"keyfile", REFUSED},
-    {"client_ca", REFUSED},
-    {"seed_uri", REFUSED},
-    {"force_kernel_name", REFUSED},
-    {"allow_credentials", IGNORED},
-    {"allow_headers", IGNORED},
-    {"allow_methods", IGNORED},
-    {"expose_headers", IGNORED},
-    {"max_age", IGNORED},
-    {"port_retries", IGNORED},
-    {"trust_xheaders", IGNORED},
-    {"prespawn_count", POOL},
-    {"env_process_whitelist", IGNORED},
-    {"env_whitelist", IGNORED},
-    {"client_envs", IGNORED},
-    {"inherited_envs", IGNORED},
-    {"list_kernels", IGNORED},
-    {"answer_yes", IGNORED},
-    {"ws_ping_interval", IGNORED},
-    {"ws_ping_interval_secs", IGNORED},
+    {"ip", IP, "ADDRESS to listen on (" IP_DEFAULT "); * for all"},
+    {"port", PORT, "PORT to listen on (" PORT_DEFAULT "); 0 takes a free one"},
+    {"auth_token", TOKEN, "what clients must send; without one whoever connects runs code"},
+    {"allow_origin", ORIGIN, "origin of web pages that may connect; * for all"},
+    {"max_kernels", KERNELS_MAX, "kernels at once (64)"},
+    {"default_kernel_name", DEFAULT_KERNEL, "kernelspec for clients that name none (python3)"},
+    {"prespawn_count", POOL, "IPython kernels that wait ready (1)"},
+    {"base_url", BASE_URL, "only /"},
+    {"api", API, "only kernel_gateway.jupyter_websocket"},
+    {"authorized_users", REFUSED, NULL},
+    {"authorizer_class", REFUSED, NULL},
+    {"certfile", REFUSED, NULL},
+    {"keyfile", REFUSED, NULL},
+    {"client_ca", REFUSED, NULL},
+    {"seed_uri", REFUSED, NULL},
+    {"force_kernel_name", REFUSED, NULL},
+    {"allow_credentials", IGNORED, NULL},
+    {"allow_headers", IGNORED, NULL},
+    {"allow_methods", IGNORED, NULL},
+    {"expose_headers", IGNORED, NULL},
+    {"max_age", IGNORED, NULL},
+    {"port_retries", IGNORED, NULL},
+    {"trust_xheaders", IGNORED, NULL},
+    {"env_process_whitelist", IGNORED, NULL},
+    {"env_whitelist", IGNORED, NULL},
+    {"client_envs", IGNORED, NULL},
+    {"inherited_envs", IGNORED, NULL},
+    {"list_kernels", IGNORED, NULL},
+    {"answer_yes", IGNORED, NULL},
+    {"ws_ping_interval", IGNORED, NULL},
+    {"ws_ping_interval_secs", IGNORED, NULL},
+    {"ssl_version", WARNED, NULL},
+    {"log_level", WARNED, NULL},
+    {"config", WARNED, NULL},
+    {"kernel_headers", WARNED, NULL},
+    {"max_kernels_per_user", WARNED, NULL},
+    {"unauthorized_users", WARNED, NULL},
+    {"port_range", WARNED, NULL},
+    {"kernel_launch_timeout", WARNED, NULL},
+    {"availability_mode", WARNED, NULL},
+    {"impersonation_enabled", WARNED, NULL},
+    {"dynamic_config_interval", WARNED, NULL},
 };
 
 struct wishes {
@@ -100,8 +117,9 @@ static void take(struct wishes *w, size_t row, const char *value)
 
 static int refuse(const char *name, struct err *err)
 {
-    return err_set(err, 0, EINVAL,
-                   "%.60s: not supported here; this server has no TLS and no notebook-http", name);
+    return err_set(
+        err, 0, EINVAL,
+        "%.60s: not supported here; this server has no TLS, no notebook-http and no users", name);
 }
 
 static int take_environment(struct wishes *w, struct err *err)
@@ -130,36 +148,95 @@ static void warn(const char *word)
     fprintf(stderr, "execd: %.*s has no effect here\n", (int)strcspn(word, "="), word);
 }
 
-/* One option and its value, which may be the next word. Returns how many words it took, or -EINVAL. */
+/* Classes of other parts of Jupyter, whose options are many and have no effect here: the last part of their name. */
+static bool is_other_class(const char *name, size_t len)
+{
+    static const char *const others[] = {"KernelManager", "KernelSpecManager",   "SessionManager",
+                                         "Provisioner",   "ProvisionerFactory",  "KernelSpecCache",
+                                         "KernelFinder",  "ConnectionFileMixin", "Session",
+                                         "Application",   "JupyterApp",          "ServerApp"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        size_t n = strlen(others[i]);
+        if (n <= len && memcmp(name + len - n, others[i], n) == 0)
+            return true;
+    }
+    return false;
+}
+
+struct option_word {
+    const char *word;  /* with its dashes */
+    const char *name;  /* behind the last dot */
+    size_t len;        /* of the name */
+    const char *class; /* before it */
+    size_t class_len;  /* 0: no class */
+    const char *value; /* NULL: none */
+    int words;         /* that option and value take */
+};
+
+/* The value may be the next word. */
+static struct option_word split(int left, char *const *argv)
+{
+    const char *first = argv[0] + strspn(argv[0], "-"), *name = first;
+    size_t len = strcspn(first, "=");
+    struct option_word o = {.word = argv[0], .class = first, .words = 1};
+    if (first[len] == '=')
+        o.value = first + len + 1;
+    else if (left > 1 && argv[1][0] != '-') {
+        o.value = argv[1];
+        o.words = 2;
+    }
+    for (const char *dot = name; (dot = memchr(dot, '.', (size_t)(first + len - dot))) != NULL;)
+        name = ++dot;
+    o.name = name;
+    o.len = (size_t)(first + len - name);
+    o.class_len = name > first ? (size_t)(name - first) - 1 : 0;
+    return o;
+}
+
+/* Dashes of "--log-level" stand for the underscores of its row. */
+static bool is_named(const char *row, const struct option_word *o)
+{
+    if (strlen(row) != o->len)
+        return false;
+    for (size_t i = 0; i < o->len; i++)
+        if (row[i] != (o->name[i] == '-' ? '_' : o->name[i]))
+            return false;
+    return true;
+}
+
+static int unknown(const struct option_word *o, struct err *err)
+{
+    const char *names[ARRAY_LEN(options)];
+    char name[64];
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        names[i] = options[i].name;
+    snprintf(name, sizeof(name), "%.*s", (int)o->len, o->name);
+    const char *near = options_nearest(name, names, ARRAY_LEN(names));
+    return err_set(err, 0, EINVAL, "jupyter: unknown option '%.60s' (%s%s)", o->word,
+                   near != NULL ? "did you mean --" : "see --help", near != NULL ? near : "");
+}
+
+/* Returns how many words it took, or -EINVAL. A server that somebody mistyped the token of must not start. */
 static int take_word(struct wishes *w, int left, char *const *argv, struct err *err)
 {
-    const char *word = argv[0], *name = word + strspn(word, "-"), *value;
-    size_t len = strcspn(name, "=");
-    if (name[len] == '=')
-        value = name + len + 1;
-    else
-        value = left > 1 && argv[1][0] != '-' ? argv[1] : NULL;
-    int words = name[len] == '=' || value == NULL ? 1 : 2;
-    for (const char *dot = name; (dot = memchr(dot, '.', (size_t)(name + len - dot))) != NULL;) {
-        dot++;
-        len -= (size_t)(dot - name);
-        name = dot;
-    }
+    struct option_word o = split(left, argv);
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if (strlen(options[i].name) != len || strncmp(options[i].name, name, len) != 0)
+        if (!is_named(options[i].name, &o))
             continue;
         if (options[i].meaning == REFUSED)
-            return refuse(word, err);
-        take(w, i, value);
-        return words;
+            return refuse(o.word, err);
+        if (options[i].meaning == WARNED)
+            warn(o.word);
+        take(w, i, o.value);
+        return o.words;
     }
-    if (strcmp(word, "--debug") == 0)
+    if (is_other_class(o.class, o.class_len))
+        warn(o.word);
+    else if (strcmp(o.word, "--debug") == 0)
         w->debug = true;
-    else if (strcmp(word, "-y") != 0)
-        warn(word);
-    return strchr(word, '.') != NULL
-               ? words
-               : 1; /* of an unknown flag it is not known whether it takes one */
+    else if (strcmp(o.word, "-y") != 0)
+        return unknown(&o, err);
+    return o.class_len > 0 ? o.words : 1;
 }
 
 static int take_words(struct wishes *w, int argc, char *const *argv, struct err *err)
@@ -257,11 +334,56 @@ static void write_words(struct words *words, const char *program, const struct w
         add_option(words, "--log-level", "debug");
 }
 
+static void print_help(void)
+{
+    puts("jupyter kernelgateway, as execd serves it: kernels for Jupyter clients, over HTTP and "
+         "WebSocket.\n"
+         "\n"
+         "Usage:\n"
+         "  jupyter kernelgateway [OPTIONS]\n"
+         "  jupyter enterprisegateway [OPTIONS]\n"
+         "\n"
+         "Options, --NAME=VALUE or --KernelGatewayApp.NAME=VALUE, or by the variable KG_NAME or "
+         "EG_NAME:");
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        if (options[i].help != NULL)
+            printf("  --%-22s%s\n", options[i].name, options[i].help);
+    puts("  --debug                 log more\n"
+         "  --version, --help\n"
+         "\n"
+         "Everything else that execd can: execd --help, under its own name.");
+}
+
+/* As Jupyter's programs, it answers these wherever they stand. */
+static bool has_word(int argc, char *const *argv, const char *const *words)
+{
+    for (int i = 1; i < argc; i++)
+        for (const char *const *word = words; *word != NULL; word++)
+            if (strcmp(argv[i], *word) == 0)
+                return true;
+    return false;
+}
+
+static bool answer_question(int argc, char *const *argv)
+{
+    static const char *const help[] = {"--help", "-h", "--help-all", NULL};
+    static const char *const version[] = {"--version", NULL};
+    if (has_word(argc, argv, help))
+        print_help();
+    else if (has_word(argc, argv, version))
+        printf("execd %s\n", version_text());
+    else
+        return false;
+    return true;
+}
+
 int jupyter_prepare(int argc, char *const *argv, struct arena *arena, int *ret_argc,
                     char ***ret_argv, struct err *err)
 {
     struct wishes wishes = {.debug = false};
     int first = strcmp(base_name(argv[0]), "jupyter") == 0 ? 2 : 1;
+    if (answer_question(argc, argv))
+        return JUPYTER_EXIT;
     if (first == 2 && (argc < 2 || !is_gateway(argv[1])))
         return err_set(err, 0, EINVAL,
                        "jupyter: of Jupyter's programs execd is only kernelgateway and "
@@ -283,5 +405,5 @@ int jupyter_prepare(int argc, char *const *argv, struct arena *arena, int *ret_a
     words.list[words.n] = NULL;
     *ret_argc = words.n;
     *ret_argv = words.list;
-    return 0;
+    return JUPYTER_RUN;
 }

@@ -104,6 +104,21 @@ static int unknown(const struct option_row *rows, size_t n, const char *arg, str
     return err_set(err, 0, EINVAL, "unknown option '%.60s' (see --help)", arg);
 }
 
+/* The length of "--name: " at the beginning of a text; 0 where it is something else. */
+static size_t own_prefix(const struct option_row *row, const char *text)
+{
+    size_t n = strlen(row->name);
+    bool is_own = strncmp(text, "--", 2) == 0 && strncmp(text + 2, row->name, n) == 0 &&
+                  strncmp(text + 2 + n, ": ", 2) == 0;
+    return is_own ? n + 4 : 0;
+}
+
+static void blame_variable(const struct option_row *row, size_t prefix, struct err *err)
+{
+    memmove(err->text, err->text + prefix, strlen(err->text + prefix) + 1);
+    (void)err_wrap(err, "environment variable %s", row->env); /* it only returns the error */
+}
+
 static int apply_environment(const struct option_row *rows, size_t n, void *target, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
@@ -111,10 +126,41 @@ static int apply_environment(const struct option_row *rows, size_t n, void *targ
         if (value == NULL || value[0] == '\0')
             continue;
         int rc = store_value(&rows[i], target, value, err);
+        if (rc < 0 && err != NULL)
+            blame_variable(&rows[i], own_prefix(&rows[i], err->text), err);
         if (rc < 0)
-            return err_wrap(err, "environment variable %s", rows[i].env);
+            return rc;
     }
     return 0;
+}
+
+/* A value is borrowed where it stands, so its address tells where it came from. */
+static bool is_of_variable(const struct option_row *row, size_t slot, const void *target)
+{
+    if (row->kind != OPTION_STRING || row->env == NULL || row->offset != slot)
+        return false;
+    const char *value = getenv(row->env);
+    return value != NULL && value == *(const char *const *)((const char *)target + slot);
+}
+
+void options_name_source(const struct option_row *rows, size_t n_rows, const void *target,
+                         struct err *err)
+{
+    size_t prefix = 0, named = 0;
+
+    if (err == NULL)
+        return;
+    while (named < n_rows && (prefix = own_prefix(&rows[named], err->text)) == 0)
+        named++;
+    if (named == n_rows || rows[named].kind != OPTION_STRING)
+        return;
+    /* Several options may be names of one value. */
+    for (size_t i = 0; i < n_rows; i++) {
+        if (is_of_variable(&rows[i], rows[named].offset, target)) {
+            blame_variable(&rows[i], prefix, err);
+            return;
+        }
+    }
 }
 
 int options_parse(const struct option_row *rows, size_t n_rows, int argc, char *const *argv,

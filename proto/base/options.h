@@ -28,6 +28,10 @@ struct option_row {
  * (unknown options get the nearest known name). */
 int options_parse(const struct option_row *rows, size_t n_rows, int argc, char *const *argv,
                   void *target, int *ret_next, struct err *err) must_check;
+/* For a value that was found wrong later: where err's text begins with "--NAME: " and that value came from the
+ * environment, the variable is named instead. `target` must still hold the values of options_parse. */
+void options_name_source(const struct option_row *rows, size_t n_rows, const void *target,
+                         struct err *err);
 void options_print_help(const struct option_row *rows, size_t n_rows, int out_fd);
 
 /* The row name with the smallest edit distance (≤ 3), NULL if none is near: "did you mean". */

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "proto/base/fd.h"
+#include "proto/http/address.h"
 #include "proto/http/conn_priv.h"
 
 #define BACKLOG 1024
@@ -130,62 +130,8 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 
 /* ---- binding ------------------------------------------------------------------------------------ */
 
-struct address {
-    struct sockaddr_storage sa;
-    socklen_t len;
-    const char *unix_path; /* borrowed; NULL for TCP */
-};
-
-static int parse_unix(const char *path, struct address *a, struct err *err)
-{
-    struct sockaddr_un *un = (struct sockaddr_un *)&a->sa;
-
-    if (*path == '\0' || strlen(path) >= sizeof(un->sun_path))
-        return err_set(err, 0, EINVAL, "listen: a socket path has 1 to %zu bytes",
-                       sizeof(un->sun_path) - 1);
-    un->sun_family = AF_UNIX;
-    memcpy(un->sun_path, path, strlen(path) + 1);
-    a->len = sizeof(*un);
-    a->unix_path = path;
-    return 0;
-}
-
-static int parse_tcp(const char *where, struct address *a, struct err *err)
-{
-    const char *colon = strrchr(where, ':');
-    char host[INET6_ADDRSTRLEN + 2];
-    uint32_t port;
-    size_t len = colon ? (size_t)(colon - where) : 0;
-
-    if (!colon || len == 0 || len >= sizeof(host) || str_to_u32(colon + 1, &port) < 0 ||
-        port > 65535)
-        return err_set(err, 0, EINVAL,
-                       "listen '%s': expected ADDRESS:PORT, [IPV6]:PORT or unix:PATH", where);
-    memcpy(host, where, len);
-    host[len] = '\0';
-    if (host[0] == '[' && host[len - 1] == ']') {
-        struct sockaddr_in6 *in = (struct sockaddr_in6 *)&a->sa;
-
-        host[len - 1] = '\0';
-        in->sin6_family = AF_INET6;
-        in->sin6_port = htons((uint16_t)port);
-        a->len = sizeof(*in);
-        if (inet_pton(AF_INET6, host + 1, &in->sin6_addr) == 1)
-            return 0;
-    } else {
-        struct sockaddr_in *in = (struct sockaddr_in *)&a->sa;
-
-        in->sin_family = AF_INET;
-        in->sin_port = htons((uint16_t)port);
-        a->len = sizeof(*in);
-        if (inet_pton(AF_INET, host, &in->sin_addr) == 1)
-            return 0;
-    }
-    return err_set(err, 0, EINVAL, "listen '%s': '%s' is not an IP address", where, host);
-}
-
 /* A file whose socket nobody serves is a leftover; a live one belongs to somebody. */
-static int clear_stale(const struct address *a, struct err *err)
+static int clear_stale(const struct http_address *a, struct err *err)
 {
     cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct stat st;
@@ -254,11 +200,11 @@ static int add_listener(struct http_server *server, int fd, const char *unix_pat
 int http_server_listen_tagged(struct http_server *server, const char *where, unsigned tag,
                               int *ret_port, struct err *err)
 {
-    struct address a = {0};
+    struct http_address a;
     cleanup_fd int fd = -1;
     int port, r;
 
-    r = str_starts(where, "unix:") ? parse_unix(where + 5, &a, err) : parse_tcp(where, &a, err);
+    r = http_address_parse(where, &a, err);
     if (r == 0 && a.unix_path)
         r = clear_stale(&a, err);
     if (r < 0)

@@ -44,6 +44,15 @@ def test_E09_no_key_outside_needs_a_word(tmp_path):
         assert not (tmp_path / "state").exists()
 
 
+def test_the_address_is_checked_before_a_key_is_asked_for(tmp_path):
+    config = tmp_path / "config.toml"
+    for section, key in (('[server]\nhost = "example.org"', "server.host"), ('[enclave]\nlisten = "8000"', "enclave.listen")):
+        config.write_text(f'{section}\n[runtime]\nstate_dir = "{tmp_path}/state"\n', encoding="utf-8")
+        ended = subprocess.run([SERVER, "--config", config], timeout=20, capture_output=True, text=True,
+                               env={"PATH": "/usr/bin:/bin"})
+        assert ended.returncode == 2 and key in ended.stderr and "API key" not in ended.stderr, ended.stderr
+
+
 def test_example_loads_without_a_warning(tmp_path):
     """`image ls` reads the configuration; every key of the example must be known."""
     text = EXAMPLE.read_text(encoding="utf-8").replace('"/var/lib/execd-server"', f'"{tmp_path}/state"')

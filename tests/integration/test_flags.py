@@ -126,3 +126,53 @@ def test_the_log_file(start_execd, tmp_path):
     eventually(lambda: file.exists() and "listening" in file.read_text())
     assert agent.stop() == 0
     assert agent.lines == [] and file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture
+def jupyter(tmp_path):
+    link = tmp_path / "jupyter"
+    link.symlink_to(EXECD)
+    return lambda *words: subprocess.run([link, *words], env={"PATH": "/usr/bin:/bin"}, timeout=10,
+                                         stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["kernelgateway", "--help"], ["kernelgateway", "-h"],
+                                   ["enterprisegateway", "--port", "1", "--help-all"]])
+def test_jupyter_helps(jupyter, words):
+    ended = jupyter(*words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "jupyter kernelgateway [OPTIONS]" in ended.stdout and "--auth_token" in ended.stdout
+
+
+@pytest.mark.parametrize("words", [["--version"], ["kernelgateway", "--version"]])
+def test_jupyter_tells_its_version(jupyter, words):
+    ended = jupyter(*words)
+    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.startswith("execd ")
+
+
+@pytest.mark.parametrize("words, hint", [
+    (["kernelgateway", "--bogus"], "unknown option '--bogus' (see --help)"),
+    (["kernelgateway", "--KernelGatewayApp.auth_tokn=x"], "did you mean --auth_token"),
+    (["lab"], "not 'lab'"),
+])
+def test_jupyter_starts_no_open_server_for_a_word_it_does_not_know(jupyter, words, hint):
+    ended = jupyter(*words)
+    assert ended.returncode == 2 and hint in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("variable, value, text", [
+    ("EXECD_ZYGOTE", "maybe", "expected on or off"),
+    ("EXECD_SQL_DSN", "oracle://x", ""),
+    ("EXECD_API_GRACE_SHUTDOWN", "soon", "'soon' is not a time"),
+    ("EXECD_INSECURE", "maybe", "neither true nor false"),
+    ("EXECD_LISTEN", "8080", "expected ADDRESS:PORT"),
+    ("EXECD_GATEWAY_ROOT", "/no/such", "No such file"),
+])
+def test_a_bad_value_is_named_by_the_variable_that_it_came_from(variable, value, text):
+    ended = run(env={variable: value, "EXECD_ACCESS_TOKEN": "t"})
+    assert ended.returncode == 2 and ended.stderr.startswith(f"execd: environment variable {variable}: "), ended.stderr
+    assert text in ended.stderr and "--" not in ended.stderr
+    flag = {"EXECD_ZYGOTE": "--zygote", "EXECD_GATEWAY_ROOT": "--gateway-root"}.get(variable)
+    if flag:
+        ended = run(flag, value, env={variable: "on", "EXECD_ACCESS_TOKEN": "t"})
+        assert ended.returncode == 2 and ended.stderr.startswith(f"execd: {flag}: "), ended.stderr

@@ -201,3 +201,9 @@ def test_N03_a_storm_of_signals_changes_nothing(execd):
     finally:
         over.set()
         thread.join()
+
+
+def test_localhost_is_served_without_a_look_up(start_execd):
+    agent = start_execd("--listen", "localhost:0", listen=False)
+    where = agent.wait_log(msg="listening", where="localhost:0")
+    assert httpx.get(f"http://127.0.0.1:{where['port']}/ping").status_code == 200

@@ -118,7 +118,7 @@ static void test_E14_exposure(void **state)
     } rows[] = {
         {"unix:/x", false},         {"127.0.0.1:1", false}, {"127.9.9.9:1", false},
         {"[::1]:1", false},         {"0.0.0.0:1", true},    {"[::]:1", true},
-        {"10.0.0.1:1", true},       {"128.0.0.1:1", true},  {"localhost:1", true},
+        {"10.0.0.1:1", true},       {"128.0.0.1:1", true},  {"localhost:1", false},
         {"127.0.0.1.evil:1", true}, {":1", true},           {"127.1:1", true},
     };
     struct err err = {.text = ""};
@@ -132,6 +132,51 @@ static void test_E14_exposure(void **state)
     assert_int_equal(load("--listen 127.0.0.1:1 --listen unix:/x", &err), CONFIG_RUN);
     assert_int_equal(c.n_listen, 2);
     assert_int_equal(load("--listen 0.0.0.0:1 --access-token t", &err), CONFIG_RUN);
+}
+
+/* Who is told to give a token first learns later that the address was wrong. */
+static void test_an_address_is_checked_before_a_token_is_asked_for(void **state)
+{
+    static const char *const lines[][2] = {
+        {"--listen example.org:1", "--listen: listen 'example.org:1': 'example.org' is not an IP"},
+        {"--listen 44772", "--listen: listen '44772': expected ADDRESS:PORT"},
+        {"--listen [::1:1", "is not an IP address"},
+        {"--listen 127.0.0.1:70000", "expected ADDRESS:PORT"},
+        {"--gateway-listen 8888", "--gateway-listen: listen '8888': expected ADDRESS:PORT"},
+        {"--listen 127.0.0.1:1 --file-server 8080", "--file-server: listen '8080': expected"},
+        {"--listen 127.0.0.1:1 --inner-listen 1", "--inner-listen: listen '1': expected"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct err err = {.text = ""};
+        assert_true(load(lines[i][0], &err) < 0);
+        if (strstr(err.text, lines[i][1]) == NULL)
+            fail_msg("%s: %s", lines[i][0], err.text);
+    }
+}
+
+static void test_localhost_is_an_address_everywhere(void **state)
+{
+    struct err err = {.text = ""};
+    (void)state;
+    assert_int_equal(load("--listen localhost:1 --gateway-listen localhost:2 --file-server "
+                          "localhost:3 --file-server-root / --inner-listen localhost:4",
+                          &err),
+                     CONFIG_RUN);
+    assert_string_equal(c.listen[0], "localhost:1");
+    assert_string_equal(c.inner_listen, "localhost:4");
+}
+
+/* The folder that nobody named may be made later; a named one that is missing is a mistake. */
+static void test_a_named_folder_must_be_there(void **state)
+{
+    struct err err = {.text = ""};
+    (void)state;
+    assert_int_equal(load("--listen unix:/x --file-server 127.0.0.1:1", &err), CONFIG_RUN);
+    assert_string_equal(c.shared.root, "/data/shared");
+    assert_true(
+        load("--listen unix:/x --file-server 127.0.0.1:1 --file-server-root /no/such", &err) < 0);
+    assert_non_null(strstr(err.text, "--file-server-root: '/no/such': No such file"));
 }
 
 static void test_relative_paths_are_made_absolute(void **state)
@@ -164,11 +209,18 @@ static void test_E06_allowed_origins(void **state)
 static void test_mistakes_are_named(void **state)
 {
     static const char *const lines[][2] = {
-        {"--port 70000", "70000"},   {"--port x", "--port"},
-        {"--grace 11m", "--grace"},  {"--seccomp maybe", "maybe"},
-        {"--line-endings lf", "lf"}, {"--log-level", "log-level"},
-        {"--graec 1s", "grace"},     {"--access-token-sha256 12", "64 hex"},
-        {"--init", "no program"},    {"--allow-origin example.org", "no origin"},
+        {"--port 70000", "70000"},
+        {"--port x", "--port"},
+        {"--grace 11m", "--grace"},
+        {"--seccomp maybe", "maybe"},
+        {"--line-endings lf", "lf"},
+        {"--log-level", "log-level"},
+        {"--graec 1s", "grace"},
+        {"--access-token-sha256 12", "64 hex"},
+        {"--init", "no program"},
+        {"--allow-origin example.org", "no origin"},
+        {"--gateway-root /no/such", "--gateway-root: '/no/such': No such file"},
+        {"--gateway-root /dev/null", "is no folder"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -189,6 +241,9 @@ int main(void)
         cmocka_unit_test_setup(test_what_comes_after_the_options_is_the_entrypoint, setup),
         cmocka_unit_test_setup(test_token_is_hashed_and_wiped, setup),
         cmocka_unit_test_setup(test_E14_exposure, setup),
+        cmocka_unit_test_setup(test_an_address_is_checked_before_a_token_is_asked_for, setup),
+        cmocka_unit_test_setup(test_localhost_is_an_address_everywhere, setup),
+        cmocka_unit_test_setup(test_a_named_folder_must_be_there, setup),
         cmocka_unit_test_setup(test_relative_paths_are_made_absolute, setup),
         cmocka_unit_test_setup(test_E06_allowed_origins, setup),
         cmocka_unit_test_setup(test_mistakes_are_named, setup),

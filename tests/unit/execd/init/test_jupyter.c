@@ -47,7 +47,7 @@ static const struct row {
     {"JUPYTER_TOKEN=x", {"jupyter", "kernelgateway"}, {LISTEN, "127.0.0.1:8888"}},
     {NULL,
      {"jupyter", "kernelgateway", "--max_kernels=3", "--KernelGatewayApp.default_kernel_name=ir",
-      "--KernelGatewayApp.nonsense=1", "--other", "--ip=localhost"},
+      "--MappingKernelManager.cull_idle_timeout=600", "--log-level=INFO", "--ip=localhost"},
      {LISTEN, "127.0.0.1:8888", "--gateway-open", "--contexts-max", "3", "--default-kernel", "ir"}},
     {NULL,
      {"jupyter", "kernelgateway", "--KernelGatewayApp.allow_origin=lab.example"},
@@ -56,6 +56,13 @@ static const struct row {
      {"jupyter", "kernelgateway", "--KernelGatewayApp.api=kernel_gateway.jupyter_websocket",
       "--KernelGatewayApp.base_url=/"},
      {LISTEN, "127.0.0.1:8888", "--gateway-open"}},
+    {NULL,
+     {"jupyter", "kernelgateway", "--KernelManager.x", "1", "--log-level", "10", "-y"},
+     {LISTEN, "127.0.0.1:8888", "--gateway-open"}},
+    {NULL, {"jupyter", "kernelgateway", "--bogus"}, {NULL}},
+    {NULL, {"jupyter", "kernelgateway", "--KernelGatewayApp.nonsense=1"}, {NULL}},
+    {NULL, {"jupyter", "kernelgateway", "--KernelGatewayApp.auth_tokn=secret"}, {NULL}},
+    {NULL, {"jupyter", "kernelgateway", "--generate-config"}, {NULL}},
     {NULL, {"jupyter", "lab"}, {NULL}},
     {NULL, {"jupyter"}, {NULL}},
     {NULL, {"jupyter", "kernelgateway", "word"}, {NULL}},
@@ -87,7 +94,7 @@ static void check_row(const struct row *row)
         assert_true(result < 0);
         assert_true(err.text[0] != '\0');
     } else {
-        assert_int_equal(result, 0);
+        assert_int_equal(result, JUPYTER_RUN);
         assert_string_equal(argv[0], row->in[0]);
         for (int i = 0; row->out[i] != NULL; i++)
             assert_string_equal(argv[i + 1], row->out[i]);
