@@ -96,6 +96,7 @@ static void answer(struct checkpoint *c, const struct err *err)
 {
     /* -fanalyzer: as above */
     checkpoint_fn fn = take_ptr(&c->fn);
+    /* -fanalyzer: as above */
     if (fn)
         fn(c->arg, err ? NULL : c, err);
 }
