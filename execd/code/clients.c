@@ -16,9 +16,11 @@
 
 /* A message that a client sent: whose it is, and what it costs while it is open. */
 struct route {
-    uint64_t hash;  /* of msg_id; 0 = free */
-    size_t bytes;   /* 0: finished, or nothing that the kernel finishes */
-    int64_t run_ns; /* when code was sent that has no reply yet; 0: none */
+    uint64_t hash;   /* of msg_id; 0 = free */
+    size_t bytes;    /* 0: finished, or nothing that the kernel finishes */
+    int64_t sent_ns; /* monotonic */
+    bool is_run;     /* code that has no reply yet */
+    enum kernel_channel channel;
 };
 
 struct code_client {
@@ -29,7 +31,7 @@ struct code_client {
     size_t next_route, n_open, open_bytes;
     unsigned n_questions; /* for input, that it has not answered */
     bool holds, away,
-        gone; /* gone: detached; it stays while the list is walked or something of it is open */
+        gone; /* gone: detached; one of these stays while something is open, for all of them */
     struct code_client *next;
 };
 
@@ -60,16 +62,15 @@ static void close_route(struct code_client *client, struct route *route)
 }
 
 /* The oldest finished one makes room; CLIENT_OPEN_MAX is half of the ring, so there is one. */
-static void add_route(struct code_client *client, uint64_t hash, size_t bytes, bool is_run)
+static void add_route(struct code_client *client, const struct route *route)
 {
     while (client->routes[client->next_route].bytes > 0)
         client->next_route = (client->next_route + 1) % CLIENT_ROUTES_MAX;
-    client->routes[client->next_route] =
-        (struct route){hash, bytes, is_run ? clock_monotonic_ns() : 0};
+    client->routes[client->next_route] = *route;
     client->next_route = (client->next_route + 1) % CLIENT_ROUTES_MAX;
-    if (bytes > 0) {
+    if (route->bytes > 0) {
         client->n_open++;
-        client->open_bytes += bytes;
+        client->open_bytes += route->bytes;
     }
 }
 
@@ -78,10 +79,7 @@ static void add_route(struct code_client *client, uint64_t hash, size_t bytes, b
 struct code_client *code_client_attach(struct code_context *ctx, const struct code_client_ops *ops,
                                        void *arg)
 {
-    unsigned n = 0;
-    for (const struct code_client *c = ctx->clients; c; c = c->next)
-        n++; /* those that are gone too: what they sent is still with the kernel */
-    if (n >= 2 * CODE_CLIENTS_MAX || code_context_n_clients(ctx) >= CODE_CLIENTS_MAX)
+    if (code_context_n_clients(ctx) >= CODE_CLIENTS_MAX)
         return NULL;
     struct code_client *client = xnew(struct code_client);
     client->ctx = ctx;
@@ -99,6 +97,66 @@ static void remove_client(struct code_context *ctx, struct code_client *client)
         at = &(*at)->next;
     *at = client->next;
     free(client);
+}
+
+/* ---- what those that have left had open: one client keeps it for all, however many came and left ---- */
+
+static struct route *oldest_open(struct code_client *client, enum kernel_channel channel,
+                                 int64_t after_ns)
+{
+    struct route *oldest = NULL;
+    for (size_t i = 0; i < CLIENT_ROUTES_MAX; i++) {
+        struct route *route = &client->routes[i];
+        if (route->bytes > 0 && route->channel == channel && route->sent_ns > after_ns &&
+            (!oldest || route->sent_ns < oldest->sent_ns))
+            oldest = route;
+    }
+    return oldest;
+}
+
+/* Makes room for one: a channel is answered in order, so the oldest one's bytes may wait for the end of the next. */
+static void fold_oldest(struct code_client *client)
+{
+    static const enum kernel_channel channels[] = {CHANNEL_SHELL, CHANNEL_CONTROL};
+    for (size_t i = 0; i < ARRAY_LEN(channels); i++) {
+        struct route *first = oldest_open(client, channels[i], 0);
+        struct route *next = first ? oldest_open(client, channels[i], first->sent_ns) : NULL;
+        if (!next)
+            continue;
+        size_t bytes = first->bytes;
+        close_route(client, first);
+        next->bytes += bytes;
+        client->open_bytes += bytes;
+        return;
+    }
+}
+
+static void inherit(struct code_client *heir, struct code_client *from)
+{
+    for (size_t i = 0; i < CLIENT_ROUTES_MAX; i++) {
+        struct route *route = &from->routes[i];
+        if (route->bytes == 0)
+            continue;
+        if (heir->n_open >= CLIENT_OPEN_MAX)
+            fold_oldest(heir);
+        add_route(heir, route);
+        close_route(from, route);
+    }
+}
+
+static void remove_gone(struct code_context *ctx)
+{
+    struct code_client *heir = NULL;
+    for (struct code_client *c = ctx->clients; c;) {
+        struct code_client *next = c->next;
+        if (c->gone && c->n_open > 0 && heir)
+            inherit(heir, c);
+        if (c->gone && c->n_open == 0)
+            remove_client(ctx, c);
+        else if (c->gone)
+            heir = c;
+        c = next;
+    }
 }
 
 static void update_hold(struct code_context *ctx)
@@ -119,8 +177,8 @@ void code_client_detach(struct code_client *client)
     if (!ctx)
         return; /* on_end is running: freed after it */
     update_hold(ctx);
-    if (ctx->clients_walked == 0 && client->n_open == 0)
-        remove_client(ctx, client);
+    if (ctx->clients_walked == 0)
+        remove_gone(ctx);
 }
 
 void code_client_hold(struct code_client *client, bool value)
@@ -167,14 +225,8 @@ static void walk_begin(struct code_context *ctx)
 
 static void walk_end(struct code_context *ctx)
 {
-    if (--ctx->clients_walked > 0)
-        return;
-    for (struct code_client *c = ctx->clients; c;) {
-        struct code_client *next = c->next;
-        if (c->gone && c->n_open == 0)
-            remove_client(ctx, c);
-        c = next;
-    }
+    if (--ctx->clients_walked == 0)
+        remove_gone(ctx);
 }
 
 /* ---- from the kernel ----------------------------------------------------------------------------- */
@@ -257,11 +309,11 @@ static void note_reply(struct code_context *ctx, uint64_t hash, const struct jms
     bool ok = json_text_is(status, "ok"), aborted = json_text_is(status, "aborted");
     for (struct code_client *c = ctx->clients; c; c = c->next) {
         struct route *route = find_route(c, hash);
-        if (!route || route->run_ns == 0)
+        if (!route || !route->is_run)
             continue;
         if (!aborted)
-            kernel_stats_executed(&ctx->manager->stats, ctx->spec, route->run_ns, !ok);
-        route->run_ns = 0;
+            kernel_stats_executed(&ctx->manager->stats, ctx->spec, route->sent_ns, !ok);
+        route->is_run = false;
     }
     if (hash != ctx->client_work)
         return;
@@ -316,8 +368,8 @@ static void forget_routes(struct code_client *client)
 {
     struct code_context *ctx = client->ctx;
     for (size_t i = 0; i < CLIENT_ROUTES_MAX; i++)
-        if (client->routes[i].run_ns != 0 && client->routes[i].bytes > 0)
-            kernel_stats_executed(&ctx->manager->stats, ctx->spec, client->routes[i].run_ns, true);
+        if (client->routes[i].is_run && client->routes[i].bytes > 0)
+            kernel_stats_executed(&ctx->manager->stats, ctx->spec, client->routes[i].sent_ns, true);
     memset(client->routes, 0, sizeof(client->routes));
     client->next_route = client->n_open = client->open_bytes = 0;
     client->n_questions = 0;
@@ -415,6 +467,10 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
         return err_set(err, ERR_OVERLOADED, -r, "the kernel takes no messages");
     if (channel == CHANNEL_STDIN)
         client->n_questions--;
-    add_route(client, hash_id(msg_id), size, is_run);
+    add_route(client, &(struct route){.hash = hash_id(msg_id),
+                                      .bytes = size,
+                                      .sent_ns = clock_monotonic_ns(),
+                                      .is_run = is_run,
+                                      .channel = channel});
     return 0;
 }

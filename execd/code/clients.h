@@ -38,8 +38,8 @@ struct code_client_ops {
     void (*on_end)(void *arg, const char *reason);
 };
 
-/* NULL when CODE_CLIENTS_MAX are connected, or twice as many are kept: those that are away, and those that have left
- * something with the kernel. ops is borrowed. */
+/* NULL when CODE_CLIENTS_MAX are connected; those that are away do not count, and the caller bounds them. What those
+ * that have left sent goes on counting in bytes only. ops is borrowed. */
 struct code_client *code_client_attach(struct code_context *ctx, const struct code_client_ops *ops,
                                        void *arg);
 void code_client_detach(struct code_client *client); /* NULL is fine; no callback any more */

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness.channels import Channels, is_status
+from harness.channels import Channels, is_status, text_of
 from harness.execd import Execd
 
 FLOOD = """
@@ -81,4 +81,25 @@ def test_H03_clients_that_come_and_do_not_read_hold_a_kernel_for_so_long_in_all(
         assert not reader.is_alive() and reader.stderr == ""
         numbers = reader.numbers()
         assert numbers == list(range(1, len(numbers) + 1)), "nothing is lost for who reads"
+    agent.client.delete(f"/api/kernels/{kernel}")
+
+
+def test_H03_who_comes_and_leaves_again_keeps_nobody_out(agent, tmp_path):
+    """A notebook that loads again and again during a long cell: its questions wait for the kernel, clients do not."""
+    kernel = agent.client.post("/api/kernels", json={"name": "python3"}).json()["id"]
+    stop = tmp_path / "stop"
+    with Channels(agent, kernel, limit_s=30) as first:
+        first.run("1")
+        cell = first.execute(f"import os, time\nwhile not os.path.exists({str(stop)!r}): time.sleep(0.02)\nprint('end')")
+        first.until(lambda m: is_status(m, "busy") and m.parent == cell)
+        for number in range(600):  # more than are kept one by one
+            with Channels(agent, kernel) as visitor:
+                visitor.send("kernel_info_request", {"pad": "x" * 2000}, channel="control" if number % 8 == 7 else "shell")
+        with Channels(agent, kernel, v1=True) as late:
+            late.send("kernel_info_request")
+            stop.touch()
+            assert text_of(first.result(cell)) == "end\n"
+            reply = late.until(lambda m: m.channel == "shell")[-1]
+            assert reply.msg_type == "kernel_info_reply"
+            assert text_of(late.run("print(6 * 7)")) == "42\n"
     agent.client.delete(f"/api/kernels/{kernel}")
