@@ -49,7 +49,7 @@ def test_variables_are_taken(start_execd, flag, variable, value):
     (["--port", "-1"], {}, "--port"),
     (["--log-level", "loud"], {}, "--log-level"),
     (["--graceful-shutdown-timeout", "soon"], {}, "grace"),
-    ([], {"EXECD_API_GRACE_SHUTDOWN": "soon"}, "grace"),
+    ([], {"EXECD_API_GRACE_SHUTDOWN": "soon"}, "EXECD_API_GRACE_SHUTDOWN"),
     ([], {"EXECD_TOKEN_SHA256": "12"}, "hex digits"),
     (["--listen", "fd:1"], {}, "--listen"),
     (["--no-such-flag"], {}, "no-such-flag"),
@@ -60,7 +60,7 @@ def test_variables_are_taken(start_execd, flag, variable, value):
     (["--contexts-max", "0"], {}, "--contexts-max"),
     (["--kernel-dir", "/tmp/" + 66 * "k"], {}, "at most 70 bytes"),
     (["--kernel-dir", "/etc/passwd"], {}, "--kernel-dir: '/etc/passwd' must be a folder"),
-    ([], {"EXECD_KERNEL_DIR": "/proc/nothing"}, "--kernel-dir: make '/proc/nothing'"),
+    ([], {"EXECD_KERNEL_DIR": "/proc/nothing"}, "EXECD_KERNEL_DIR: make '/proc/nothing'"),
 ])
 def test_bad_values_end_with_2_and_a_text(options, env, word):
     ended = run(*options, env=env)
