@@ -52,7 +52,9 @@ static const struct key keys[] = {
            "Clients send it as OPEN-SANDBOX-API-KEY. The environment variable "
            "OPENSANDBOX_SERVER_API_KEY wins."),
     STRING("server", "eip", eip, NULL,
-           "Host (and port) that endpoints name, instead of the request's Host header."),
+           "Host (and port) that endpoints name, instead of the request's Host header. Without "
+           "api_key "
+           "the only name, beside localhost and addresses, that requests may ask for."),
     INT("server", "max_sandbox_timeout_seconds", timeout_max_s, 0, 0, 3162240000,
         "Longest lifetime a create request may ask for; 0 = no bound."),
     INT("server", "max_sandboxes", sandboxes_max, 2000, 1, 100000,

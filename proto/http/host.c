@@ -53,7 +53,8 @@ bool host_is_trusted(const char *host, const char *const *origins)
 
     for (; origins != NULL && *origins != NULL; origins++) {
         const char *scheme = strstr(*origins, "://");
-        if (strcmp(*origins, "*") == 0 || (scheme != NULL && is_same(name, name_of(scheme + 3))))
+        const char *allowed = scheme != NULL ? scheme + 3 : *origins;
+        if (strcmp(*origins, "*") == 0 || is_same(name, name_of(allowed)))
             return true;
     }
     return is_localhost(name) || is_address(name);
@@ -67,7 +68,7 @@ int host_check(const struct http_req *req, const char *const *origins, struct er
         return 0;
     return err_set(
         err, ERR_HOST_NOT_ALLOWED, EACCES,
-        "without a token nothing is served under the name '%.100s', but under localhost, "
-        "addresses and the hosts of allowed origins",
+        "without a token or key nothing is served under the name '%.100s', but under localhost, "
+        "addresses and the hosts that the configuration names",
         host);
 }

@@ -13,7 +13,8 @@
 struct http_req;
 
 /* host: NAME, IPV4 or [IPV6], each with or without :PORT. localhost, names below it, addresses, and the hosts of the
- * allowed origins (NULL-terminated, "https://name:port", "*" is all; NULL: none) are trusted, whatever the port. */
+ * allowed origins (NULL-terminated, "https://name:port", or just "name:port"; "*" is all; NULL: none) are trusted,
+ * whatever the port. */
 bool host_is_trusted(const char *host, const char *const *origins);
 
 /* Without a Host, as programs of HTTP/1.0 send it, and over a Unix socket no browser asks.

@@ -5,6 +5,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
+#include "server/api/cors.h"
 #include "server/api/enclave.h"
 #include "server/api/handlers.h"
 

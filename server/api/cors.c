@@ -1,10 +1,14 @@
 /*
- * Pages in browsers. ms-enclave's server lets every page read its answers (contracts/jupyter.md 3.5); so do its routes
+ * ms-enclave's server lets every page read its answers (contracts/jupyter.md 3.5); so do its routes
  * here, where the key is asked for: a page has to be given it. Without a key, whoever connects may do everything, and a
- * page of somebody else connects with the user's browser: it is refused.
+ * page of somebody else connects with the user's browser: it is refused, be it by its origin or, where it has made its
+ * own name point here, by the name it asks for.
  */
+#include "server/api/cors.h"
+
 #include <string.h>
 
+#include "proto/http/host.h"
 #include "proto/http/ws_conn.h"
 #include "server/api/enclave.h"
 
@@ -33,7 +37,10 @@ void cors_decorate(struct http_req *req, const struct api *api)
 
 int cors_check(const struct http_req *req, const struct api *api, struct err *err)
 {
-    return api->has_key ? 0 : ws_check_origin(req, NULL, err);
+    const char *const own[] = {api->public_host, NULL};
+    int rc = host_check(req, own, err);
+
+    return rc < 0 ? rc : ws_check_origin(req, NULL, err);
 }
 
 enum http_result h_enclave_options(struct http_req *req, void *app)

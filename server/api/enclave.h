@@ -17,11 +17,6 @@ bool enclave_is_asked(const struct http_req *req);
 /* Errors of such requests carry "detail" too. */
 json_t *api_render_error(struct http_req *req, const struct err *err, void *app);
 
-/* Before each answer: what pages in browsers may read. */
-void cors_decorate(struct http_req *req, const struct api *api);
-/* Where no key is asked for: not the pages of others. -EACCES with err. */
-int cors_check(const struct http_req *req, const struct api *api, struct err *err) must_check;
-
 /* New references. */
 json_t *enclave_info(const struct api *api, const struct sandbox *sb);
 json_t *enclave_info_stopped(const struct stopped *s);

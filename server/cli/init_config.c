@@ -18,7 +18,7 @@ int cli_init_config(int argc, char *const *argv)
 
     strbuf_init(&text, 0);
     config_write_example(&text);
-    if (argc > 0) {
+    if (argc > 0 && strcmp(argv[0], "-") != 0) {
         fd = out = open(argv[0], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0) {
             fprintf(stderr, "execd-server: '%s': %s\n", argv[0],

@@ -49,18 +49,19 @@ def import_image(state, name=SMALL):
                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=300)
 
 
-def write_config(state, group="execd-test", extra="", level="debug"):
+def write_config(state, group="execd-test", extra="", level="debug", section=""):
+    """`section` is more of [server], `extra` what follows."""
     state = Path(state)
     state.mkdir(parents=True, exist_ok=True)
     config = state / "config.toml"
-    config.write_text(f'[server]\nhost = "127.0.0.1"\nport = 0\n[log]\nlevel = "{level}"\n[runtime]\n'
+    config.write_text(f'[server]\nhost = "127.0.0.1"\nport = 0\n{section}[log]\nlevel = "{level}"\n[runtime]\n'
                       f'state_dir = "{state}"\n[native]\ncgroup_parent = "{group}"\n{extra}')
     return config
 
 
 class Server:
     def __init__(self, state, *options, key=KEY, group="execd-test", extra="", env=None,
-                 level="debug"):
+                 level="debug", section=""):
         self.state = Path(state)
         self.key = key
         self.group = group
@@ -68,7 +69,7 @@ class Server:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.state), **(env or {})}
         if key is not None:
             environment["OPENSANDBOX_SERVER_API_KEY"] = key
-        self.process = subprocess.Popen([str(SERVER), "--config", str(write_config(state, group, extra, level)), *options],
+        self.process = subprocess.Popen([str(SERVER), "--config", str(write_config(state, group, extra, level, section)), *options],
                                         env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                         errors="replace")
         self._changed = threading.Condition()

@@ -10,15 +10,22 @@ SERVER = Path(os.environ.get("BUILD", ROOT / "build")).resolve() / "execd-server
 EXAMPLE = ROOT / "deploy/config.example.toml"
 
 
-def init_config(*arguments):
+def init_config(*arguments, cwd=None):
     return subprocess.run([SERVER, "init-config", *map(str, arguments)], timeout=20, capture_output=True, text=True,
-                          env={"PATH": "/usr/bin:/bin"})
+                          cwd=cwd, env={"PATH": "/usr/bin:/bin"})
 
 
 def test_example_equals_init_config():
     ended = init_config()
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == EXAMPLE.read_text(encoding="utf-8")
+
+
+def test_init_config_to_standard_output_by_its_name(tmp_path):
+    ended = init_config("-", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == EXAMPLE.read_text(encoding="utf-8")
+    assert not list(tmp_path.iterdir())
 
 
 def test_init_config_writes_a_private_file_and_never_overwrites(tmp_path):

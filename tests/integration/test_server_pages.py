@@ -21,7 +21,9 @@ def guarded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def keyless(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("keyless"), key=None, group="execd-test-pages-open") as server:
+    state = tmp_path_factory.mktemp("keyless")
+    section = f'eip = "boxes.example:8080"\nunix_socket = "{state}/socket"\n'
+    with Server(state, key=None, group="execd-test-pages-open", section=section) as server:
         yield server
 
 
@@ -60,6 +62,35 @@ def test_without_a_key_pages_of_others_are_refused(keyless, method, path):
     answer = keyless.client.request(method, path, headers={**PAGE, "Content-Type": "text/plain"}, content="{}")
     assert answer.status_code == 403 and answer.json()["code"] == "FORBIDDEN"
     assert "access-control-allow-origin" not in answer.headers
+
+
+def raw(server, host, path="/v1/sandboxes", method="GET"):
+    headers = {"Host": host, "Origin": f"http://{host}"} if host else {}
+    return httpx.request(method, server.base + path, headers=headers)
+
+
+@pytest.mark.parametrize("host", ["evil.example:{}", "evil.example", "127.0.0.1.evil.example:{}", "localhost.evil.example"])
+@pytest.mark.parametrize("method, path", [("GET", "/v1/sandboxes"), ("DELETE", "/sandboxes/x"), ("GET", "/stats"),
+                                          ("GET", "/metrics"), ("POST", "/pool/execute")])
+def test_without_a_key_a_rebound_name_is_refused(keyless, host, method, path):
+    """To the browser such a page is of our own origin: only the name tells."""
+    answer = raw(keyless, host.format(httpx.URL(keyless.base).port), path, method)
+    assert answer.status_code == 403 and answer.json()["code"] == "FORBIDDEN" and "[AUTH_007]" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("host", ["localhost:{}", "127.0.0.1:{}", "[::1]:{}", "boxes.localhost", "Boxes.Example:{}"])
+def test_without_a_key_names_of_our_own_are_served(keyless, host):
+    assert raw(keyless, host.format(httpx.URL(keyless.base).port)).status_code == 200
+
+
+def test_without_a_key_a_socket_asks_for_no_name(keyless):
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{keyless.state}/socket"), base_url="http://sandboxes.example") as client:
+        assert client.get("/v1/sandboxes").status_code == 200
+
+
+def test_with_a_key_any_name_is_served(guarded):
+    answer = httpx.get(f"{guarded.base}/v1/sandboxes", headers={"Host": "boxes.example", "OPEN-SANDBOX-API-KEY": KEY})
+    assert answer.status_code == 200
 
 
 def test_without_a_key_everybody_else_is_served(keyless):

@@ -65,12 +65,23 @@ static void hosts_of_allowed_origins(void **state)
     assert_true(host_is_trusted("anything.at.all:1", all));
 }
 
+static void hosts_without_a_scheme(void **state)
+{
+    static const char *const some[] = {"boxes.example:8080", "", NULL};
+    (void)state;
+    assert_true(host_is_trusted("boxes.example", some));
+    assert_true(host_is_trusted("Boxes.Example:80", some));
+    assert_false(host_is_trusted("boxes.example.evil", some));
+    assert_false(host_is_trusted("evil", some));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trusted_names),
         cmocka_unit_test(names_that_others_can_own),
         cmocka_unit_test(hosts_of_allowed_origins),
+        cmocka_unit_test(hosts_without_a_scheme),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
