@@ -153,16 +153,11 @@ static void keep_start_error(struct code_context *ctx, const char *reason, const
                   len ? "; it said: " : "", (int)(tail + len - from), from);
 }
 
-/* The kernel of a restart goes to make room; any other end is a death. */
-static void on_kernel_dead(void *arg, const char *reason)
+/* The context is dead with it. */
+static void lose_kernel(struct code_context *ctx, const char *reason)
 {
-    struct code_context *ctx = arg;
     bool starting = is_starting(ctx);
     const char *tail = kernel_tail(ctx->kernel);
-    ctx->kernel_ended = true;
-    post(ctx);
-    if (ctx->state == CONTEXT_GONE || ctx->restart_wanted)
-        return;
     (void)snprintf(ctx->death, sizeof(ctx->death),
                    starting ? "EXECD_001: the kernel did not start: %s"
                             : "EXECD_001: the kernel died: %s",
@@ -187,6 +182,41 @@ static void on_kernel_dead(void *arg, const char *reason)
         ctx->state = CONTEXT_GONE;
 }
 
+/* The kernel of a restart goes to make room, and that of a dead context was given up before; any other end is a death. */
+static void on_kernel_dead(void *arg, const char *reason)
+{
+    struct code_context *ctx = arg;
+    ctx->kernel_ended = true;
+    post(ctx);
+    if (ctx->state != CONTEXT_GONE && ctx->state != CONTEXT_DEAD && !ctx->restart_wanted)
+        lose_kernel(ctx, reason);
+}
+
+static int refuse_stuck(struct err *err)
+{
+    return err_set(err, ERR_KERNEL_UNAVAILABLE, EBUSY,
+                   "EXECD_001: the old kernel was killed and is not dead yet: the system holds one "
+                   "of its processes");
+}
+
+/* Who waits for its end is told; the kernel stays ours until it can die. A deletion waits on by itself. */
+static void on_kernel_stuck(void *arg, const char *reason)
+{
+    struct code_context *ctx = arg;
+    if (ctx->state == CONTEXT_GONE)
+        return;
+    post(ctx);
+    if (!ctx->restart_wanted) {
+        lose_kernel(ctx, reason);
+        return;
+    }
+    ctx->restart_wanted = false;
+    (void)refuse_stuck(&ctx->start_err); /* kept, not returned */
+    (void)snprintf(ctx->death, sizeof(ctx->death), "%s", ctx->start_err.text); /* fits */
+    ctx->state = CONTEXT_DEAD;
+    context_tell(ctx);
+}
+
 static const struct kernel_ops kernel_callbacks = {
     .on_message = on_kernel_message,
     .on_ready = on_kernel_ready,
@@ -194,6 +224,7 @@ static const struct kernel_ops kernel_callbacks = {
     .on_iopub = on_kernel_iopub,
     .on_input = on_kernel_input,
     .on_output_lost = on_kernel_output_lost,
+    .on_stuck = on_kernel_stuck,
     .on_dead = on_kernel_dead,
 };
 
@@ -435,6 +466,8 @@ int context_restart(struct code_context *ctx, const char *origin, code_ready_fn 
                                                  "the kernel was restarted", NULL};
     if (ctx->state == CONTEXT_GONE)
         return err_set(err, ERR_CONTEXT_NOT_FOUND, ENOENT, "context %s is being deleted", ctx->id);
+    if (ctx->state == CONTEXT_DEAD && ctx->kernel && !ctx->kernel_ended)
+        return refuse_stuck(err);
     add_wait(ctx, on_ready, arg);
     if (ctx->state == CONTEXT_STARTING || ctx->state == CONTEXT_RESTARTING)
         return 0;

@@ -26,7 +26,9 @@
 #define STARVED_TIMES 10
 #define SHUTDOWN_GRACE_MS 250 /* contracts/kernels.md 3.2: some answer shutdown and hang */
 #define TERM_GRACE_MS 300
-#define REKILL_MS 10
+#define REKILL_MS 10 /* doubled each time: it may be a walk through all processes */
+#define REKILL_MAX_MS 1000
+#define STUCK_MS 4000
 #define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
 /* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
 #define LINK_GRACE_MS 2000
@@ -158,16 +160,38 @@ void kernel_start_tick(struct kernel *k)
     kernel_kill(k, reason);
 }
 
+/* And again by stop_tick, until the reaper tells. Waits as long as it took so far. */
+static void kill_step(struct kernel *k)
+{
+    int64_t now = clock_monotonic_ms();
+    if (k->killed_ms == 0)
+        k->killed_ms = now;
+    (void)leaf_kill(k->process.leaf); /* nobody left is fine */
+    kernel_arm(k, (int)MIN(MAX(now - k->killed_ms, REKILL_MS), REKILL_MAX_MS));
+}
+
+static void tell_stuck(struct kernel *k)
+{
+    char text[sizeof(k->reason) + 80];
+    k->stuck = true;
+    (void)snprintf(text, sizeof(text),
+                   "%s%sit is not dead yet: the system holds one of its processes", k->reason,
+                   k->reason[0] ? "; " : ""); /* fits */
+    if (k->ops->on_stuck)
+        k->ops->on_stuck(k->arg, text);
+}
+
 static void stop_tick(struct kernel *k)
 {
     if (!k->term_sent) {
         k->term_sent = true;
         (void)leaf_signal(k->process.leaf, SIGTERM); /* nobody left is fine */
         kernel_arm(k, TERM_GRACE_MS);
-    } else {
-        (void)leaf_kill(k->process.leaf); /* again below until the reaper tells */
-        kernel_arm(k, REKILL_MS);
+        return;
     }
+    kill_step(k);
+    if (!k->stuck && clock_monotonic_ms() - k->killed_ms >= STUCK_MS)
+        tell_stuck(k);
 }
 
 static void die(struct kernel *k)
@@ -434,6 +458,5 @@ void kernel_kill(struct kernel *k, const char *reason)
     }
     k->state = KERNEL_STOPPING;
     k->term_sent = true;
-    (void)leaf_kill(k->process.leaf); /* repeated by stop_tick */
-    kernel_arm(k, REKILL_MS);
+    kill_step(k);
 }

@@ -72,6 +72,9 @@ struct kernel_ops {
     /* The connection broke and is back, for a message was too large: msg is NULL. Or this one had so many buffers that they are
      * not all there: on_message does not see it, the others do. Borrowed. */
     void (*on_output_lost)(void *arg, const struct jmsg *msg);
+    /* It was killed and does not die: the system holds one of its processes (hardening B17). Once, and on_dead follows if
+     * that ever ends. May be NULL. */
+    void (*on_stuck)(void *arg, const char *reason);
     void (*on_dead)(void *arg, const char *reason); /* last call; the tree is gone */
 };
 

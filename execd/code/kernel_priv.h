@@ -38,6 +38,8 @@ struct kernel {
     int64_t started_ms,
         looked_ms; /* while it starts: since when, and the latest look at how it fares */
     int64_t rest_until_ms;
+    int64_t killed_ms; /* when SIGKILL went out first; 0 = never */
+    bool stuck;        /* it has not died of that in time, and that was told */
     bool interrupt_by_message;
     bool own_program;            /* zygote.py: its publisher waits for us, and it can be copied */
     bool entering;               /* from the pool: folder and environment are being taken over */

@@ -25,6 +25,7 @@ void kernel_replace(struct kernel *k)
 {
     struct err err = {0};
     k->entering = k->info_seen = k->iopub_seen = false;
+    k->killed_ms = 0;
     if (kernel_process_replace(&k->process, k->refusal[0] ? k->refusal : "the kernel had ended",
                                &err) < 0) {
         (void)snprintf(k->reason, sizeof(k->reason), "%s", err.text); /* fits */

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.execd import eventually, output_of, sse_events
-from harness.kernels import write_spec
+from harness.kernels import make_specs, write_spec
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -124,3 +124,63 @@ def test_B17_its_stream_ends_by_its_timeout(pid1, hung):
         response.read()
     ended = sse_events(response.text)[-1]
     assert ended["receipt"]["reason"] == "timeout", ended
+
+
+# ---- a kernel in a cell that does not come back -----------------------------------------------------
+
+
+def start_kernel(pid1, tmp_path, grace="200ms"):
+    agent = pid1("--kernel-dir", str(tmp_path / "run"), "--kernel-interrupt-grace", grace,
+                 env={"JUPYTER_PATH": str(make_specs(tmp_path / "specs"))})
+    made = agent.client.post("/code/context", json={"language": "python"}, timeout=60)
+    assert made.status_code == 200, made.text
+    return agent, made.json()["id"]
+
+
+def run_hung(agent, context, hung, **more):
+    """Its events."""
+    code = f"print('begun', flush=True); open('{hung.folder.decode()}/file').read()"
+    with agent.new_client() as client:
+        answer = client.post("/code", timeout=30, json={"code": code, "context": {"id": context}, **more})
+        return sse_events(answer.text)
+
+
+def state_of(agent, context):
+    return next((found["state"] for found in agent.client.get("/code/contexts").json() if found["id"] == context), None)
+
+
+def ticks(pid):
+    """Of the CPU, so far."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_B17_a_run_whose_kernel_cannot_die_ends(pid1, hung, tmp_path):
+    agent, context = start_kernel(pid1, tmp_path)
+    events = run_hung(agent, context, hung, timeout=500)
+    assert [event["type"] for event in events if event["type"] in ("error", "execution_complete")] == ["error"], events
+    assert events[-1]["receipt"]["reason"] == "timeout", events[-1]
+    assert output_of(events) == "begun\n"
+    eventually(lambda: state_of(agent, context) == "dead", 5, "its context lives")
+    before = ticks(agent.pid)
+    time.sleep(1)
+    assert ticks(agent.pid) - before < os.sysconf("SC_CLK_TCK") // 10  # nobody kills it all the time
+    answer = agent.client.post(f"/code/contexts/{context}/restart")  # of which the process is not gone
+    assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
+    hung.answer_all()
+    eventually(lambda: "D" not in states(agent), 10, "its process is not reaped")
+    eventually(lambda: agent.client.post(f"/code/contexts/{context}/restart", timeout=60).status_code == 200, 10,
+               "it cannot start again")
+
+
+def test_B17_a_restart_of_a_kernel_that_cannot_die_is_refused(pid1, hung, tmp_path):
+    agent, context = start_kernel(pid1, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_hung, agent, context, hung)
+        eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 10,
+                   "nobody waits for the file system")
+        answer = agent.client.post(f"/code/contexts/{context}/restart", timeout=20)
+        assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
+        assert running.result(10)[-1]["receipt"]["reason"] == "cancelled"
+    assert state_of(agent, context) == "dead"
