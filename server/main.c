@@ -47,8 +47,11 @@ static const char usage_head[] =
     "  execd-server [OPTIONS] init-config [FILE] write a commented configuration (default "
     "and -: standard output)\n"
     "  execd-server [OPTIONS] image ls           list the images that sandboxes can start from\n"
-    "  execd-server [OPTIONS] image build DIR    build the recipe in DIR (images/...) and add the "
-    "result\n"
+    "  execd-server [OPTIONS] image build DIR [NAME]\n"
+    "                                            build the recipe in DIR (images/...), or take "
+    "what "
+    "was built\n"
+    "                                            there, and add it as NAME (the folder's name)\n"
     "  execd-server [OPTIONS] image rm NAME      remove an image's name, and its files with the "
     "last name\n"
     "\n";

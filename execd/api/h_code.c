@@ -41,12 +41,15 @@ static const struct jfield context_fields[] = {
 
 struct code_body {
     const char *code;
+    const char *language; /* where somebody put it who names no context */
     struct context_body context;
     int64_t timeout;
     const char *input;
 };
 static const struct jfield code_fields[] = {
     JFIELD(struct code_body, code, JFIELD_STRING, .max = CODE_MAX, .doc = "text to run"),
+    JFIELD(struct code_body, language, JFIELD_STRING, .max = LANGUAGE_MAX,
+           .doc = "as context.language, where the context says neither that nor an id"),
     JFIELD(struct code_body, context, JFIELD_OBJECT, .sub = context_fields,
            .n_sub = ARRAY_LEN(context_fields), .doc = "where to run it"),
     JFIELD(struct code_body, timeout, JFIELD_I64, .min = 0, .max = TIMEOUT_MAX,
@@ -202,6 +205,8 @@ enum http_result h_code_run(struct http_req *req, void *app)
             VALIDATE_PREFIX
             "Key: 'RunCodeRequest.Code' Error:Field validation for 'Code' failed on "
             "the 'required' tag");
+    if (is_empty(body.context.id) && is_empty(body.context.language))
+        body.context.language = body.language;
     /* A context knows its language; without both the text is for the shell (contracts/execd.md 1.6). */
     const char *language = !is_empty(body.context.language) ? body.context.language
                            : is_empty(body.context.id)      ? "command"

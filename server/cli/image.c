@@ -57,12 +57,44 @@ static int run_recipe(const char *recipe, const char *out_dir)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ECANCELED;
 }
 
-static bool is_built(const char *dir)
+static bool has_file(const char *dir, const char *name, int mode)
 {
     char path[4096];
 
-    snprintf(path, sizeof(path), "%s/rootfs.tar", dir);
-    return access(path, R_OK) == 0;
+    return snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path) &&
+           access(path, mode) == 0;
+}
+
+static int check_recipe(const char *dir, struct err *err)
+{
+    struct stat st;
+
+    if (stat(dir, &st) < 0)
+        return errno == ENOENT ? err_set(err, 0, ENOENT, "no such folder: '%.150s'", dir)
+                               : err_sys(err, 0, errno, "'%.150s'", dir);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(err, 0, ENOTDIR, "'%.150s' is no folder", dir);
+    if (!has_file(dir, "build", X_OK))
+        return err_set(err, 0, ENOENT,
+                       "'%.150s' has neither rootfs.tar (of an image that was built) nor a program "
+                       "`build` (of a recipe)",
+                       dir);
+    return 0;
+}
+
+/* Runs the recipe in a new folder. */
+static int make_image(const char *dir, const char *out, struct err *err)
+{
+    int rc = check_recipe(dir, err);
+
+    if (rc == 0 && mkdir(out, 0700) < 0)
+        rc = err_sys(err, 0, errno, "make '%s'", out);
+    if (rc < 0 || run_recipe(dir, out) == 0)
+        return rc;
+    if (rmdir(out) == 0) /* it left nothing to look at */
+        return err_set(err, 0, ECANCELED, "the recipe in '%.100s' failed (see above)", dir);
+    return err_set(err, 0, ECANCELED,
+                   "the recipe in '%.80s' failed (see above); its output is in '%.80s'", dir, out);
 }
 
 /* DIR is a recipe (has an executable `build`) or the output of one (has rootfs.tar). */
@@ -72,17 +104,10 @@ static int image_build(const char *store, const char *dir, const char *name, str
     struct image image;
     struct err err = {0};
 
-    if (!is_built(dir)) {
+    if (!has_file(dir, "rootfs.tar", R_OK)) {
         out = arena_printf(arena, "%s/build.%d", store, (int)getpid());
-        if (mkdir(out, 0700) < 0) {
-            (void)err_sys(&err, 0, errno, "make '%s'", out);
+        if (make_image(dir, out, &err) < 0)
             return fail(&err);
-        }
-        if (run_recipe(dir, out) < 0) {
-            (void)err_set(&err, 0, ECANCELED,
-                          "the recipe in '%s' failed (see above); its output is in '%s'", dir, out);
-            return fail(&err);
-        }
     }
     if (images_import(store, name, out, arena, &image, &err) < 0)
         return fail(&err);

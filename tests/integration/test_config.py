@@ -70,6 +70,31 @@ def test_example_loads_without_a_warning(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def image_build(tmp_path, *arguments):
+    config = tmp_path / "config.toml"
+    config.write_text(f'[runtime]\nstate_dir = "{tmp_path}/state"\n', encoding="utf-8")
+    return subprocess.run([SERVER, "--config", config, "image", "build", *map(str, arguments)], timeout=20,
+                          capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+
+
+def test_image_build_says_what_is_missing_and_leaves_nothing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "failing").mkdir()
+    (tmp_path / "failing/build").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "failing/build").chmod(0o755)
+    for name, text in (("none", "no such folder"), ("empty", "neither rootfs.tar"), ("file", "is no folder"),
+                       ("failing", "failed (see above)")):
+        ended = image_build(tmp_path, tmp_path / name, "given-name")
+        assert ended.returncode == 1 and text in ended.stderr, ended.stderr
+        assert [entry.name for entry in (tmp_path / "state/images").iterdir() if entry.name.startswith("build.")] == []
+
+
+def test_help_shows_that_an_image_may_be_given_a_name():
+    ended = subprocess.run([SERVER, "--help"], timeout=20, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert "image build DIR [NAME]" in ended.stdout
+
+
 def test_readme_names_every_key():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section, missing = "", []

@@ -251,3 +251,15 @@ def test_there_are_not_more_contexts_than_allowed(agent):
     assert (refused.status_code, refused.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert agent.client.delete("/code/contexts", params={"language": "bash"}).status_code == 200
     create(agent)
+
+
+def test_a_language_beside_the_context_counts_where_the_context_has_none(agent):
+    def answer(**body):
+        return agent.client.post("/code", json={"code": "X=1; echo $X", **body}, timeout=30)
+
+    assert answer(language="no-such-language").json()["code"] == answer(context={"language": "no-such-language"}).json()["code"]
+    assert '"text":"1' in answer(language="bash").text
+    assert '"text":"1' in answer(language="no-such-language", context={"language": "bash"}).text
+    made = agent.client.post("/code/context", json={"language": "bash"}).json()["id"]
+    assert '"text":"1' in answer(language="no-such-language", context={"id": made}).text
+    assert '"text":"1' in answer().text  # without any language: the shell
