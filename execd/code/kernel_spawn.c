@@ -198,9 +198,8 @@ static bool start_warm(struct kernel_process *p, const struct kernel_plan *plan,
                                      .leaf = p->leaf};
     bool begun = zygotes && request.python && kernel_can_be_forked(plan->spec) &&
                  zygotes_fork(zygotes, &request, on_forked, p, &p->birth, &why) == 0;
-    if (!begun)
-        (void)snprintf(p->note, sizeof(p->note), "%s",
-                       zygotes ? why : "warm starts are off"); /* fits */
+    (void)snprintf(p->note, sizeof(p->note), "%s",
+                   zygotes ? why : "warm starts are off"); /* fits */
     return begun;
 }
 

@@ -26,7 +26,7 @@ struct kernel_process {
     bool forked;              /* from a warm interpreter */
     bool is_copy;             /* of another kernel */
     bool pooled;              /* before anybody asked for it */
-    char note[120];           /* why not */
+    char note[160];           /* why not, or what it goes without */
     struct askline *control;  /* owned; of one that was forked */
     /* until it is there; of one started in advance, until it has entered */
     bool in_advance;

@@ -18,6 +18,7 @@
 #include "execd/proc/tree.h"
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
+#include "proto/base/log.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
@@ -51,6 +52,8 @@ const char *const *zygote_cold_argv(const char *python, const char *const *argum
 /* Behind the third death within this time it is left alone for as long. */
 #define DEATHS_MAX 3
 #define DEATHS_MS (INT64_C(300) * 1000)
+#define WORD_MAX 400 /* as in zygote.py */
+#define NOTE_MAX 160
 
 struct zygote {
     struct zygotes *owner; /* borrowed */
@@ -62,6 +65,11 @@ struct zygote {
     int fd;              /* owned; -1 while there is none */
     struct event *event; /* owned: the first word, or the end */
     bool warm;
+    bool was_warm;          /* since it was started */
+    bool has_failed;        /* and has said why */
+    char importing[64];     /* module of the user's at which it is, or was last; "" = none */
+    char trouble[NOTE_MAX]; /* what kept the last one from getting warm; "" = nothing */
+    char note[NOTE_MAX];    /* what the last warm one goes without; "" = nothing */
     unsigned deaths;
     int64_t first_death_ms;
 };
@@ -84,12 +92,32 @@ static void cool_down(struct zygote *z)
     z->warm = false;
 }
 
+/* Remembered for the starts that suffer from it; logged when it is news. */
+static void keep(struct zygote *z, char kept[NOTE_MAX], const char *what, const char *text)
+{
+    bool is_news = text[0] && strncmp(kept, text, NOTE_MAX - 1) != 0;
+    (void)snprintf(kept, NOTE_MAX, "%s", text); /* cutting is fine */
+    if (is_news)
+        log_event(LOG_LEVEL_WARN, "code", what, "python", z->python, "reason", kept, NULL);
+}
+
+static void keep_trouble(struct zygote *z, const char *reason)
+{
+    char text[NOTE_MAX];
+    (void)snprintf(text, sizeof(text), "no warm start: %s%s%s%s", z->importing[0] ? "preload " : "",
+                   z->importing, z->importing[0] ? ": " : "", reason); /* cutting is fine */
+    keep(z, z->trouble, "an interpreter does not get warm", text);
+}
+
 static void on_zygote_exit(void *arg, const struct exit_status *status)
 {
     struct zygote *z = arg;
     int64_t now = clock_monotonic_ms();
+    char text[EXIT_TEXT_MAX];
 
-    (void)status;
+    exit_status_text(status, text, sizeof(text));
+    if (!z->was_warm && !z->has_failed)
+        keep_trouble(z, text);
     pidref_done(&z->pid);
     z->pid = PIDREF_UNSET;
     cool_down(z);
@@ -101,23 +129,49 @@ static void on_zygote_exit(void *arg, const struct exit_status *status)
     z->deaths++;
 }
 
+static void fail(struct zygote *z, const char *reason)
+{
+    z->has_failed = true;
+    keep_trouble(z, reason);
+}
+
+/* False: it is of no use any more. */
+static bool take_word(struct zygote *z, const char *word)
+{
+    bool is_good = !z->was_warm;
+    if (is_good && str_starts(word, "import ")) {
+        (void)snprintf(z->importing, sizeof(z->importing), "%.63s",
+                       word + strlen("import ")); /* cutting is fine */
+    } else if (is_good && str_starts(word, "ready ")) {
+        z->warm = z->was_warm = true;
+        z->trouble[0] = '\0';
+        keep(z, z->note, "an interpreter is warm, but for modules", word + strlen("ready "));
+        (void)event_del(z->event);
+        (void)event_add(z->event, NULL); /* without it, its end is seen by the reaper */
+    } else {
+        is_good = false;
+        if (!z->was_warm && str_starts(word, "failed "))
+            fail(z, word + strlen("failed "));
+    }
+    return is_good;
+}
+
 static void on_zygote_word(evutil_socket_t fd, short what, void *arg)
 {
     struct zygote *z = arg;
-    char word[16];
+    char word[WORD_MAX + 1];
 
-    ssize_t n = what & EV_TIMEOUT ? 0 : recv(fd, word, sizeof(word), MSG_DONTWAIT);
+    ssize_t n = what & EV_TIMEOUT ? 0 : recv(fd, word, WORD_MAX, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n == 5 && memcmp(word, "ready", 5) == 0) {
-        z->warm = true;
-        (void)event_del(z->event);
-        (void)event_add(z->event, NULL); /* without it, its end is seen by the reaper */
+    word[MAX(n, 0)] = '\0';
+    if (n > 0 && take_word(z, word))
         return;
-    }
     cool_down(z); /* the closed socket ends it */
-    if (pidref_is_set(&z->pid) && (what & EV_TIMEOUT))
+    if (pidref_is_set(&z->pid) && (what & EV_TIMEOUT)) {
+        fail(z, "it takes too long");
         (void)!pidref_signal(&z->pid, SIGKILL); /* it may be gone */
+    }
 }
 
 static int spawn_zygote(struct zygote *z, int peer, struct err *err)
@@ -148,15 +202,21 @@ static void start(struct zygote *z)
     int pair[2];
 
     if (pidref_is_set(&z->pid) ||
-        (z->deaths >= DEATHS_MAX && clock_monotonic_ms() - z->first_death_ms < DEATHS_MS) ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        (z->deaths >= DEATHS_MAX && clock_monotonic_ms() - z->first_death_ms < DEATHS_MS))
         return;
+    z->was_warm = z->has_failed = false;
+    z->importing[0] = '\0';
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        fail(z, "no socket can be made");
+        return;
+    }
     z->fd = pair[0];
     cleanup_fd int peer = pair[1];
     if (leaf_new("zygote", &z->leaf, &err) < 0 || spawn_zygote(z, peer, &err) < 0) {
         leaf_free(take_ptr(&z->leaf));
         cool_down(z);
-        return; /* kernels start cold, and say that */
+        fail(z, err.text);
+        return;
     }
     leaf_set_leader(z->leaf, z->pid.pid);
     reaper_watch(z->pid.pid, on_zygote_exit, z);
@@ -253,19 +313,22 @@ int zygotes_fork(struct zygotes *all, const struct zygote_request *request, birt
     *ret_why = "too many interpreters";
     if (z == NULL)
         return -EAGAIN;
-    *ret_why = "the interpreter is being warmed up";
     if (!z->warm) {
         start(z);
+        *ret_why = z->trouble[0]            ? z->trouble
+                   : pidref_is_set(&z->pid) ? "the interpreter is being warmed up"
+                                            : "the warm interpreter has died again and again";
         return -EAGAIN;
     }
     *ret_why = "the environment differs where an interpreter reads it at its start";
     if (!early_same(request->envp, z->envp, EARLY_INTERPRETER))
         return -EAGAIN;
     *ret_why = "the warm interpreter does not take the request";
-    return birth_ask(all->base, z->fd, zygote_request_json(request), request->leaf, request->out_fd,
-                     fn, arg, ret_birth) < 0
-               ? -EAGAIN
-               : 0;
+    if (birth_ask(all->base, z->fd, zygote_request_json(request), request->leaf, request->out_fd,
+                  fn, arg, ret_birth) < 0)
+        return -EAGAIN;
+    *ret_why = z->note;
+    return 0;
 }
 
 /* ---- all of them ---- */

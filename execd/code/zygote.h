@@ -2,7 +2,9 @@
  * Zygotes: a warm Python per interpreter that forks a kernel in a few milliseconds.
  *
  * zygote.py is its program. It is started on the first wish for a kernel of that interpreter (which itself starts
- * cold), and again when it has died; one that dies again and again is left alone for a while. A kernel is forked twice,
+ * cold), and again when it has died; one that dies again and again is left alone for a while. What kept one from getting
+ * warm is said in a line of the log, once, and to each kernel that starts cold for that reason; modules that could not be
+ * preloaded to each that is forked. A kernel is forked twice,
  * so that it becomes a child of execd; it says its number over a socket of its own and begins only after execd watches
  * it, so that no end is missed. Whenever a fork cannot be safe - threads, packages installed meanwhile, variables that
  * an interpreter reads at its start - the answer is no, with the reason, and the caller starts cold.
@@ -31,7 +33,8 @@ struct zygote_request {
 struct zygotes *zygotes_new(struct event_base *base, const char *preload);
 void zygotes_free(struct zygotes *z);
 
-/* 0: fn is called later, once. -EAGAIN: no warm one yet, or not for this request; *ret_why is a constant text. */
+/* 0: fn is called later, once. -EAGAIN: no warm one yet, or not for this request; *ret_why says why, and behind a 0 what
+ * is to be said of the warm start (may be ""). It lives until the next call. */
 int zygotes_fork(struct zygotes *z, const struct zygote_request *request, birth_fn fn, void *arg,
                  struct birth **ret_birth, const char **ret_why) must_check;
 /* The same kernel started cold, on the same program: its arguments. NULL when out of memory. */

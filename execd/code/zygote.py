@@ -1,7 +1,8 @@
 """A warm Python: imports what every kernel needs, stays single-threaded, and forks a kernel on each request.
 
 Data inside execd, run behind control.py and checkpoint.py as `python -c`. Descriptor 3 is a SOCK_SEQPACKET socket: one
-request a packet, a JSON object with the descriptors [talk, out, cgroup files...]. The kernel itself answers on `talk`:
+request a packet, a JSON object with the descriptors [talk, out, cgroup files...]. Before that execd hears "import NAME"
+for each module of the user's, and "ready NOTE" or "failed REASON". The kernel itself answers on `talk`:
 "here", with its credentials, then it waits for "go"; later it takes requests there (control.py). What goes wrong before
 is said there as "error: ..."; execd then starts the kernel cold.
 """
@@ -11,22 +12,51 @@ tornado.platform.asyncio tornado.queues IPython.core.debugger IPython.core.oinsp
 IPython.extensions.storemagic IPython.core.logger faulthandler""".split()
 RLIMIT_LOCKS, PR_SET_PDEATHSIG = 10, 1
 FLUSH_CHARACTERS = 1 << 20
+WORD_MAX = 400  # bytes of what is told to execd while it gets warm
 
 
-def warm_up(extra):
+def say(sock, word, text):
+    """A line of ASCII, so that it may be cut anywhere."""
+    sock.send(("%s %s" % (word, " ".join(text.split()))).encode("ascii", "backslashreplace")[:WORD_MAX])
+
+
+def what_is_missing():
+    """Looked for first: else the first of its dependencies is blamed."""
+    from importlib.util import find_spec
+    return None if find_spec("ipykernel") else "ipykernel is not installed for " + sys.executable
+
+
+def preload(names, sock):
+    """Those of the user; what cannot be imported is left out. Each is announced: one may end this process."""
+    missed = []
+    for name in names:
+        say(sock, "import", name)
+        try:
+            __import__(name)
+        except ModuleNotFoundError as error:
+            missed.append("no module named %s" % (error.name or name))
+        except (Exception, SystemExit) as error:
+            missed.append("%s: %s: %s" % (name, type(error).__name__, error))
+    return "preload: " + "; ".join(missed) if missed else ""
+
+
+def warm_up(extra, sock):
+    """What is to be said of it, if anything."""
     # Otherwise each kernel imports the debugger's 150 modules for itself; taken back in the child.
     sys.modules["debugpy"] = None
-    for name in PRELOAD + extra:
+    for name in PRELOAD:
         try:
             __import__(name)
         except ImportError:
             if name == PRELOAD[0]:
                 raise
+    note = preload(extra, sock)
     if "numpy" in sys.modules:
         import numpy.random
         os.register_at_fork(after_in_child=numpy.random.seed)
     gc.collect()
     gc.freeze()
+    return note
 
 
 def join(request, groups):
@@ -168,6 +198,9 @@ def cold(arguments):
     """The same kernel without the warm start: as `-m ipykernel_launcher`, but for its output."""
     talk = socket.socket(fileno=3)
     talk.set_inheritable(False)
+    missing = what_is_missing()
+    if missing:
+        sys.exit(missing)
     sys.modules["debugpy"] = None
     run_kernel({"arguments": arguments, "env": dict(os.environ)}, talk, Packages())
 
@@ -177,8 +210,14 @@ def main():
         return cold(sys.argv[1:])
     sock = socket.socket(fileno=3)
     sock.set_inheritable(False)
-    warm_up([name for name in os.environ.pop("EXECD_PRELOAD", "").split(",") if name])
-    sock.send(b"ready")
+    try:
+        missing = what_is_missing()
+        note = missing or warm_up([name for name in os.environ.pop("EXECD_PRELOAD", "").split(",") if name], sock)
+    except BaseException as error:
+        missing = note = "%s: %s" % (type(error).__name__, error)
+    say(sock, "failed" if missing else "ready", note)
+    if missing:
+        os._exit(6)
     packages = Packages()
     request, talk, out, groups, middle = serve(sock, os.fork, lambda: check_warm(packages))
     try:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
 
 from harness.execd import eventually, sse_events
 from harness.kernels import FAKE, write_spec
+from harness.python_kernels import create as create_context, printed, start_with_python
 
 
 def post(agent, text, language):
@@ -67,3 +69,60 @@ def test_a_kernel_dir_as_long_as_the_help_says(start_execd, tmp_path, length):
         agent.stop()
     finally:
         os.rmdir(folder)
+
+
+# ---- interpreters that do not get warm -----------------------------------------------------------------
+
+
+def with_preload(start_execd, folder, modules, *options):
+    agent = start_with_python(start_execd, folder, "--preload", ",".join(modules), "--kernel-pool", "0", *options)
+    (agent.extra / "raises.py").write_text("raise RuntimeError('poison\\nü')\n")
+    (agent.extra / "exits.py").write_text("import os; os._exit(9)\n")
+    return agent
+
+
+def note_with(agent, word, start):
+    def look():
+        context = create_context(agent)
+        assert agent.client.delete(f"/code/contexts/{context['id']}").status_code == 200
+        return context if word in context.get("start_note", "") else None
+
+    context = eventually(look, 30, f"no start_note says {word!r}")
+    assert context["start"] == start
+    return context["start_note"]
+
+
+def warnings(agent):
+    return [entry["reason"] for entry in agent.log if entry["level"] == "warn" and entry["module"] == "code"]
+
+
+def test_modules_that_cannot_be_preloaded_are_told(start_execd, tmp_path):
+    agent = with_preload(start_execd, tmp_path, ["no_such_module", "raises", "wave"])
+    note = note_with(agent, "preload", "forked")
+    assert note == "preload: no module named no_such_module; raises: RuntimeError: poison \\xfc"
+    assert printed(agent, create_context(agent), "import sys; print('wave' in sys.modules)") == "True\n"
+    assert warnings(agent) == [note]
+    agent.stop()
+
+
+def test_a_module_that_ends_the_warm_interpreter_is_told(start_execd, tmp_path):
+    agent = with_preload(start_execd, tmp_path, ["exits"])
+    note = note_with(agent, "exits", "cold")
+    assert note == "no warm start: preload exits: exit status 9"
+    for _ in range(4):  # more than it is tried
+        assert note_with(agent, "exits", "cold") == note
+    assert warnings(agent) == [note]
+    agent.stop()
+
+
+def test_a_python_without_ipykernel_is_told_so(start_execd, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=60)
+    python = str(tmp_path / "bare/bin/python")
+    write_spec(tmp_path, "bare", [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "python")
+    agent = start_execd("--kernel-dir", str(tmp_path / "run"), env={"JUPYTER_PATH": str(tmp_path)})
+    wanted = f"ipykernel is not installed for {python}"
+    answer = agent.client.post("/code/context", json={"language": "bare"}, timeout=30)
+    assert answer.status_code == 500 and wanted in answer.json()["message"], answer.text
+    assert wanted in json.dumps(post(agent, "1", "bare")[-1])
+    eventually(lambda: warnings(agent) == [f"no warm start: {wanted}"])
+    agent.stop()
