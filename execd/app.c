@@ -218,6 +218,16 @@ static unsigned count_shells(void *arg)
     return shell_context_count(api->sessions).n;
 }
 
+static void on_kernel_death(void *arg, const struct code_context *ctx,
+                            const struct code_death *death)
+{
+    (void)arg;
+    /* Later they are words of somebody's code. */
+    const char *said = death->at_start && death->last_words != NULL ? death->last_words : "";
+    log_event(LOG_LEVEL_WARN, "app", "a kernel is dead", "kernel", code_context_id(ctx), "name",
+              code_context_spec(ctx), "why", death->evalue, "said", said, NULL);
+}
+
 /* Commands and files work without kernels: why there are none is said, and all else goes on. */
 static void start_kernels(struct app *app)
 {
@@ -226,6 +236,7 @@ static void start_kernels(struct app *app)
     code.workers = api->pool;
     code.n_others = count_shells;
     code.others_arg = api;
+    code.on_death = on_kernel_death;
     if (code_manager_new(app->base, &code, &api->code, &api->code_err) < 0) {
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", api->code_err.text, NULL);
         api->code = NULL;

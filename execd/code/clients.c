@@ -382,7 +382,7 @@ void clients_end(struct code_context *ctx)
         ctx->clients = client->next;
         client->ctx = NULL;
         if (!client->gone)
-            client->ops->on_end(client->arg, ctx->death[0] ? ctx->death : "the kernel was deleted");
+            client->ops->on_end(client->arg);
         free(client);
     }
 }
@@ -410,8 +410,7 @@ void clients_tell(struct code_context *ctx)
         if (ctx->state != CONTEXT_READY)
             forget_routes(c);
         if (!c->gone)
-            c->ops->on_state(c->arg, code_context_state(ctx),
-                             ctx->state == CONTEXT_DEAD ? ctx->death : "");
+            c->ops->on_state(c->arg, code_context_state(ctx));
     }
     walk_end(ctx);
 }

@@ -31,11 +31,11 @@ struct code_client_ops {
     /* The kernel has published something that was too large: it is lost, and what came behind it may be. Or, msg: it had
      * too many buffers, and this alone is lost; borrowed. */
     void (*on_lost)(void *arg, const struct jmsg *msg);
-    /* The kernel is starting, restarting, ready or dead (then reason says why): requests under way in a kernel that
-     * is gone have no end of their own. */
-    void (*on_state)(void *arg, enum code_state state, const char *reason);
-    /* The context is gone (deleted, its kernel never started, execd ends): last call, the client is detached already. */
-    void (*on_end)(void *arg, const char *reason);
+    /* The kernel is starting, restarting, ready or dead (code_context_death says why): requests under way in a kernel
+     * that is gone have no end of their own. */
+    void (*on_state)(void *arg, enum code_state state);
+    /* The context goes (deleted, its kernel is dead, execd ends): last call, the client is detached already. */
+    void (*on_end)(void *arg);
 };
 
 /* NULL when CODE_CLIENTS_MAX are connected; those that are away do not count, and the caller bounds them. What those

@@ -12,8 +12,6 @@
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
-#define START_TAIL_MAX 120 /* bytes of a kernel's own words in an error text of 256 */
-
 void context_tell(const struct code_context *ctx)
 {
     const char *state =
@@ -64,6 +62,7 @@ void context_free(struct code_context *ctx)
     if (ctx->post)
         event_free(ctx->post);
     drop_waits(ctx, NULL);
+    context_forget_death(ctx);
     arena_done(&ctx->arena);
     free(ctx);
 }
@@ -91,6 +90,7 @@ static void on_kernel_ready(void *arg)
     struct code_context *ctx = arg;
     if (is_starting(ctx))
         ctx->state = CONTEXT_READY;
+    ctx->was_ready = true;
     context_touch(ctx);
     context_tell(ctx);
     ctx->manager->counts.kernels_started++;
@@ -137,31 +137,12 @@ static void on_kernel_output_lost(void *arg, const struct jmsg *msg)
     clients_tell_lost(ctx, msg);
 }
 
-/* The reason and the last lines that the kernel wrote, as many as fit. */
-static void keep_start_error(struct code_context *ctx, const char *reason, const char *tail)
-{
-    size_t len = strlen(tail);
-    while (len > 0 && strchr("\r\n ", tail[len - 1]))
-        len--;
-    const char *from = tail;
-    while (tail + len - from > START_TAIL_MAX) {
-        const char *line = memchr(from, '\n', (size_t)(tail + len - from));
-        from = line ? line + 1 : tail + len - START_TAIL_MAX;
-    }
-    (void)err_set(&ctx->start_err, ERR_KERNEL_UNAVAILABLE, EIO, /* kept, not returned */
-                  "EXECD_001: the kernel did not start: %.80s%s%.*s", reason,
-                  len ? "; it said: " : "", (int)(tail + len - from), from);
-}
-
 /* The context is dead with it. */
 static void lose_kernel(struct code_context *ctx, const char *reason)
 {
     bool starting = is_starting(ctx);
     const char *tail = kernel_tail(ctx->kernel);
-    (void)snprintf(ctx->death, sizeof(ctx->death),
-                   starting ? "EXECD_001: the kernel did not start: %s"
-                            : "EXECD_001: the kernel died: %s",
-                   reason); /* cutting is fine */
+    context_note_death(ctx, starting, reason, tail);
     struct run_failure failure = {RUN_END_KERNEL_DIED, "KernelDied", ctx->death, tail};
     if (starting) {
         failure.end = RUN_END_NOT_STARTED;
@@ -171,14 +152,13 @@ static void lose_kernel(struct code_context *ctx, const char *reason)
     }
     context_fail_runs(ctx, &failure);
     ctx->manager->counts.kernels_died++;
-    if (starting) {
+    if (starting)
         kernel_stats_row(&ctx->manager->stats, ctx->spec)->n_not_started++;
-        keep_start_error(ctx, reason, tail);
-    }
     bool never_lived = ctx->state == CONTEXT_STARTING;
     ctx->state = CONTEXT_DEAD;
     context_tell(ctx);
-    if (never_lived)
+    context_tell_death(ctx);
+    if (!context_stay_dead(ctx) && never_lived)
         ctx->state = CONTEXT_GONE;
 }
 
@@ -210,11 +190,13 @@ static void on_kernel_stuck(void *arg, const char *reason)
         lose_kernel(ctx, reason);
         return;
     }
+    struct err err = {0};
     ctx->restart_wanted = false;
-    (void)refuse_stuck(&ctx->start_err); /* kept, not returned */
-    (void)snprintf(ctx->death, sizeof(ctx->death), "%s", ctx->start_err.text); /* fits */
+    (void)refuse_stuck(&err); /* kept, not returned */
+    context_note_no_start(ctx, &err);
     ctx->state = CONTEXT_DEAD;
     context_tell(ctx);
+    context_tell_death(ctx);
 }
 
 static const struct kernel_ops kernel_callbacks = {
@@ -290,10 +272,11 @@ static void start_again(struct code_context *ctx)
     kernelspecs_free(specs);
     if (r >= 0)
         return;
-    ctx->start_err = err;
-    (void)snprintf(ctx->death, sizeof(ctx->death), "%s", err.text); /* fits */
+    context_note_no_start(ctx, &err);
     ctx->state = CONTEXT_DEAD;
     context_tell(ctx);
+    context_tell_death(ctx);
+    (void)context_stay_dead(ctx); /* it stays in any case */
 }
 
 /* New waits may come while these are called. */
@@ -395,7 +378,7 @@ static unsigned count_contexts(const struct code_manager *m)
 {
     unsigned n = m->config.n_others ? m->config.n_others(m->config.others_arg) : 0;
     for (const struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
-        n++; /* those that are going away too: their processes are still there */
+        n += ctx->kernel || !code_context_is_kept_dead(ctx); /* going away: it is still there */
     return n;
 }
 
@@ -415,13 +398,21 @@ static void add_wait(struct code_context *ctx, code_ready_fn fn, void *arg)
     ctx->waits = wait;
 }
 
+static int check_room(const struct code_manager *m, struct err *err)
+{
+    if (count_contexts(m) < m->config.contexts_max)
+        return 0;
+    return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
+                   "%u code contexts at once is the limit: delete one first",
+                   m->config.contexts_max);
+}
+
 static int check_options(struct code_manager *m, const struct code_context_options *options,
                          struct err *err)
 {
-    if (count_contexts(m) >= m->config.contexts_max)
-        return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
-                       "%u code contexts at once is the limit: delete one first",
-                       m->config.contexts_max);
+    int r = check_room(m, err);
+    if (r < 0)
+        return r;
     if (options->id && (!ids_is_uuid(options->id) || code_context_find(m, options->id)))
         return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL,
                        "the id of a context must be a UUID that no other has");
@@ -442,6 +433,7 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     struct code_context *ctx = context_new(m, options->id);
     if (options->origin)
         (void)snprintf(ctx->origin, sizeof(ctx->origin), "%s", options->origin); /* an id of ours */
+    ctx->keep_dead = options->keep_dead;
     if (!ctx->post || !ctx->interrupt_timer || !keep_options(ctx, options, spec))
         r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a context");
     else
@@ -468,9 +460,14 @@ int context_restart(struct code_context *ctx, const char *origin, code_ready_fn 
         return err_set(err, ERR_CONTEXT_NOT_FOUND, ENOENT, "context %s is being deleted", ctx->id);
     if (ctx->state == CONTEXT_DEAD && ctx->kernel && !ctx->kernel_ended)
         return refuse_stuck(err);
+    int r = code_context_is_kept_dead(ctx) ? check_room(ctx->manager, err) : 0;
+    if (r < 0)
+        return r;
     add_wait(ctx, on_ready, arg);
     if (ctx->state == CONTEXT_STARTING || ctx->state == CONTEXT_RESTARTING)
         return 0;
+    ctx->dead_until_ms = 0;
+    context_forget_death(ctx);
     context_fail_runs(ctx, &restarted);
     ctx->state = CONTEXT_RESTARTING;
     ctx->restart_wanted = true;

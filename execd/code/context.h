@@ -24,6 +24,16 @@ struct work_pool;
 #define CODE_CLIENTS_MAX 64  /* per context */
 #define CODE_CONTEXTS_MAX 64 /* defaults of struct code_config */
 #define CODE_CULL_INTERVAL_MS 60000
+/* Contexts that are kept to say why their kernel did not start: so long, and so many beside the others. */
+#define CODE_DEAD_MS 60000
+#define CODE_DEAD_MAX 8
+
+/* Why a kernel is gone that nobody told to go: the name and the text of an error, and what it wrote last (valid UTF-8; may
+ * be NULL). */
+struct code_death {
+    const char *ename, *evalue, *last_words;
+    bool at_start; /* it was never ready */
+};
 
 struct code_config {                 /* zeroed fields take the default */
     unsigned contexts_max;           /* CODE_CONTEXTS_MAX */
@@ -42,6 +52,9 @@ struct code_config {                 /* zeroed fields take the default */
     uint64_t checkpoint_bytes; /* of all together; 0: a quarter of the memory */
     struct work_pool *workers; /* borrowed; may be NULL */
     const char *preload;       /* modules for warm interpreters, separated by commas; may be NULL */
+    /* A kernel has died or did not start; everything borrowed. May be NULL. */
+    void (*on_death)(void *arg, const struct code_context *ctx, const struct code_death *death);
+    void *death_arg;
     struct channel_limits channel;
 };
 
@@ -60,6 +73,7 @@ struct code_context_options {
     const char *cwd;         /* made when missing */
     const struct jmap *envs; /* copied */
     const char *origin;      /* checkpoint of which the first kernel is a copy */
+    bool keep_dead;          /* should its kernel not start, it stays for CODE_DEAD_MS, dead */
 };
 
 /* Starts a kernel. The context is there at once (*ret_ctx, may be NULL); on_ready (may be NULL) is posted once, with
@@ -90,6 +104,9 @@ enum code_state { CODE_STARTING, CODE_RESTARTING, CODE_IDLE, CODE_BUSY, CODE_DEA
 enum code_state code_context_state(const struct code_context *ctx);
 const char *code_state_name(enum code_state state); /* "starting", … as Jupyter says it */
 const char *code_context_spec(const struct code_context *ctx); /* name of its kernelspec */
+/* False while its kernel has not died; borrowed. */
+bool code_context_death(const struct code_context *ctx, struct code_death *ret_death);
+bool code_context_is_kept_dead(const struct code_context *ctx); /* CODE_DEAD_MS are running */
 /* When it last began or ended to work; microseconds since 1970. */
 int64_t code_context_active_us(const struct code_context *ctx);
 unsigned code_context_n_clients(const struct code_context *ctx);

@@ -26,7 +26,7 @@ struct event;
  *      │                      └──────────restart──────┴─► RESTARTING ──old one reaped, new one ready──► READY
  *      └───────start fails────┴────────delete─────────────────────► GONE ──kernel reaped──► freed
  *
- * GONE contexts are not found any more. Everything that calls back or frees runs from `post`, never from inside
+ * A start that fails ends in DEAD for a while where keep_dead was asked for. GONE contexts are not found any more. Everything that calls back or frees runs from `post`, never from inside
  * a function that somebody called.
  */
 enum context_state {
@@ -66,7 +66,12 @@ struct code_context {
     struct event *interrupt_timer, *post; /* owned */
     struct ready_wait *waits;             /* owned */
     struct err start_err;
-    char death[600];               /* why the kernel died */
+    char death[600];               /* why the kernel died; "" while it has not */
+    bool died_at_start;            /* not later */
+    char *last_words;              /* owned; of the kernel that died; valid UTF-8; NULL = none */
+    bool was_ready;                /* a kernel of it */
+    bool keep_dead;                /* it stays when none ever gets ready, */
+    int64_t dead_until_ms;         /* so long, monotonic; 0 = that is not so */
     int64_t active_us, created_us; /* wall clock */
     int64_t active_ms;             /* as active_us, monotonic */
     int64_t cull_idle_ms;          /* 0 = it stays */
@@ -98,6 +103,7 @@ struct code_manager {
     bool shutting_down;
     struct event *cull_timer;        /* owned; NULL until a context may be culled */
     int cull_every_ms;               /* what it is set to while it is pending */
+    struct event *dead_timer;        /* owned; NULL until a context is kept dead */
     struct checkpoints *checkpoints; /* owned */
     struct code_counts counts;       /* of runs and kernels; the rest is asked for elsewhere */
     struct kernel_stats stats;       /* without the gauges */
@@ -111,6 +117,17 @@ void context_touch(struct code_context *ctx); /* it is used just now */
 /* cull.c */
 void cull_watch(struct code_context *ctx); /* a new one that has cull_idle_ms */
 void cull_done(struct code_manager *m);
+
+/* context_death.c */
+/* The kernel has ended by itself; tail: what it wrote last. */
+void context_note_death(struct code_context *ctx, bool starting, const char *reason,
+                        const char *tail);
+void context_note_no_start(struct code_context *ctx, const struct err *err); /* there was none */
+void context_forget_death(struct code_context *ctx);     /* another kernel takes its place */
+void context_tell_death(const struct code_context *ctx); /* to who has configured on_death */
+/* A kernel that did not start: true when the context stays nevertheless. */
+bool context_stay_dead(struct code_context *ctx);
+void context_dead_done(struct code_manager *m);
 
 /* As code_context_restart; origin: id of the checkpoint to go on from, or "". */
 int context_restart(struct code_context *ctx, const char *origin, code_ready_fn on_ready, void *arg,

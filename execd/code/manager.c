@@ -78,6 +78,7 @@ void code_manager_free(struct code_manager *m)
         context_free(ctx);
     }
     cull_done(m);
+    context_dead_done(m);
     checkpoints_free(m->checkpoints);
     pool_free(m->host.pool);
     zygotes_free(m->host.zygotes);

@@ -30,6 +30,7 @@ struct channels_client;
 
 enum channels_end {
     CHANNELS_KERNEL_GONE, /* deleted; what is left is to be sent before closing */
+    CHANNELS_KERNEL_DIED, /* of itself, and is no longer kept; as above */
     CHANNELS_REPLACED,    /* by a connection with the same id */
     CHANNELS_TOO_SLOW,
     CHANNELS_NO_MEMORY,

@@ -270,6 +270,25 @@ static int make_unique(struct channels_client *client, struct frame *frame)
     return 0;
 }
 
+/* Why its kernel has died; false: it has not. */
+static bool find_death(const struct channels_client *client, struct message_fault *ret_fault)
+{
+    struct code_death death;
+
+    if (!code_context_death(client->ctx, &death))
+        return false;
+    *ret_fault = (struct message_fault){death.ename, death.evalue, death.last_words};
+    return true;
+}
+
+static void refuse(struct channels_client *client, const struct frame *frame, const char *why)
+{
+    struct message_fault fault = {"KernelUnavailable", why, NULL};
+
+    (void)find_death(client, &fault); /* a better reason, if there is one */
+    requests_refuse(&client->requests, frame, &fault);
+}
+
 /* False: not now. Before the kernel is ready its outputs might be lost: nobody may be listening yet. */
 static bool try_send(struct channels_client *client, const struct frame *frame)
 {
@@ -282,18 +301,18 @@ static bool try_send(struct channels_client *client, const struct frame *frame)
     if (r == -EAGAIN || (r == -ESRCH && state != CODE_DEAD))
         return false;
     if (r < 0)
-        requests_refuse(&client->requests, frame, "KernelUnavailable", err.text);
+        refuse(client, frame, err.text);
     else if (requests_add(&client->requests, frame, clock_monotonic_ms()) < 0)
         end_soon(client, CHANNELS_NO_MEMORY); /* nobody would see to its end */
     return true;
 }
 
-static void refuse_kept(struct channels_client *client, const char *ename, const char *evalue)
+static void refuse_kept(struct channels_client *client, const struct message_fault *fault)
 {
     struct frame frame;
 
     message_frame(client->kept, &frame);
-    requests_refuse(&client->requests, &frame, ename, evalue);
+    requests_refuse(&client->requests, &frame, fault);
 }
 
 static void retry(struct channels_client *client)
@@ -393,17 +412,20 @@ static void on_ready(struct channels_client *client)
     client->was_restarted = false;
 }
 
-static void on_state(void *arg, enum code_state state, const char *reason)
+static void on_state(void *arg, enum code_state state)
 {
+    static const struct message_fault restarted = {"KernelRestarted", "the kernel was restarted",
+                                                   NULL};
     struct channels_client *client = arg;
+    struct message_fault death;
 
     if (state == CODE_RESTARTING) {
         client->was_restarted = true;
-        requests_fail_all(&client->requests, "KernelRestarted", "the kernel was restarted");
+        requests_fail_all(&client->requests, &restarted);
         /* No status says so: to JupyterLab "restarting" means a restart that nobody asked for, after which it connects
          * again, in the middle of its own (contracts/jupyter.md 2.7, "Status fan-out"). */
-    } else if (state == CODE_DEAD) {
-        requests_fail_all(&client->requests, "KernelDied", reason);
+    } else if (state == CODE_DEAD && find_death(client, &death)) {
+        requests_fail_all(&client->requests, &death);
         put_status(client, "dead");
     } else if (state == CODE_IDLE || state == CODE_BUSY) {
         on_ready(client);
@@ -412,16 +434,18 @@ static void on_state(void *arg, enum code_state state, const char *reason)
     channels_client_settle(client);
 }
 
-static void on_end(void *arg, const char *reason)
+static void on_end(void *arg)
 {
     struct channels_client *client = arg;
+    struct message_fault why = {"KernelDeleted", "the kernel was deleted", NULL};
+    bool died = find_death(client, &why);
 
     client->code = NULL; /* it is detached */
-    requests_fail_all(&client->requests, "KernelDeleted", reason);
+    requests_fail_all(&client->requests, &why);
     if (client->kept != NULL)
-        refuse_kept(client, "KernelDeleted", reason);
+        refuse_kept(client, &why);
     put_status(client, "dead");
-    channels_client_end(client, CHANNELS_KERNEL_GONE);
+    channels_client_end(client, died ? CHANNELS_KERNEL_DIED : CHANNELS_KERNEL_GONE);
 }
 
 const struct code_client_ops channels_client_ops = {on_message, on_lost, on_state, on_end};

@@ -78,6 +78,7 @@ static void on_end(void *arg, enum channels_end why)
         const char *reason;
     } rows[] = {
         [CHANNELS_KERNEL_GONE] = {WS_CLOSE_NORMAL, "the kernel was deleted"},
+        [CHANNELS_KERNEL_DIED] = {WS_CLOSE_NORMAL, "the kernel is dead"},
         [CHANNELS_REPLACED] = {WS_CLOSE_NORMAL,
                                "replaced by a connection with the same session_id"},
         [CHANNELS_TOO_SLOW] = {WS_CLOSE_POLICY, "the client reads too slowly"},
@@ -85,7 +86,7 @@ static void on_end(void *arg, enum channels_end why)
     };
     struct socket *k = arg;
 
-    if (why == CHANNELS_KERNEL_GONE)
+    if (why == CHANNELS_KERNEL_GONE || why == CHANNELS_KERNEL_DIED)
         pull(k, true);
     k->client = NULL;
     ws_conn_close(k->ws, rows[why].code, rows[why].reason);

@@ -109,11 +109,17 @@ struct jsession *jsessions_find(struct jsessions *s, const char *id)
     return NULL;
 }
 
+/* Whoever asks for a path again is to have a kernel, not one that never started. */
+static bool is_of_use(const struct code_context *ctx)
+{
+    return ctx != NULL && !code_context_is_kept_dead(ctx);
+}
+
 struct jsession *jsessions_find_path(struct jsessions *s, const char *path)
 {
     struct jsession *session;
     TAILQ_FOREACH(session, &s->list, link)
-    if (strcmp(session->path, path) == 0 && jsession_kernel(s, session) != NULL)
+    if (strcmp(session->path, path) == 0 && is_of_use(jsession_kernel(s, session)))
         return session;
     return NULL;
 }

@@ -26,11 +26,13 @@ void kernels_format_time(int64_t wall_us, char *buf)
 json_t *kernels_model(const struct code_context *ctx)
 {
     char active[CLOCK_RFC3339_MAX];
+    struct code_death death = {0};
+    (void)code_context_death(ctx, &death); /* mostly there is none */
     kernels_format_time(code_context_active_us(ctx), active);
-    return json_pack("{s:s, s:s, s:s, s:s, s:i}", "id", code_context_id(ctx), "name",
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s*}", "id", code_context_id(ctx), "name",
                      code_context_spec(ctx), "last_activity", active, "execution_state",
                      code_state_name(code_context_state(ctx)), "connections",
-                     (int)code_context_n_clients(ctx));
+                     (int)code_context_n_clients(ctx), "reason", death.evalue);
 }
 
 json_t *kernels_list(struct code_manager *m)
@@ -169,6 +171,7 @@ int kernels_start(struct code_manager *m, const struct kernels_config *config,
         return r;
     options.cwd = cwd;
     options.envs = &env;
+    options.keep_dead = true; /* the client is told of it before it starts */
     r = code_context_create(m, &options, NULL, NULL, ret_ctx, err);
     if (r < 0 && err->code == ERR_TOO_MANY_CONTEXTS)
         err->code = ERR_KERNEL_LIMIT;

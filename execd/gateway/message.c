@@ -166,25 +166,27 @@ struct message *message_stderr(struct slice parent, const char *text)
                         json_pack("{s:s, s:s}", "name", "stderr", "text", text));
 }
 
-static json_t *error_content(const char *ename, const char *evalue)
+/* Most clients show the traceback alone. */
+static json_t *error_content(const struct message_fault *fault)
 {
-    json_t *line = json_sprintf("%s: %s", ename, evalue);
+    json_t *line = json_sprintf("%s: %s", fault->ename, fault->evalue);
 
-    return json_pack("{s:s, s:s, s:[o]}", "ename", ename, "evalue", evalue, "traceback",
-                     line != NULL ? line : json_string(ename));
+    return json_pack("{s:s, s:s, s:[o, s*]}", "ename", fault->ename, "evalue", fault->evalue,
+                     "traceback", line != NULL ? line : json_string(fault->ename),
+                     fault->last_words);
 }
 
-struct message *message_error(struct slice parent, const char *ename, const char *evalue)
+struct message *message_error(struct slice parent, const struct message_fault *fault)
 {
-    return message_make(CHANNEL_IOPUB, "error", parent, error_content(ename, evalue));
+    return message_make(CHANNEL_IOPUB, "error", parent, error_content(fault));
 }
 
 struct message *message_error_reply(enum kernel_channel channel, const char *request_type,
-                                    struct slice parent, const char *ename, const char *evalue)
+                                    struct slice parent, const struct message_fault *fault)
 {
     char type[JMSG_TYPE_MAX];
     int stem = (int)(strlen(request_type) - (sizeof("request") - 1));
-    json_t *content = error_content(ename, evalue);
+    json_t *content = error_content(fault);
 
     (void)snprintf(type, sizeof(type), "%.*sreply", stem, request_type); /* shorter than it was */
     if (content != NULL) {

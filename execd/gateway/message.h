@@ -37,10 +37,14 @@ struct message *message_make(enum kernel_channel channel, const char *type, stru
 
 struct message *message_status(struct slice parent, const char *state);
 struct message *message_stderr(struct slice parent, const char *text);
+/* Why a request has no better end; last_words: what a dead kernel wrote last, or NULL. All of it valid UTF-8. */
+struct message_fault {
+    const char *ename, *evalue, *last_words;
+};
 /* The iopub message "error", and the reply of that status to a request of the given type. */
-struct message *message_error(struct slice parent, const char *ename, const char *evalue);
+struct message *message_error(struct slice parent, const struct message_fault *fault);
 struct message *message_error_reply(enum kernel_channel channel, const char *request_type,
-                                    struct slice parent, const char *ename, const char *evalue);
+                                    struct slice parent, const struct message_fault *fault);
 
 void message_free(struct message *m); /* NULL is fine */
 

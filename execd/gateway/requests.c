@@ -111,14 +111,14 @@ static void give_reply(struct requests *r, struct request *q)
 }
 
 /* With whatever has come; what is missing is said by us. */
-static void end(struct requests *r, struct request *q, const char *ename, const char *evalue)
+static void end(struct requests *r, struct request *q, const struct message_fault *fault)
 {
     struct slice header = header_of(q);
 
     if (!q->replied && q->reply == NULL) {
         if (is_execute(q))
-            deliver(r, message_error(header, ename, evalue));
-        q->reply = message_error_reply(q->channel, q->type, header, ename, evalue);
+            deliver(r, message_error(header, fault));
+        q->reply = message_error_reply(q->channel, q->type, header, fault);
     }
     if (!q->replied)
         give_reply(r, q);
@@ -130,30 +130,33 @@ static void end(struct requests *r, struct request *q, const char *ename, const 
 
 static void end_without_reply(struct requests *r, struct request *q)
 {
-    end(r, q, "NoReply", "the kernel has ended this request without a reply");
+    static const struct message_fault fault = {
+        "NoReply", "the kernel has ended this request without a reply", NULL};
+
+    end(r, q, &fault);
 }
 
-void requests_fail_all(struct requests *r, const char *ename, const char *evalue)
+void requests_fail_all(struct requests *r, const struct message_fault *fault)
 {
     while (!TAILQ_EMPTY(&r->list))
-        end(r, TAILQ_FIRST(&r->list), ename, evalue);
+        end(r, TAILQ_FIRST(&r->list), fault);
     while (!TAILQ_EMPTY(&r->behind))
         deliver(r, pop_behind(r));
 }
 
-void requests_refuse(struct requests *r, const struct frame *frame, const char *ename,
-                     const char *evalue)
+void requests_refuse(struct requests *r, const struct frame *frame,
+                     const struct message_fault *fault)
 {
     struct slice header = frame->parts.header;
 
     if (!str_ends(frame->type, "_request")) {
-        deliver(r, message_error(header, ename, evalue));
+        deliver(r, message_error(header, fault));
         return;
     }
     deliver(r, message_status(header, "busy"));
     if (strcmp(frame->type, "execute_request") == 0)
-        deliver(r, message_error(header, ename, evalue));
-    deliver(r, message_error_reply(frame->channel, frame->type, header, ename, evalue));
+        deliver(r, message_error(header, fault));
+    deliver(r, message_error_reply(frame->channel, frame->type, header, fault));
     deliver(r, message_status(header, "idle"));
 }
 
@@ -190,7 +193,7 @@ static void take_reply(struct requests *r, struct message *m, int64_t now_ms)
     }
     q->reply = m;
     if (q->idle != NULL) {
-        end(r, q, NULL, NULL); /* both are there */
+        end(r, q, NULL); /* both are there */
     } else {
         q->due_ms = now_ms + REQUESTS_OUTPUT_MS;
     }
@@ -200,7 +203,7 @@ static void take_idle(struct requests *r, struct request *q, struct message *m, 
 {
     q->idle = m;
     if (q->replied || q->reply != NULL) {
-        end(r, q, NULL, NULL); /* both are there */
+        end(r, q, NULL); /* both are there */
         return;
     }
     q->due_ms = now_ms + REQUESTS_REPLY_MS;
@@ -285,6 +288,8 @@ static void late(struct requests *r, struct request *q, int64_t now_ms)
  * time in which the kernel has nothing else to do counts. */
 static int64_t check_begun(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake)
 {
+    static const struct message_fault dropped = {"NoReply", "the kernel has dropped this request",
+                                                 NULL};
     static const int64_t after_ms[] = {250, 1000, 4000, 6000}; /* the last one: given up */
     struct request *q = TAILQ_FIRST(&r->list);
 
@@ -296,7 +301,7 @@ static int64_t check_begun(struct requests *r, int64_t now_ms, bool kernel_idle,
         q->n_wakes = 0;
     } else if (now_ms >= q->waits_since_ms + after_ms[q->n_wakes]) {
         if (++q->n_wakes == ARRAY_LEN(after_ms)) {
-            end(r, q, "NoReply", "the kernel has dropped this request");
+            end(r, q, &dropped);
             return now_ms;
         }
         *ret_wake = true;

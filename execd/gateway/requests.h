@@ -54,7 +54,7 @@ void requests_postpone(struct requests *r, int64_t now_ms);
 /* Header of the oldest one, on which the kernel most likely works; empty when there is none. */
 struct slice requests_current(const struct requests *r);
 /* Nothing more will come for any of them. */
-void requests_fail_all(struct requests *r, const char *ename, const char *evalue);
+void requests_fail_all(struct requests *r, const struct message_fault *fault);
 /* The end of a request that was never sent. */
-void requests_refuse(struct requests *r, const struct frame *frame, const char *ename,
-                     const char *evalue);
+void requests_refuse(struct requests *r, const struct frame *frame,
+                     const struct message_fault *fault);

@@ -435,6 +435,71 @@ def test_H01_a_death_is_no_loss_of_output(agent):
         agent.client.delete(f"/api/kernels/{kernel}")
 
 
+SAID = "No module named 'no_such_module'"
+
+
+@pytest.fixture
+def faulty(tmp_path, start_execd):
+    """Kernels that end at their start: at once, or when the test has created the file `go`."""
+    waits = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\nimport no_such_module"
+    for name, code in (("hasty", "import no_such_module"), ("late", waits)):
+        spec = tmp_path / "faulty" / "kernels" / name
+        spec.mkdir(parents=True)
+        (spec / "kernel.json").write_text(json.dumps({"argv": [sys.executable, "-c", code, "{connection_file}"], "language": name}))
+    return start_execd("--contexts-max", "3", env={"JUPYTER_PATH": str(tmp_path / "faulty")})
+
+
+def start_faulty(agent, name="hasty"):
+    kernel = agent.client.post("/api/kernels", json={"name": name}).json()["id"]
+    if name == "hasty":
+        eventually(lambda: agent.client.get(f"/api/kernels/{kernel}").json()["execution_state"] == "dead", 10)
+    return kernel
+
+
+def is_start_error(messages):
+    assert types(messages)[-3:] == ["error", "execute_reply", "idle"]
+    for content in (messages[-3].content, messages[-2].content):
+        assert content["ename"] == "KernelStartError" and "EXECD_001" in content["evalue"]
+        assert SAID in content["traceback"][-1]
+    return True
+
+
+def test_H01_a_kernel_that_dies_at_its_start_is_explained(faulty, tmp_path):
+    kernel = start_faulty(faulty, "late")
+    with Channels(faulty, kernel) as client:
+        msg_id = client.execute("1")
+        (tmp_path / "go").touch()
+        assert is_start_error(client.result(msg_id))
+        assert is_start_error(client.run("2")), "also what comes later"
+        model = faulty.client.get(f"/api/kernels/{kernel}").json()
+        assert model["execution_state"] == "dead" and "exit status 1" in model["reason"]
+        line = faulty.wait_log(msg="a kernel is dead", kernel=kernel)
+        assert line["level"] == "warn" and "EXECD_001" in line["why"] and SAID in line["said"]
+
+
+def test_H01_who_comes_after_a_failed_start_is_told_why(faulty):
+    with Channels(faulty, start_faulty(faulty)) as client:
+        assert types([client.read()]) == ["dead"] and is_start_error(client.run("1"))
+
+
+def test_H03_kernels_that_did_not_start_are_few_and_take_no_place(faulty):
+    kept = [start_faulty(faulty) for _ in range(12)]
+    assert [model["id"] for model in faulty.client.get("/api/kernels").json()] == kept[-8:]
+    assert faulty.client.get(f"/api/kernels/{kept[0]}").status_code == 404
+    assert [start_faulty(faulty, "late") for _ in range(3)], "all that --contexts-max allows"
+    refused = faulty.client.post(f"/api/kernels/{kept[-1]}/restart")
+    assert refused.status_code in (403, 429, 503) and "limit" in refused.json()["message"], refused.text
+
+
+def test_a_failed_start_can_be_repeated_and_a_path_is_free(faulty):
+    session = {"path": "a.ipynb", "type": "notebook", "name": "a", "kernel": {"name": "hasty"}}
+    first = faulty.client.post("/api/sessions", json=session).json()["kernel"]["id"]
+    eventually(lambda: faulty.client.get(f"/api/kernels/{first}").json()["execution_state"] == "dead", 10)
+    assert SAID in faulty.client.post(f"/api/kernels/{first}/restart").json()["message"]
+    assert faulty.client.get(f"/api/kernels/{first}").json()["execution_state"] == "dead"
+    assert faulty.client.post("/api/sessions", json=session).json()["kernel"]["id"] != first
+
+
 def test_restart_is_told_ends_requests_and_keeps_clients(agent, own_kernel):
     with Channels(agent, own_kernel) as one, Channels(agent, own_kernel, v1=True) as two:
         one.run("x = 1")

@@ -228,7 +228,7 @@ static void death_ends_all_of_them_H01(void **state)
     add(&r, "c", "kernel_info_request", 0);
     take(&r, "a", "busy", 1);
     take(&r, "a", "execute_reply", 1); /* held back, and true */
-    requests_fail_all(&r, "KernelDied", "why");
+    requests_fail_all(&r, &(struct message_fault){"KernelDied", "why", NULL});
     assert_string_equal(seen.text,
                         "busy execute_reply idle error execute_reply idle kernel_info_reply ");
     assert_int_equal(r.n, 0);
