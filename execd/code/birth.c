@@ -73,7 +73,7 @@ static void on_talk(evutil_socket_t fd, short what, void *arg)
     fn(fn_arg, 0,
        n > 0               ? text
        : what & EV_TIMEOUT ? "no answer in time"
-                           : "the process that was to fork has ended");
+                           : "the new process ended before it was there");
 }
 
 static int ask(int server_fd, json_t *fields, struct leaf *leaf, int out_fd, int talk)

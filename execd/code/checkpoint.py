@@ -8,6 +8,7 @@ Whatever would be lost or shared silently is looked for before, and named in a r
 
 import asyncio
 import atexit
+import errno
 import gc
 import re
 import signal
@@ -15,7 +16,10 @@ import stat
 import threading
 import warnings
 
+FORK_SECONDS = 4  # less than execd waits
+FORK_FAILED = 128  # in an exit status, with the cause
 GRAVEYARD = []  # what other threads owned: never destroyed, it would close descriptors that are somebody else's now
+OUTPUTS = {}  # the user's copies of descriptors 1 and 2 (os.dup): of which they are
 HARMLESS_DEVICES = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
 OWN_MODULES = ("ipykernel.", "IPython.", "tornado.", "zmq.", "asyncio.", "jupyter_client.")
 
@@ -37,13 +41,45 @@ def random_states():
     return lambda: [restore(state) for restore, state in states]
 
 
+class Patience:
+    """What hangs between fork and birth (a hook of os.register_at_fork, say) is ended by an alarm, so that the process
+    that waits for it goes on. Timers are not inherited, and a kernel that has one is not copied."""
+    forking = False
+    handler = None
+
+    @classmethod
+    def begin(cls):
+        """In the child, before all hooks of the user's."""
+        if cls.forking:
+            cls.handler = cls.handler or signal.getsignal(signal.SIGALRM)  # of the first of two forks
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+            signal.alarm(FORK_SECONDS)
+
+    @classmethod
+    def end(cls):
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, cls.handler or signal.SIG_DFL)
+        cls.handler = None
+
+
+os.register_at_fork(after_in_child=Patience.begin)
+
+
 def fork_alike():
     restore = random_states()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other threads: they were looked at
-        pid = os.fork()
+    Patience.forking = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other threads: they were looked at
+            pid = os.fork()
+    finally:
+        Patience.forking = False
     if pid == 0:
-        restore()
+        try:
+            restore()
+        except BaseException:
+            os._exit(5)  # never on as a second kernel
     return pid
 
 
@@ -61,6 +97,27 @@ def shed_threads(allowed):
     return False
 
 
+def be_middle(fork):
+    """Returns in the grandchild only."""
+    middle = os.getpid()
+    try:
+        if fork():
+            os._exit(0)
+    except BaseException as error:
+        os._exit(FORK_FAILED | (getattr(error, "errno", None) or errno.ENOMEM))
+    return middle
+
+
+def check_middle(status):
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGALRM:
+        raise RuntimeError("a copy did not get away from its fork (os.register_at_fork?) in %d s" % FORK_SECONDS)
+    if code > FORK_FAILED:
+        raise RuntimeError("it cannot fork: " + os.strerror(code & ~FORK_FAILED))
+    if code:
+        raise RuntimeError("a copy has ended (%s %d)" % ("status" if code > 0 else "signal", abs(code)))
+
+
 def fork_twice(fork):
     """None in this process, the number of the one between in its grandchild, which execd will inherit."""
     handler = signal.getsignal(signal.SIGCHLD)
@@ -68,13 +125,10 @@ def fork_twice(fork):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         middle = fork()
-        if middle:
-            os.waitpid(middle, 0)
-            return None
-        middle = os.getpid()
-        if fork():
-            os._exit(0)
-        return middle
+        if not middle:
+            return be_middle(fork)
+        check_middle(os.waitpid(middle, 0)[1])
+        return None
     finally:
         if handler not in (signal.SIG_DFL, None):
             signal.signal(signal.SIGCHLD, handler)
@@ -103,6 +157,21 @@ def names_of_socket(fd):
     return names
 
 
+def holds_locks():
+    """The first list names the process, and none for locks of open files, which the second has."""
+    with open("/proc/locks") as locks:
+        if any(line.replace("->", "").split()[4] == str(os.getpid()) for line in locks):
+            return True
+    for fd, _, _ in descriptors():
+        try:
+            with open("/proc/self/fdinfo/%d" % fd) as info:
+                if any(line.startswith("lock:") for line in info):
+                    return True
+        except OSError:
+            pass  # the folder's own
+    return False
+
+
 class Baseline:
     """What a kernel at rest has of its own; anything else of that kind is the user's."""
 
@@ -116,6 +185,7 @@ class Baseline:
         self.n_polls = sum(name == "anon_inode:[eventpoll]" for _, name, _ in descriptors())
         self.sockets = {status.st_ino for _, _, status in descriptors() if stat.S_ISSOCK(status.st_mode)}
         self.shared = self.shared_maps()
+        self.pipe_ends = {fd for fd, _, status in descriptors() if stat.S_ISFIFO(status.st_mode)} - OUTPUTS.keys()
 
     def threads(self):
         app = self.app
@@ -161,6 +231,8 @@ class Baseline:
                 return "it uses a GPU (%s)" % name
             elif stat.S_ISCHR(status.st_mode) and name not in HARMLESS_DEVICES:
                 return "it uses a device (%s)" % name
+            elif stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                return "it has a file open that has no name (%s): copies would share it" % name.removesuffix(" (deleted)")
             elif stat.S_ISREG(status.st_mode) and not os.access("/proc/self/fd/%d" % fd, os.F_OK):
                 return "it has a file open that cannot be opened again (%s)" % name
             elif name.startswith("anon_inode:") and name not in ("anon_inode:[eventfd]", "anon_inode:[eventpoll]"):
@@ -183,12 +255,19 @@ class Baseline:
             return "it shares memory with others"
         if any(signal.getitimer(which)[0] for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)):
             return "it has set a timer"
-        with open("/proc/locks") as locks:
-            if any(line.replace("->", "").split()[4] == str(os.getpid()) for line in locks):
-                return "it holds locks on files"
+        if holds_locks():
+            return "it holds locks on files"
+        if not self.may_start_again():
+            return "it has given up the rights that a new kernel needs (setuid?)"
         if self.app.transport != "ipc":
             return "it is not reached by local sockets"
         return None
+
+    def may_start_again(self):
+        """A copy reads a file and makes sockets beside the one that this kernel has read."""
+        file = self.app.abs_connection_file
+        return (os.access(os.path.dirname(file), os.W_OK | os.X_OK, effective_ids=True)
+                and os.access(file, os.R_OK, effective_ids=True))
 
     def obstacle(self, main_loop, passed):
         return (self.children() or self.open_things(passed) or self.tasks(main_loop) or self.odds()
@@ -196,6 +275,10 @@ class Baseline:
 
 
 # ---- the copy, parked -----------------------------------------------------------------------------------------------
+
+# Fcntl tells these too. The name below is a symbolic link, and not that of a folder.
+ONLY_WHEN_OPENED = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOFOLLOW | os.O_TMPFILE | os.O_DIRECTORY
+
 
 def reopen_files():
     """Positions in files are shared by a fork: each copy opens its own, at the place where it was."""
@@ -205,7 +288,7 @@ def reopen_files():
         import fcntl
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         inheritable = os.get_inheritable(fd)
-        fresh = os.open("/proc/self/fd/%d" % fd, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        fresh = os.open("/proc/self/fd/%d" % fd, flags & ~ONLY_WHEN_OPENED)
         os.lseek(fresh, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
         os.dup2(fresh, fd, inheritable)
         os.close(fresh)
@@ -218,8 +301,25 @@ def close_loop(loop):
     loop._closed = True
 
 
+def find_outputs(baseline, named):
+    """Of the capture's pipes, or of what was there before it."""
+    import fcntl
+    pipes = {os.fstat(fd).st_ino: fd for fd in (2, 1)}
+    OUTPUTS.clear()
+    for fd, _, status in descriptors():
+        if (stat.S_ISFIFO(status.st_mode) and fd not in named and fd not in baseline.pipe_ends
+                and status.st_ino in baseline.pipes() and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY):
+            OUTPUTS[fd] = pipes.get(status.st_ino)
+
+
+def lead(source, fds):
+    for fd in fds:
+        os.dup2(source, fd, os.get_inheritable(fd))
+
+
 def let_go(baseline, main_loop, keep):
-    """All that belonged to threads that this process does not have. Numbers that objects still name lead nowhere."""
+    """All that belonged to threads that this process does not have, and the objects that name its descriptors. The user's
+    copies of the outputs keep their numbers, which objects of the user's name."""
     app = baseline.app
     GRAVEYARD.append((app.kernel, app.heartbeat, app.iopub_thread, app.control_thread, getattr(app, "shell_channel_thread", None),
                       app.context, main_loop, asyncio.all_tasks(main_loop), baseline.talk))
@@ -229,6 +329,8 @@ def let_go(baseline, main_loop, keep):
     baseline.talk.close()
     null = os.open(os.devnull, os.O_RDWR)
     named = {0, 1, 2} | log_descriptors(app)
+    find_outputs(baseline, named)
+    lead(null, OUTPUTS)
     for fd, name, status in list(descriptors()):
         if fd in named:
             os.dup2(null, fd, fd < 3)
@@ -257,9 +359,10 @@ def park(copied, baseline, main_loop):
         join(copied.request, copied.groups)
         for fd in copied.groups:
             os.close(fd)
+        Patience.end()
         announce(copied.request, sock, copied.middle)
     except BaseException as error:
-        sock.send(("error: %s: %s" % (type(error).__name__, error)).encode(errors="replace")[:500])
+        sock.send(error_text(error))
         os._exit(5)
     request, talk, out, groups, middle = serve(sock, fork_alike, lambda: None)
     try:
@@ -267,12 +370,14 @@ def park(copied, baseline, main_loop):
         join(request, groups)
         for fd in (1, 2, *log_descriptors(baseline.app)):
             os.dup2(out, fd, fd < 3)
+        lead(out, OUTPUTS)
         for fd in (out, *groups):
             os.close(fd)
         reopen_files()
+        Patience.end()
         announce(request, talk, middle)
     except BaseException as error:
-        talk.send(("error: %s: %s" % (type(error).__name__, error)).encode(errors="replace")[:500])
+        talk.send(error_text(error))
         os._exit(5)
     return request, talk
 
@@ -310,6 +415,9 @@ def revive(app, streams, connection_file):
     app.log_connection_info()
     for stream, name in zip(streams, ("stdout", "stderr")):
         capture_again(stream, name, app)
+    for fd, captured in OUTPUTS.items():
+        if captured:
+            lead(captured, [fd])
     app.displayhook.pub_socket = app.iopub_socket
     shell = app.shell
     app.kernel_class.clear_instance()

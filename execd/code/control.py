@@ -18,13 +18,25 @@ import socket
 import time
 
 
-def receive(sock, flags=0):
-    """A packet and its descriptors; None at the end."""
-    data, ancillary, _, _ = sock.recvmsg(1 << 20, socket.CMSG_SPACE(64), flags | socket.MSG_CMSG_CLOEXEC)
+def receive(sock):
+    """A packet and its descriptors; None at the end. No more memory than it needs: there may be a limit, and no more."""
+    size = sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
+    data, ancillary, _, _ = sock.recvmsg(max(size, 1), socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for _, _, text in ancillary:
         fds.frombytes(text[:len(text) - len(text) % fds.itemsize])
     return (json.loads(data), list(fds)) if data else (None, [])
+
+
+def error_text(error):
+    """What execd hands on; no text of an object that raises while it is asked for one."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException:
+        text = ""
+    plain = type(error) is RuntimeError and text
+    return ("error: " + (text if plain else "%s: %s" % (name, text))).encode(errors="replace")[:500]
 
 
 def fingerprint(folders):
@@ -83,13 +95,13 @@ class Control:
         return execute_request
 
     def on_request(self):
-        request = None
+        """Each request is answered, or the socket closed: one that stayed would call this again at once."""
         try:
             request, fds = receive(self.talk)
         except BlockingIOError:
             return
-        except OSError:
-            pass
+        except BaseException:
+            request = None
         if request is None:
             self.loop.remove_reader(self.talk.fileno())
             self.talk.close()
@@ -100,12 +112,25 @@ class Control:
             else:
                 self.enter(request)
                 self.talk.send(b"ok")
-        except Exception as error:
-            (socket.socket(fileno=os.dup(fds[0])) if fds else self.talk).send(("error: %s" % error).encode(errors="replace")[:500])
+        except Copied:
+            raise
+        except BaseException as error:  # objects of the user's may raise whatever they like
+            self.refuse(error, fds)
         finally:
             if not self.copied:
                 for fd in fds:
                     os.close(fd)
+
+    def refuse(self, error, fds):
+        try:
+            sock = socket.socket(fileno=fds[0]) if fds else self.talk
+            try:
+                sock.send(error_text(error))
+            finally:
+                if fds:
+                    sock.detach()
+        except OSError:
+            pass  # who asked is gone
 
     def checkpoint(self, request, fds):
         """As a warm interpreter does: the copy answers itself, on the socket that came along."""

@@ -180,7 +180,11 @@ def serve(sock, fork, check):
         if why:
             talk.send(b"error: " + why.encode())
             os._exit(3)
-        middle = fork_twice(fork)
+        try:
+            middle = fork_twice(fork)
+        except (OSError, RuntimeError, MemoryError) as error:  # the next one may succeed
+            middle = None
+            talk.send(error_text(error))
         if middle:
             return request, talk, fds[1], fds[2:], middle
         for fd in fds[1:]:

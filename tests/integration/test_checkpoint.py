@@ -143,6 +143,46 @@ def test_generations_do_not_pile_up(execd, context):
     assert len(set(counts[1:])) == 1, counts
 
 
+def test_what_hangs_or_ends_at_its_fork_is_refused(execd, context):
+    printed(execd, context, "import os, time\nwhat = time.sleep\nos.register_at_fork(after_in_child=lambda: what(1000))")
+    response = post(execd, context, "checkpoint")
+    assert response.status_code == 409 and "register_at_fork" in response.json()["message"], response.text
+    assert printed(execd, context, "what = lambda _: os._exit(3)\nprint('goes on')") == "goes on"
+    assert "has ended (status 3)" in post(execd, context, "checkpoint").json()["message"]
+    printed(execd, context, "def what(_):\n    global what\n    def what(_): os._exit(4)")  # only the second fork's
+    assert "new process ended" in post(execd, context, "checkpoint").json()["message"]
+    printed(execd, context, "what = abs\nimport signal; signal.signal(signal.SIGALRM, lambda *_: print('alarm'))")
+    good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+    assert printed(execd, context, "print(signal.alarm(0)); signal.raise_signal(signal.SIGALRM)") == "0\nalarm"
+
+
+def test_copies_of_the_outputs_go_on(execd, context):
+    printed(execd, context, "import os; saved = [os.dup(1), os.dup(2)]")
+    for _ in range(3):
+        good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+        links = "print(*[os.readlink(f'/proc/self/fd/{a}') == os.readlink(f'/proc/self/fd/{b}') for a, b in zip(saved, (1, 2))])"
+        assert printed(execd, context, links) == "True True"
+        write = "import time; _ = os.write(saved[0], b'1234567\\n'); time.sleep(.05)"  # a thread of the kernel's reads it
+        assert any("1234567" in printed(execd, context, write) for _ in range(50))
+
+
+def test_files_of_databases_and_temporary_ones_come_along(execd, context, tmp_path):
+    printed(execd, context, f"import sqlite3, tempfile; d = sqlite3.connect({str(tmp_path / 'd.db')!r}); d.execute('create table t (x)'); d.commit()\n"
+            "f = tempfile.NamedTemporaryFile('w+'); _ = f.write('one'); f.flush()")
+    branch = good(post(execd, context, "branch"))
+    for i, where in enumerate((context, branch)):
+        assert printed(execd, where, "_ = d.execute('insert into t values (1)'); d.commit(); print(d.execute('select count(*) from t').fetchone(), f.tell())") == f"({i + 1},) 3"
+
+
+def test_without_rights_there_is_no_copy(execd, context):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    printed(execd, context, "import os; x = 1; os.setegid(65534); os.seteuid(65534)")
+    assert "rights" in post(execd, context, "checkpoint").json()["message"]
+    printed(execd, context, "os.seteuid(0); os.setegid(0)")
+    checkpoint(execd, context)
+
+
 def test_a_dead_kernel_lives_again(execd, context):
     printed(execd, context, "x = 5")
     origin = checkpoint(execd, context)
@@ -180,7 +220,11 @@ REFUSALS = {
     "device": ("f = open('/dev/ptmx', 'rb+', buffering=0)", "uses a device", "f.close()"),
     "library": ("import ctypes; c = ctypes.CDLL(None); t = ctypes.c_ulong(); _ = c.pthread_create(ctypes.byref(t), None, c.sleep, ctypes.c_void_p(600))",
                 "a library has started threads", "_ = c.pthread_cancel(t), c.pthread_join(t, None)"),
-    "lock": ("import fcntl, tempfile; f = tempfile.TemporaryFile(); fcntl.flock(f, fcntl.LOCK_EX)", "locks on files", "f.close()"),
+    "lock": ("import fcntl, tempfile; f = tempfile.NamedTemporaryFile(); fcntl.flock(f, fcntl.LOCK_EX)", "locks on files", "f.close()"),
+    "lock of an open file": ("import fcntl, struct, tempfile; f = tempfile.NamedTemporaryFile(); _ = fcntl.fcntl(f, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0))",
+                             "locks on files", "f.close()"),
+    "memory file": ("import os; m = os.memfd_create('mine')", "(/memfd:mine)", "os.close(m)"),
+    "unlinked file": ("import tempfile; f = tempfile.TemporaryFile()", "no name", "f.close()"),
     "notification": ("import ctypes, os; i = ctypes.CDLL(None).inotify_init()", "inotify", "os.close(i)"),
 }
 
@@ -195,6 +239,20 @@ def test_what_a_fork_would_lose_is_refused_by_name(execd, context, case):
         assert words in response.json()["message"]
     assert listed(execd, context) == []
     printed(execd, context, gone)
+    good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
+
+
+LIMITED = "import resource; x = 5; resource.setrlimit(resource.RLIMIT_AS, (%d << 20, resource.RLIM_INFINITY))"
+
+
+@pytest.mark.parametrize("megabytes", [1, 300])
+def test_a_kernel_at_its_memory_limit_lives_on(execd, context, megabytes):
+    pid = int(printed(execd, context, "import os; print(os.getpid())"))
+    printed(execd, context, LIMITED % megabytes)
+    response = post(execd, context, "checkpoint")
+    assert response.status_code == 409 or response.json()["state"] == "ready", response.text
+    printed(execd, context, "resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))")
+    assert printed(execd, context, "print(x, os.getpid())") == f"5 {pid}"
     good(post(execd, context, "rewind", checkpoint=checkpoint(execd, context)))
 
 
