@@ -26,7 +26,7 @@
 #define STARVED_TIMES 10
 #define SHUTDOWN_GRACE_MS 250 /* contracts/kernels.md 3.2: some answer shutdown and hang */
 #define TERM_GRACE_MS 300
-#define REKILL_MS 10 /* doubled each time: it may be a walk through all processes */
+#define REKILL_MS 10 /* at first: it may be a walk through all processes */
 #define REKILL_MAX_MS 1000
 #define STUCK_MS 4000
 #define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
@@ -160,14 +160,14 @@ void kernel_start_tick(struct kernel *k)
     kernel_kill(k, reason);
 }
 
-/* And again by stop_tick, until the reaper tells. Waits as long as it took so far. */
+/* And again by stop_tick, until the reaper tells, later and later. */
 static void kill_step(struct kernel *k)
 {
     int64_t now = clock_monotonic_ms();
     if (k->killed_ms == 0)
         k->killed_ms = now;
     (void)leaf_kill(k->process.leaf); /* nobody left is fine */
-    kernel_arm(k, (int)MIN(MAX(now - k->killed_ms, REKILL_MS), REKILL_MAX_MS));
+    kernel_arm(k, (int)MIN(MAX((now - k->killed_ms) / 4, REKILL_MS), REKILL_MAX_MS));
 }
 
 static void tell_stuck(struct kernel *k)

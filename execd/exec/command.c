@@ -9,18 +9,22 @@
 
 #include "execd/events/bus.h"
 #include "execd/exec/command_priv.h"
+#include "execd/proc/proc_usage.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
-#define KILL_AGAIN_MS 5
+#define KILL_AGAIN_MS 5 /* at first: it may be a walk through all processes */
+#define KILL_AGAIN_MAX_MS 1000
+#define HELD_MS 2000
 
 /*
  *   STARTING ──spawned──► RUNNING ──leader reaped──► DRAINING ──pipes through──► DONE
  *       └───────────────spawn failed─────────────────────────────────────────────▲
  *
  * The leader's exit and the end of its pipes come in either order; the command is DONE when both have come. The
- * terminal event is appended there and nowhere else.
+ * terminal event is appended there and nowhere else. One exception: a leader that was killed and that the system does
+ * not let die, on a file system that does not answer (hardening B17). Then the stream ends HELD_MS behind the kill.
  */
 
 static void arm_timer(struct command *c, int64_t ms)
@@ -45,14 +49,40 @@ static void free_leaf(struct command *c)
     leaf_free(take_ptr(&c->leaf));
 }
 
+/* False: there is somebody left, and the timer is set for the next round, later and later. */
+static bool kill_tree(struct command *c)
+{
+    if (leaf_kill(c->leaf))
+        return true;
+    int64_t now = clock_monotonic_ms();
+    if (c->killed_ms == 0)
+        c->killed_ms = now;
+    arm_timer(c, MIN(MAX((now - c->killed_ms) / 4, KILL_AGAIN_MS), KILL_AGAIN_MAX_MS));
+    return false;
+}
+
+static void check_done(struct command *c);
+
+/* The leader counts as killed, although it is there still. */
+static void give_up_leader(struct command *c)
+{
+    c->held = true;
+    c->status = (struct exit_status){.signalled = true, .code = SIGKILL};
+    if (c->pump != NULL)
+        pump_leader_exited(c->pump);
+    check_done(c);
+}
+
 static void kill_step(struct command *c)
 {
     if (c->leaf == NULL)
         return;
-    if (!leaf_kill(c->leaf))
-        arm_timer(c, KILL_AGAIN_MS);
-    else if (c->done)
-        free_leaf(c);
+    if (kill_tree(c)) {
+        if (c->done)
+            free_leaf(c);
+    } else if (!c->leader_gone && !c->held && clock_monotonic_ms() - c->killed_ms >= HELD_MS) {
+        give_up_leader(c);
+    }
 }
 
 void command_kill(struct command *c, enum command_end reason)
@@ -188,6 +218,7 @@ static void append_end(struct command *c)
 {
     char text[EXIT_TEXT_MAX], value[16], more[64];
 
+    c->told = true;
     append_receipt(c);
     int64_t elapsed_ms = (int64_t)(c->receipt.wall_us / 1000);
     if (!c->status.signalled && c->status.code == 0) {
@@ -197,7 +228,10 @@ static void append_end(struct command *c)
     exit_status_text(&c->status, text, sizeof(text));
     c->error = xstrdup(text);
     snprintf(value, sizeof(value), "%d", c->status.signalled ? -1 : c->status.code);
-    const char *traceback[] = {text, detail(c, more, sizeof(more)), NULL};
+    const char *traceback[] = {text, detail(c, more, sizeof(more)), NULL, NULL};
+    if (!c->leader_gone)
+        traceback[traceback[1] ? 2 : 1] =
+            "it is not dead yet: the system holds one of its processes";
     channel_append_error(c->channel, "CommandExecError", value, traceback);
 }
 
@@ -208,10 +242,8 @@ static void leave_tree(struct command *c)
     bool watched = c->leaf != NULL && !c->manager->shutting_down;
 
     c->killing |= c->sweep;
-    if (watched && c->killing && !leaf_kill(c->leaf)) {
-        arm_timer(c, KILL_AGAIN_MS);
+    if (watched && c->killing && !kill_tree(c))
         return;
-    }
     if (watched && c->terminating && !c->killing && !leaf_is_empty(c->leaf))
         return; /* the grace goes on */
     (void)event_del(c->timer);
@@ -239,14 +271,24 @@ static void close_command(struct command *c)
         finish(c);
 }
 
+static void measure(struct command *c)
+{
+    receipt_measure(&c->receipt, c->leaf, &c->status);
+    if (!c->leader_gone && !c->receipt.usage.from_cgroup) /* nobody has waited for it */
+        proc_usage_read(c->leader.pid, &c->receipt.usage);
+}
+
 static void check_done(struct command *c)
 {
-    if (!c->leader_gone || c->pump != NULL || c->closed)
+    if ((!c->leader_gone && !c->held) || c->pump != NULL || c->closed)
         return;
-    receipt_measure(&c->receipt, c->leaf, &c->status);
-    classify(c);
-    append_end(c);
-    close_command(c);
+    if (!c->told) {
+        measure(c);
+        classify(c);
+        append_end(c);
+    }
+    if (c->leader_gone)
+        close_command(c);
 }
 
 static void on_log_settled(void *arg)
@@ -271,7 +313,8 @@ void command_on_exit(void *arg, const struct exit_status *status)
     struct command *c = arg;
 
     c->leader_gone = true;
-    c->status = *status;
+    if (!c->told)
+        c->status = *status;
     if (c->pump != NULL)
         pump_leader_exited(c->pump);
     check_done(c);

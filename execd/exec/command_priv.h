@@ -32,7 +32,8 @@ struct command {
     struct spool *spool; /* owned; background only */
     bool background;
     bool sweep;             /* what the leader leaves behind is killed */
-    bool closed;            /* the terminal event was appended */
+    bool told;              /* the terminal event was appended */
+    bool closed;            /* and its leader is gone */
     bool stored;            /* the log is complete, or there is none */
     struct receipt receipt; /* once closed */
     struct event *timer;  /* owned: timeout or grace, whichever comes first, then repeated kills */
@@ -43,8 +44,11 @@ struct command {
     int64_t started_us, finished_us; /* wall clock */
     int64_t started_ns, closed_ms;   /* monotonic */
     bool leader_gone;
-    bool terminating; /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
-    bool killing;     /* SIGKILL goes to the tree until it is empty */
+    bool terminating;  /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
+    bool killing;      /* SIGKILL goes to the tree until it is empty */
+    int64_t killed_ms; /* monotonic; when that began, 0 = not yet */
+    bool
+        held; /* the leader does not die of it: its stream ends, its record goes on until it is gone */
     struct exit_status status; /* once leader_gone */
     enum command_end end;      /* NONE while running, unless the reason is known before the end */
     char *error;               /* owned; NULL on success */

@@ -70,6 +70,13 @@ def states(agent):
     return output_of(agent.command("cat /proc/[0-9]*/stat | sed -n 's/.*) \\(.\\) .*/\\1/p'")).split()
 
 
+def ticks(pid):
+    """Of the CPU, so far."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def test_B17_a_process_that_cannot_die_holds_nobody_up(pid1, hung):
     agent = pid1()
     answer = agent.client.post("/command", json={"command": f"exec cat {hung.folder.decode()}/file", "background": True})
@@ -111,19 +118,23 @@ def test_B17_a_kernel_that_cannot_die_holds_nobody_up(pid1, hung, tmp_path):
 
 
 def test_B17_its_stream_ends_by_its_timeout(pid1, hung):
-    """Who waits for a command with a limit is told at its limit, or soon behind."""
+    """Who waits for a command with a limit is told at its limit, or soon behind, while it is still not dead."""
     agent = pid1()
-    with agent.client.stream("POST", "/command", timeout=15,
-                             json={"command": f"cat {hung.folder.decode()}/file", "timeout": 500}) as response:
-        time.sleep(2)
-        with agent.new_client() as other:
-            assert other.get("/ping").status_code == 200
-            text = other.post("/command", json={"command": "echo alive"}).text
-            assert output_of(sse_events(text)) == "alive\n"
-        hung.answer_all()
-        response.read()
-    ended = sse_events(response.text)[-1]
-    assert ended["receipt"]["reason"] == "timeout", ended
+    before = ticks(agent.pid)
+    text = agent.client.post("/command", timeout=15, json={"command": f"echo begun; exec cat {hung.folder.decode()}/file",
+                                                           "timeout": 500}).text
+    events = sse_events(text)
+    ended = events[-1]
+    assert ended["receipt"]["reason"] == "timeout" and "not dead yet" in ended["error"]["traceback"][-1], ended
+    assert output_of(events) == "begun\n"
+    assert ticks(agent.pid) - before < os.sysconf("SC_CLK_TCK") // 4  # nobody kills it all the time
+    assert "D" in states(agent)
+    command = events[0]["text"]
+    assert agent.client.get(f"/command/status/{command}").json()["running"] is True
+    hung.answer_all()
+    eventually(lambda: not agent.client.get(f"/command/status/{command}").json()["running"], 10, "its end is not seen")
+    assert agent.client.get(f"/command/status/{command}").json()["exit_code"] == -1
+    assert "D" not in states(agent)
 
 
 # ---- a kernel in a cell that does not come back -----------------------------------------------------
@@ -147,13 +158,6 @@ def run_hung(agent, context, hung, **more):
 
 def state_of(agent, context):
     return next((found["state"] for found in agent.client.get("/code/contexts").json() if found["id"] == context), None)
-
-
-def ticks(pid):
-    """Of the CPU, so far."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
 
 
 def test_B17_a_run_whose_kernel_cannot_die_ends(pid1, hung, tmp_path):
