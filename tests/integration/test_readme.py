@@ -6,6 +6,7 @@ between them.
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from harness.execd import TOKEN, TOKEN_HEADER
@@ -13,6 +14,7 @@ from harness.execd import TOKEN, TOKEN_HEADER
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README[README.index("\n## execd by curl"):README.index("\n## How it works")]
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
+KERNELS = Path(sys.executable).parent  # has an ipykernel
 MARK = "---- end of step ----"
 
 
@@ -29,7 +31,7 @@ def steps(block):
 
 def test_the_recipes_print_what_they_say(start_execd, tmp_path):
     """All blocks in one shell: a later one may use what an earlier one has set."""
-    agent = start_execd()
+    agent = start_execd(env={"PATH": f"{KERNELS}:/usr/bin:/bin"})
     everything = [step for block in BLOCKS for step in steps(block)]
     assert len(everything) > 20 and sum(bool(parts) for _, parts in everything) > 12
     script = "".join(f"{command}\nprintf '\\n%s\\n' '{MARK}'\n" for command, _ in everything)
