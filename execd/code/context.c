@@ -242,17 +242,13 @@ static int find_spec(struct code_manager *m, const char *name, const char *langu
                      struct kernelspecs **ret_specs, const struct kernelspec **ret_spec,
                      struct err *err)
 {
-    struct kernelspecs *specs = kernelspecs_scan(&m->spec_env);
+    struct kernelspecs *specs = code_kernelspecs(m);
     const struct kernelspec *spec =
         name ? kernelspecs_named(specs, name) : kernelspecs_find(specs, language);
     if (!spec) {
-        char known[100];
-        kernelspecs_languages(specs, known, sizeof(known));
+        int r = code_refuse_spec(specs, name ? name : language, name != NULL, err);
         kernelspecs_free(specs);
-        return err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
-                       "no kernel %s '%.40s' (found: %s); add one as "
-                       "/etc/opensandbox/kernelspecs/NAME/kernel.json",
-                       name ? "named" : "for language", name ? name : language, known);
+        return r;
     }
     *ret_specs = specs;
     *ret_spec = spec;

@@ -119,8 +119,12 @@ struct code_details {
 };
 void code_context_get_details(const struct code_context *ctx, struct code_details *ret_details);
 /* The kernelspecs that can be seen now; to be freed with kernelspecs_free. */
-struct kernelspecs *code_kernelspecs(const struct code_manager *m);
-bool code_has_language(const struct code_manager *m, const char *language); /* a kernel for it */
+struct kernelspecs *code_kernelspecs(struct code_manager *m);
+/* There is none with this name (by_name) or for this language: err says how to add one, or what is wrong with the one
+ * that is there. */
+int code_refuse_spec(const struct kernelspecs *specs, const char *name, bool by_name,
+                     struct err *err) must_check;
+bool code_has_language(struct code_manager *m, const char *language); /* a kernel for it */
 
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg);

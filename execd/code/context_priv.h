@@ -18,6 +18,7 @@
 struct event;
 
 #define LEFTOVERS_MAX 4
+#define SPECS_TOLD_MAX (4 * KERNELSPEC_BROKEN_MAX)
 
 /*
  * Life of a context:
@@ -107,6 +108,8 @@ struct code_manager {
     struct checkpoints *checkpoints; /* owned */
     struct code_counts counts;       /* of runs and kernels; the rest is asked for elsewhere */
     struct kernel_stats stats;       /* without the gauges */
+    uint64_t told[SPECS_TOLD_MAX];   /* broken kernelspecs that the log knows, the latest */
+    unsigned n_told;                 /* ever */
 };
 
 void context_free(struct code_context *ctx); /* kills its kernel; runs end with an error event */

@@ -131,24 +131,44 @@ static bool is_known(const struct kernelspecs *specs, const char *name)
 }
 
 /* kernel.json of one folder; opened without waiting, so that a planted FIFO cannot hold the loop. */
-static int read_spec(int dir_fd, const char *folder, char **ret_text, size_t *ret_len)
+static int read_spec(int dir_fd, const char *folder, char **ret_text, size_t *ret_len,
+                     int64_t *ret_version, struct err *err)
 {
     char path[NAME_MAX + sizeof("/kernel.json")];
     struct stat st;
     if (snprintf(path, sizeof(path), "%s/kernel.json", folder) >= (int)sizeof(path))
-        return -ENAMETOOLONG;
+        return -ENOENT;
     cleanup_fd int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return -errno;
+        return err_sys(err, ERR_KERNEL_UNAVAILABLE, errno, "open");
+    *ret_version = (st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec) ^
+                   (int64_t)(st.st_ino << 20) ^ st.st_size;
     if (!S_ISREG(st.st_mode) || st.st_size > (off_t)KERNELSPEC_FILE_MAX)
-        return -EFBIG;
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, EFBIG, "not a file of at most %u bytes",
+                       KERNELSPEC_FILE_MAX);
     cleanup_free char *text = xmalloc(KERNELSPEC_FILE_MAX);
     ssize_t n = fd_read_full(fd, text, KERNELSPEC_FILE_MAX);
     if (n < 0)
-        return (int)n;
+        return err_sys(err, ERR_KERNEL_UNAVAILABLE, (int)-n, "read");
     *ret_len = (size_t)n;
     *ret_text = take_ptr(&text);
     return 0;
+}
+
+/* Without memory it is not told. */
+static void add_broken(struct kernelspecs *specs, const char *name, const char *dir,
+                       const char *folder, int64_t version, const char *why)
+{
+    if (specs->n_broken == KERNELSPEC_BROKEN_MAX)
+        return;
+    struct kernelspec_broken broken = {
+        .name = arena_strndup(&specs->arena, name, strlen(name)),
+        .file = arena_printf(&specs->arena, "%s/%s/kernel.json", dir, folder),
+        .why = arena_strndup(&specs->arena, why, strlen(why)),
+        .version = version,
+    };
+    if (broken.name && broken.file && broken.why)
+        specs->broken[specs->n_broken++] = broken;
 }
 
 static void add_folder(struct kernelspecs *specs, int dir_fd, const char *dir, const char *folder)
@@ -156,17 +176,25 @@ static void add_folder(struct kernelspecs *specs, int dir_fd, const char *dir, c
     char name[NAME_MAX_LEN + 1];
     cleanup_free char *text = NULL;
     size_t len = 0;
-    if (specs->n == KERNELSPEC_MAX || !normalise_name(folder, name) || is_known(specs, name) ||
-        read_spec(dir_fd, folder, &text, &len) < 0)
+    int64_t version = 0;
+    struct err err = {0};
+    if (specs->n == KERNELSPEC_MAX || !normalise_name(folder, name) || is_known(specs, name))
         return;
+    int r = read_spec(dir_fd, folder, &text, &len, &version, &err);
+    if (r < 0) {
+        if (r != -ENOENT && r != -ENOTDIR)
+            add_broken(specs, name, dir, folder, version, err.text);
+        return;
+    }
     struct kernelspec *spec = &specs->items[specs->n];
     *spec = (struct kernelspec){
         .name = arena_strndup(&specs->arena, name, strlen(name)),
         .resource_dir = arena_printf(&specs->arena, "%s/%s", dir, folder),
     };
-    int r = spec->name && spec->resource_dir
-                ? kernelspec_parse(text, len, &specs->arena, spec, NULL)
-                : -ENOMEM;
+    r = spec->name && spec->resource_dir ? kernelspec_parse(text, len, &specs->arena, spec, &err)
+                                         : -ENOMEM;
+    if (r < 0 && r != -ENOMEM)
+        add_broken(specs, name, dir, folder, version, err.text);
     specs->n += r >= 0;
     specs->is_cut |= r == -ENOMEM;
 }
@@ -341,6 +369,19 @@ const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, cons
         if (str_eq_nocase(specs->items[i].name, name))
             return &specs->items[i];
     return str_eq_nocase(name, "python") ? kernelspecs_named(specs, "python3") : NULL;
+}
+
+const struct kernelspec_broken *kernelspecs_broken(const struct kernelspecs *specs,
+                                                   const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < specs->n_broken; i++) {
+        const struct kernelspec_broken *b = &specs->broken[i];
+        if (strncasecmp(b->name, name, len) == 0 &&
+            (b->name[len] == '\0' || strcmp(b->name + len, "3") == 0))
+            return b;
+    }
+    return NULL;
 }
 
 void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size)

@@ -5,7 +5,8 @@
  * hit by lower-cased name wins: every entry of $JUPYTER_PATH, /etc/opensandbox/kernelspecs, the user's data
  * folder, <prefix of python3 on PATH>/share/jupyter, /usr/local/share/jupyter, /usr/share/jupyter,
  * ~/.ipython. Without a spec for python, an importable ipykernel is enough.
- * The files belong to the sandbox and are hostile: size, count and shape are bounded, a broken one is skipped.
+ * The files belong to the sandbox and are hostile: size, count and shape are bounded, a broken one is skipped
+ * and remembered with what is wrong in it.
  * Thread rule: any thread; small blocking reads. Source: contracts/jupyter.md 1.15, execd.md 3.1.
  */
 #pragma once
@@ -16,6 +17,7 @@
 #define KERNELSPEC_FILE_MAX (64u << 10)
 #define KERNELSPEC_SCAN_MAX 1000 /* directory entries looked at per folder */
 #define KERNELSPEC_MAX 256       /* specs known at once */
+#define KERNELSPEC_BROKEN_MAX 16 /* of which it is remembered */
 
 /* metadata.execd of a kernel.json: what execd should know and Jupyter clients ignore. */
 struct kernelspec_hints {
@@ -44,12 +46,21 @@ struct kernelspec {
         traits; /* known of the program, and what metadata adds; transports may be 0 */
 };
 
+/* A file that is there and cannot be used. */
+struct kernelspec_broken {
+    const char *name; /* folder name, lower case */
+    const char *file, *why;
+    int64_t version; /* another one when the file has changed */
+};
+
 /* Everything found at one time; strings live in its arena. */
 struct kernelspecs {
     struct arena arena;
     struct kernelspec items[KERNELSPEC_MAX];
     size_t n;
     bool is_cut; /* memory ended: there may be more */
+    struct kernelspec_broken broken[KERNELSPEC_BROKEN_MAX];
+    size_t n_broken;
 };
 
 /* Where to look: values of the environment, NULL where unset. */
@@ -68,6 +79,9 @@ void kernelspecs_free(struct kernelspecs *specs); /* NULL is fine */
 const struct kernelspec *kernelspecs_find(const struct kernelspecs *specs, const char *language);
 /* The spec with this name, in any case; "python" means python3 where there is none of that name. May be NULL. */
 const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, const char *name);
+/* The broken file that would be the one for this language or name, else NULL. */
+const struct kernelspec_broken *kernelspecs_broken(const struct kernelspecs *specs,
+                                                   const char *name);
 /* "bash, python", sorted, each once; "none". */
 void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size);
 

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include "execd/code/pool.h"
 #include "execd/code/zsock.h"
 #include "execd/code/zygote.h"
+#include "proto/api/errors.h"
+#include "proto/base/log.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 
@@ -201,12 +204,60 @@ int64_t code_context_active_us(const struct code_context *ctx)
     return ctx->active_us;
 }
 
-struct kernelspecs *code_kernelspecs(const struct code_manager *m)
+/* Of this state of this file. */
+static uint64_t mark_of(const struct kernelspec_broken *broken)
 {
-    return kernelspecs_scan(&m->spec_env);
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)broken->version; /* FNV-1a */
+    for (const char *p = broken->file; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * UINT64_C(1099511628211);
+    return hash;
 }
 
-bool code_has_language(const struct code_manager *m, const char *language)
+static bool is_told(const struct code_manager *m, uint64_t mark)
+{
+    for (unsigned i = 0; i < MIN(m->n_told, SPECS_TOLD_MAX); i++)
+        if (m->told[i] == mark)
+            return true;
+    return false;
+}
+
+/* Once per change of a file. */
+static void tell_broken(struct code_manager *m, const struct kernelspecs *specs)
+{
+    for (size_t i = 0; i < specs->n_broken; i++) {
+        uint64_t mark = mark_of(&specs->broken[i]);
+        if (is_told(m, mark))
+            continue;
+        m->told[m->n_told % SPECS_TOLD_MAX] = mark;
+        m->n_told = m->n_told + 1 < 2 * SPECS_TOLD_MAX ? m->n_told + 1 : SPECS_TOLD_MAX;
+        log_event(LOG_LEVEL_WARN, "code", "a kernelspec is broken", "file", specs->broken[i].file,
+                  "reason", specs->broken[i].why, NULL);
+    }
+}
+
+struct kernelspecs *code_kernelspecs(struct code_manager *m)
+{
+    struct kernelspecs *specs = kernelspecs_scan(&m->spec_env);
+    tell_broken(m, specs);
+    return specs;
+}
+
+int code_refuse_spec(const struct kernelspecs *specs, const char *name, bool by_name,
+                     struct err *err)
+{
+    char known[100];
+    const struct kernelspec_broken *broken = kernelspecs_broken(specs, name);
+    if (broken)
+        return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "'%.110s' is broken: %.110s",
+                       broken->file, broken->why);
+    kernelspecs_languages(specs, known, sizeof(known));
+    return err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
+                   "no kernel %s '%.40s' (found: %s); add one as "
+                   "/etc/opensandbox/kernelspecs/NAME/kernel.json",
+                   by_name ? "named" : "for language", name, known);
+}
+
+bool code_has_language(struct code_manager *m, const char *language)
 {
     struct kernelspecs *specs = code_kernelspecs(m);
     bool found = kernelspecs_find(specs, language) != NULL;

@@ -124,16 +124,21 @@ static int choose_spec(struct code_manager *m, const struct kernels_config *conf
                        struct err *err)
 {
     char known[100];
+    int r = 0;
+    const char *name = wanted != NULL && wanted[0] ? wanted : "python3";
     struct kernelspecs *specs = code_kernelspecs(m);
     const struct kernelspec *spec = specs_find(specs, wanted, config->default_spec);
-    *ret_name = spec != NULL ? arena_strndup(arena, spec->name, strlen(spec->name)) : NULL;
-    bool found = spec != NULL;
     kernelspecs_languages(specs, known, sizeof(known));
+    if (spec != NULL)
+        *ret_name = arena_strndup(arena, spec->name, strlen(spec->name));
+    else if (kernelspecs_broken(specs, name) != NULL)
+        r = code_refuse_spec(specs, name, true, err);
+    else
+        r = err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
+                    "No such kernel named %.64s (languages found: %s)", name, known);
     kernelspecs_free(specs);
-    if (!found)
-        return err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
-                       "No such kernel named %.64s (languages found: %s)",
-                       wanted != NULL && wanted[0] ? wanted : "python3", known);
+    if (r < 0)
+        return r;
     return *ret_name != NULL ? 0 : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a name");
 }
 

@@ -126,3 +126,34 @@ def test_a_python_without_ipykernel_is_told_so(start_execd, tmp_path):
     assert wanted in json.dumps(post(agent, "1", "bare")[-1])
     eventually(lambda: warnings(agent) == [f"no warm start: {wanted}"])
     agent.stop()
+
+
+# ---- kernelspecs that are broken -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, why", [('{"argv":["a",]}', "]"), ('{"display_name":"x","language":"x"}', "argv"),
+                                       ('{"argv":[""],"language":"x"}', "the program is empty"), (" " * 70000, "at most 65536 bytes")])
+def test_a_broken_kernelspec_is_named(start_execd, tmp_path, text, why):
+    file = tmp_path / "kernels/odd3/kernel.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    (tmp_path / "kernels/empty").mkdir()
+    agent = start_execd("--kernel-dir", str(tmp_path / "run"), "--kernel-pool", "0", env={"JUPYTER_PATH": str(tmp_path)})
+    for path, body in (("/code", {"code": "1", "context": {"language": "odd"}}), ("/code/context", {"language": "Odd3"}),
+                       ("/api/kernels", {"name": "odd3"})):
+        answer = agent.client.post(path, json=body)
+        assert answer.status_code == 500 and str(file)[:110] in answer.text.replace("\\/", "/"), answer.text
+        assert why in answer.json()["message"], answer.text
+    assert agent.client.get("/api/kernelspecs").json()["kernelspecs"].keys().isdisjoint({"odd3", "empty"})
+
+    def lines():
+        return [entry["file"] for entry in agent.log if entry["msg"] == "a kernelspec is broken"]
+
+    assert agent.client.post("/code/context", json={"language": "empty"}).status_code == 404
+    assert lines() == [str(file)]
+    file.write_text(text + " ")
+    assert agent.client.get("/api/kernelspecs").status_code == 200
+    eventually(lambda: lines() == [str(file)] * 2)
+    file.write_text(json.dumps({"argv": [sys.executable, str(FAKE), "{connection_file}"], "language": "odd"}))
+    assert post(agent, "ok", "odd")[-1]["type"] == "execution_complete"
+    agent.stop()

@@ -145,6 +145,11 @@ static void hostile_folders_do_no_harm(void **state)
     struct kernelspecs *specs = kernelspecs_scan(&(struct kernelspec_env){.jupyter_path = path});
     assert_non_null(kernelspecs_find(specs, "good"));
     assert_null(kernelspecs_find(specs, "a"));
+    assert_int_equal(specs->n_broken, 3); /* a name that no kernel may have is none */
+    assert_non_null(strstr(kernelspecs_broken(specs, "BIG")->why, "at most 65536 bytes"));
+    assert_non_null(strstr(kernelspecs_broken(specs, "fifo")->file, "/fifo/kernel.json"));
+    assert_non_null(kernelspecs_broken(specs, "loop"));
+    assert_null(kernelspecs_broken(specs, "good"));
     kernelspecs_free(specs);
 }
 
