@@ -225,6 +225,8 @@ static int take_word(struct wishes *w, int left, char *const *argv, struct err *
             continue;
         if (options[i].meaning == REFUSED)
             return refuse(o.word, err);
+        if (o.value == NULL && options[i].meaning < REFUSED)
+            return err_set(err, 0, EINVAL, "jupyter: '%.60s' needs a value", o.word);
         if (options[i].meaning == WARNED)
             warn(o.word);
         take(w, i, o.value);

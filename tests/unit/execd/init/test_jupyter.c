@@ -60,6 +60,7 @@ static const struct row {
      {"jupyter", "kernelgateway", "--KernelManager.x", "1", "--log-level", "10", "-y"},
      {LISTEN, "127.0.0.1:8888", "--gateway-open"}},
     {NULL, {"jupyter", "kernelgateway", "--bogus"}, {NULL}},
+    {NULL, {"jupyter", "kernelgateway", "--auth_token"}, {NULL}},
     {NULL, {"jupyter", "kernelgateway", "--KernelGatewayApp.nonsense=1"}, {NULL}},
     {NULL, {"jupyter", "kernelgateway", "--KernelGatewayApp.auth_tokn=secret"}, {NULL}},
     {NULL, {"jupyter", "kernelgateway", "--generate-config"}, {NULL}},
