@@ -88,6 +88,8 @@ static void forget(struct checkpoint *c)
     pidref_done(&c->ref);
     if (c->fd >= 0)
         close(c->fd);
+    if (c->leaf)
+        (void)leaf_kill(c->leaf); /* a copy that hangs before it is there */
     leaf_free(c->leaf);
     free(c);
 }
@@ -440,6 +442,7 @@ const char *checkpoint_id(const struct checkpoint *c)
 int checkpoint_socket(struct checkpoint *c)
 {
     c->used = ++c->owner->n_uses;
+    (void)!pidref_signal(&c->ref, SIGCONT); /* a stopped one would never answer; dead: nor that */
     return c->fd;
 }
 

@@ -56,6 +56,7 @@ void context_free(struct code_context *ctx)
 {
     context_fail_runs(ctx, &shutting_down);
     clients_end(ctx);
+    heir_free(ctx);
     kernel_free(ctx->kernel);
     if (ctx->interrupt_timer)
         event_free(ctx->interrupt_timer);
@@ -69,7 +70,7 @@ void context_free(struct code_context *ctx)
 
 /* ---- kernel events ------------------------------------------------------------------------------- */
 
-static void post(struct code_context *ctx)
+void context_post(struct code_context *ctx)
 {
     event_active(ctx->post, EV_TIMEOUT, 0);
 }
@@ -95,7 +96,7 @@ static void on_kernel_ready(void *arg)
     context_tell(ctx);
     ctx->manager->counts.kernels_started++;
     kernel_stats_started(&ctx->manager->stats, ctx->spec, ctx->start_ns);
-    post(ctx);
+    context_post(ctx);
     context_tick(ctx);
 }
 
@@ -167,7 +168,7 @@ static void on_kernel_dead(void *arg, const char *reason)
 {
     struct code_context *ctx = arg;
     ctx->kernel_ended = true;
-    post(ctx);
+    context_post(ctx);
     if (ctx->state != CONTEXT_GONE && ctx->state != CONTEXT_DEAD && !ctx->restart_wanted)
         lose_kernel(ctx, reason);
 }
@@ -185,7 +186,7 @@ static void on_kernel_stuck(void *arg, const char *reason)
     struct code_context *ctx = arg;
     if (ctx->state == CONTEXT_GONE)
         return;
-    post(ctx);
+    context_post(ctx);
     if (!ctx->restart_wanted) {
         lose_kernel(ctx, reason);
         return;
@@ -221,26 +222,30 @@ static void unlink_context(struct code_context *ctx)
         *at = ctx->next;
 }
 
+static void forget_requests(struct code_context *ctx)
+{
+    ctx->client_work = 0;
+    ctx->client_interrupt = false;
+    leftovers_forget(ctx);
+    ctx->failing[0] = '\0';
+}
+
 static int start_kernel(struct code_context *ctx, const struct kernelspec *spec, struct err *err)
 {
     if (ctx->manager->shutting_down)
         return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "execd is shutting down");
     struct kernel_plan plan = {.spec = spec, .cwd = ctx->cwd, .envs = &ctx->envs};
     ctx->start_ns = clock_monotonic_ns();
-    ctx->client_work = 0;
-    ctx->client_interrupt = false;
-    leftovers_forget(ctx);
-    ctx->failing[0] = '\0';
+    forget_requests(ctx);
     int r = context_use_origin(ctx, &plan, err);
     return r < 0 ? r
                  : kernel_start(&ctx->manager->host, &plan, &kernel_callbacks, ctx, &ctx->kernel,
                                 err);
 }
 
-/* Named ones first: a restart takes the same spec again, as it is now. */
-static int find_spec(struct code_manager *m, const char *name, const char *language,
-                     struct kernelspecs **ret_specs, const struct kernelspec **ret_spec,
-                     struct err *err)
+int context_find_spec(struct code_manager *m, const char *name, const char *language,
+                      struct kernelspecs **ret_specs, const struct kernelspec **ret_spec,
+                      struct err *err)
 {
     struct kernelspecs *specs = code_kernelspecs(m);
     const struct kernelspec *spec =
@@ -255,6 +260,19 @@ static int find_spec(struct code_manager *m, const char *name, const char *langu
     return 0;
 }
 
+static void inherit(struct code_context *ctx)
+{
+    const char *death;
+    forget_requests(ctx);
+    ctx->kernel = heir_take(ctx, &death);
+    kernel_hand_over(ctx->kernel, &kernel_callbacks, ctx);
+    if (death)
+        on_kernel_dead(ctx, death);
+    else
+        on_kernel_ready(ctx);
+    heir_free(ctx);
+}
+
 /* The old kernel is gone. */
 static void start_again(struct code_context *ctx)
 {
@@ -262,7 +280,11 @@ static void start_again(struct code_context *ctx)
     const struct kernelspec *spec;
     struct err err = {0};
     ctx->restart_wanted = false;
-    int r = find_spec(ctx->manager, ctx->spec, ctx->language, &specs, &spec, &err);
+    if (ctx->heir) {
+        inherit(ctx);
+        return;
+    }
+    int r = context_find_spec(ctx->manager, ctx->spec, ctx->language, &specs, &spec, &err);
     if (r >= 0)
         r = start_kernel(ctx, spec, &err);
     kernelspecs_free(specs);
@@ -296,6 +318,7 @@ static void on_post(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct code_context *ctx = arg;
+    heir_tend(ctx);
     if (ctx->kernel_ended) {
         kernel_free(ctx->kernel);
         ctx->kernel = NULL;
@@ -423,7 +446,7 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     const struct kernelspec *spec;
     int r = check_options(m, options, err);
     if (r >= 0)
-        r = find_spec(m, options->spec, options->language, &specs, &spec, err);
+        r = context_find_spec(m, options->spec, options->language, &specs, &spec, err);
     if (r < 0)
         return r;
     struct code_context *ctx = context_new(m, options->id);
@@ -447,7 +470,7 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     return 0;
 }
 
-int context_restart(struct code_context *ctx, const char *origin, code_ready_fn on_ready, void *arg,
+int context_restart(struct code_context *ctx, bool rewound, code_ready_fn on_ready, void *arg,
                     struct err *err)
 {
     static const struct run_failure restarted = {RUN_END_CANCELLED, "KernelRestarted",
@@ -467,27 +490,28 @@ int context_restart(struct code_context *ctx, const char *origin, code_ready_fn 
     context_fail_runs(ctx, &restarted);
     ctx->state = CONTEXT_RESTARTING;
     ctx->restart_wanted = true;
-    (void)snprintf(ctx->origin, sizeof(ctx->origin), "%s", origin); /* an id of ours */
     context_tell(ctx);
-    if (ctx->kernel && !ctx->kernel_ended && origin[0])
+    if (ctx->kernel && !ctx->kernel_ended && rewound)
         kernel_kill(ctx->kernel, "rewound"); /* what it would say at its end is to be undone */
     else if (ctx->kernel && !ctx->kernel_ended)
         kernel_stop(ctx->kernel);
-    post(ctx);
+    context_post(ctx);
     return 0;
 }
 
 int code_context_restart(struct code_context *ctx, code_ready_fn on_ready, void *arg,
                          struct err *err)
 {
-    return context_restart(ctx, "", on_ready, arg, err);
+    return context_restart(ctx, false, on_ready, arg, err);
 }
 
 void code_cancel_ready(struct code_manager *m, void *arg)
 {
     checkpoints_cancel(m->checkpoints, arg);
-    for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
+    for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next) {
         drop_waits(ctx, arg);
+        heir_cancel(ctx, arg);
+    }
 }
 
 void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void *arg)
@@ -502,5 +526,5 @@ void code_context_delete(struct code_context *ctx, void (*on_gone)(void *), void
     context_fail_runs(ctx, &deleted);
     if (ctx->kernel && !ctx->kernel_ended)
         kernel_stop(ctx->kernel);
-    post(ctx);
+    context_post(ctx);
 }

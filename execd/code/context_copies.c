@@ -43,11 +43,18 @@ int code_context_checkpoint(struct code_context *ctx, code_checkpoint_fn fn, voi
 int code_context_rewind(struct code_context *ctx, const char *checkpoint_id, code_ready_fn on_ready,
                         void *arg, struct err *err)
 {
-    if (!checkpoint_find(ctx->manager->checkpoints, ctx->id, checkpoint_id))
+    struct checkpoint *c = checkpoint_find(ctx->manager->checkpoints, ctx->id, checkpoint_id);
+    const char *why = ctx->state == CONTEXT_STARTING || ctx->state == CONTEXT_RESTARTING
+                          ? "the kernel is starting"
+                      : ctx->heir ? "it is being rewound already"
+                                  : NULL;
+    if (!c)
         return not_found(ctx, checkpoint_id, err);
-    if (ctx->state == CONTEXT_STARTING || ctx->state == CONTEXT_RESTARTING)
-        return err_set(err, ERR_CHECKPOINT_REFUSED, EBUSY, "the kernel is starting");
-    return context_restart(ctx, checkpoint_id, on_ready, arg, err);
+    if (why)
+        return err_set(err, ERR_CHECKPOINT_REFUSED, EBUSY, "%s", why);
+    if (ctx->manager->shutting_down)
+        return err_set(err, ERR_SHUTTING_DOWN, ESHUTDOWN, "execd is shutting down");
+    return heir_start(ctx, c, on_ready, arg, err);
 }
 
 int code_context_branch(struct code_context *ctx, const char *checkpoint_id, code_ready_fn on_ready,

@@ -54,12 +54,13 @@ struct code_context {
     const char *spec_language;   /* of that */
     const char *cwd;             /* as it was asked for, "" if not */
     struct jmap envs;
-    bool is_default;                  /* made by a run without context */
-    struct kernel *kernel;            /* owned; NULL once it is dead and its end was handled */
-    bool kernel_ended;                /* to be freed by post */
-    int64_t start_ns;                 /* when it was started; monotonic */
-    char origin[ID_HEX_LEN + 1];      /* checkpoint of which the next kernel is a copy; "" = none */
-    bool restart_wanted;              /* once the old kernel is gone */
+    bool is_default;             /* made by a run without context */
+    struct kernel *kernel;       /* owned; NULL once it is dead and its end was handled */
+    bool kernel_ended;           /* to be freed by post */
+    int64_t start_ns;            /* when it was started; monotonic */
+    char origin[ID_HEX_LEN + 1]; /* checkpoint of which the first kernel is a copy; "" = none */
+    struct heir *heir;           /* owned: of a rewind; NULL = none */
+    bool restart_wanted;         /* once the old kernel is gone */
     struct code_run *current, *queue; /* owned */
     unsigned n_queued;
     size_t queued_bytes;                  /* of what waits */
@@ -132,9 +133,25 @@ void context_tell_death(const struct code_context *ctx); /* to who has configure
 bool context_stay_dead(struct code_context *ctx);
 void context_dead_done(struct code_manager *m);
 
-/* As code_context_restart; origin: id of the checkpoint to go on from, or "". */
-int context_restart(struct code_context *ctx, const char *origin, code_ready_fn on_ready, void *arg,
+/* As code_context_restart; rewound: the heir takes over. */
+int context_restart(struct code_context *ctx, bool rewound, code_ready_fn on_ready, void *arg,
                     struct err *err) must_check;
+void context_post(
+    struct code_context *ctx); /* everything that must not happen on a caller's stack */
+/* Named ones first: a restart takes the same spec again, as it is now. specs are the caller's. */
+int context_find_spec(struct code_manager *m, const char *name, const char *language,
+                      struct kernelspecs **ret_specs, const struct kernelspec **ret_spec,
+                      struct err *err) must_check;
+
+/* heir.c: one at a time */
+int heir_start(struct code_context *ctx, struct checkpoint *c, code_ready_fn fn, void *arg,
+               struct err *err) must_check;
+void heir_tend(struct code_context *ctx); /* from post */
+/* Once the old kernel is gone. The kernel is the caller's, to be handed over to; *ret_death (NULL: it lives) is why it
+ * has died meanwhile. heir_free follows. */
+struct kernel *heir_take(struct code_context *ctx, const char **ret_death) must_check;
+void heir_cancel(struct code_context *ctx, const void *arg); /* the asker is gone */
+void heir_free(struct code_context *ctx);                    /* kills it; none is fine */
 
 /* context_copies.c */
 /* Makes the plan one for a copy when there is an origin, which is used up by that. */

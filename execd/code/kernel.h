@@ -102,6 +102,8 @@ int kernel_rehearse(struct kernel *k) must_check;
  * taken folder and environment over; if it cannot, it starts again, cold. -EAGAIN: it does not fit this plan. */
 int kernel_reuse(struct kernel *k, const struct kernel_plan *plan, const struct kernel_ops *ops,
                  void *arg, struct err *err) must_check;
+/* To another owner: its events go there from now on. */
+void kernel_hand_over(struct kernel *k, const struct kernel_ops *ops, void *arg);
 /* After on_dead nothing is left to do; before, the tree is killed on the spot and on_dead does not come. */
 void kernel_free(struct kernel *k);
 

@@ -45,14 +45,19 @@ int kernel_rehearse(struct kernel *k)
                        NULL);
 }
 
+void kernel_hand_over(struct kernel *k, const struct kernel_ops *ops, void *arg)
+{
+    k->ops = ops;
+    k->arg = arg;
+}
+
 int kernel_reuse(struct kernel *k, const struct kernel_plan *plan, const struct kernel_ops *ops,
                  void *arg, struct err *err)
 {
     int r = kernel_process_enter(&k->process, plan, k->connection.file, on_entered, k, err);
     if (r < 0)
         return r;
-    k->ops = ops;
-    k->arg = arg;
+    kernel_hand_over(k, ops, arg);
     k->state = KERNEL_STARTING;
     k->entering = true;
     k->started_ms = k->looked_ms = clock_monotonic_ms();

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -141,6 +142,14 @@ def test_generations_do_not_pile_up(execd, context):
         counts.append(printed(execd, context, count))
         assert printed(execd, context, "generation += 1; print(generation)") == str(i + 1)
     assert len(set(counts[1:])) == 1, counts
+
+
+def open_writer(pipe):
+    """None while nobody reads it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def test_what_hangs_or_ends_at_its_fork_is_refused(execd, context):
@@ -304,6 +313,67 @@ def test_one_that_dies_says_so(execd, context):
     assert "died" in listed(execd, context)[0]["reason"]
     assert "died" in post(execd, context, "rewind", checkpoint=origin).json()["message"]
     assert printed(execd, context, "print('unharmed')") == "unharmed"
+
+
+def test_a_stopped_one_wakes_for_a_rewind(execd, context):
+    known = {pid for pid, _ in children(execd.pid)}
+    printed(execd, context, "x = 'saved'")
+    origin = checkpoint(execd, context)
+    (pid,) = {pid for pid, _ in children(execd.pid)} - known
+    os.kill(pid, signal.SIGSTOP)
+    printed(execd, context, "x = 'later'")
+    good(post(execd, context, "rewind", checkpoint=origin))
+    assert printed(execd, context, "print(x)") == "saved"
+
+
+def test_a_rewind_that_fails_costs_nothing(execd, context):
+    printed(execd, context, "import os, time\nwhat = abs\nos.register_at_fork(after_in_child=lambda: what(1))\nx = 'saved'\n"
+            "def arm():\n    global what\n    what = lambda _: os._exit(3) if os.path.exists(flag) else None")
+    flag = execd.folder / "no-births"
+    printed(execd, context, f"flag = {str(flag)!r}; arm()")
+    origin = checkpoint(execd, context)
+    printed(execd, context, "x = 'precious'")
+    flag.touch()
+    response = post(execd, context, "rewind", checkpoint=origin)
+    assert response.status_code == 409 and "(status 3)" in response.json()["message"], response.text
+    assert printed(execd, context, "print(x)") == "precious"
+    flag.unlink()
+    assert [c["state"] for c in listed(execd, context)] == ["ready"]
+    good(post(execd, context, "rewind", checkpoint=origin))
+    assert printed(execd, context, "print(x)") == "saved"
+
+
+@pytest.mark.parametrize("what", ["again", "restart", "delete", "death"])
+def test_what_comes_while_a_rewind_is_under_way(execd, context, what, tmp_path):
+    """Its copy hangs at its fork until something is written to a pipe."""
+    pipe = tmp_path / "pipe"
+    printed(execd, context, f"import os; x = 'saved'; os.register_at_fork(after_in_child=lambda: os.path.exists({str(pipe)!r}) and open({str(pipe)!r}).read())")
+    pid = int(printed(execd, context, "print(os.getpid())"))
+    origin = checkpoint(execd, context)
+    printed(execd, context, "x = 'later'")
+    os.mkfifo(pipe)
+    client = execd.new_client(timeout=30)
+    with ThreadPoolExecutor(1) as pool:
+        rewound = pool.submit(client.post, f"/code/contexts/{context['id']}/rewind", json={"checkpoint": origin})
+        writer = eventually(lambda: open_writer(pipe))  # it hangs there
+        assert printed(execd, context, "print(x)") == "later"
+        if what == "again":
+            assert "already" in post(execd, context, "rewind", checkpoint=origin).json()["message"]
+        elif what == "delete":
+            assert execd.client.delete(f"/code/contexts/{context['id']}").status_code == 200
+        elif what == "death":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            good(execd.client.post(f"/api/kernels/{context['id']}/restart"))
+        pipe.unlink()
+        os.close(writer)
+        answer = rewound.result(30)
+    if what in ("again", "death"):
+        assert good(answer)["start"] == "checkpoint" and printed(execd, context, "print(x)") == "saved"
+    else:
+        assert answer.status_code == 409 and what in answer.json()["message"], answer.text
+    if what == "restart":
+        assert printed(execd, context, "print('x' in globals())") == "False"
 
 
 def test_a_context_takes_its_checkpoints_along(execd, context):
