@@ -72,3 +72,15 @@ void context_request_on_ready(void *arg, struct code_context *ctx, const struct 
     struct context_request *wait = arg;
     context_request_answer(wait, ctx ? wait->model(ctx) : NULL, ctx ? NULL : err);
 }
+
+void context_request_on_made(void *arg, struct code_context *ctx, const struct err *err)
+{
+    struct context_request *wait = arg;
+    if (!ctx) {
+        context_request_answer(wait, NULL, err);
+        return;
+    }
+    http_req_on_close(wait->req, NULL, NULL);
+    if (http_resp_made(wait->req, 200, wait->model(ctx)) < 0)
+        code_context_delete(ctx, NULL, NULL);
+}

@@ -30,5 +30,7 @@ enum http_result context_request_wait(struct context_request *wait, int r, const
 enum http_result context_request_no_memory(struct http_req *req);
 /* A code_ready_fn: answers with the model, or with the error. */
 void context_request_on_ready(void *arg, struct code_context *ctx, const struct err *err);
+/* The same for a context that the request has made: it goes again where the answer finds no memory. */
+void context_request_on_made(void *arg, struct code_context *ctx, const struct err *err);
 /* Ends the wait: with the error, or where that is NULL with the answer, which it takes. */
 void context_request_answer(struct context_request *wait, json_t *answer, const struct err *err);

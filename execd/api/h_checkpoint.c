@@ -90,7 +90,7 @@ static void on_made_for_branch(void *arg, const struct checkpoint *c, const stru
         code_context_find(wait->code, http_req_param(wait->req, "contextId"));
     struct err failure = {.code = ERR_CONTEXT_NOT_FOUND, .text = "the context was deleted"};
     if (c && ctx &&
-        code_context_branch(ctx, checkpoint_id(c), context_request_on_ready, wait, &failure) == 0)
+        code_context_branch(ctx, checkpoint_id(c), context_request_on_made, wait, &failure) == 0)
         return;
     context_request_answer(wait, NULL, c ? &failure : err);
 }
@@ -105,7 +105,7 @@ enum http_result h_context_branch(struct http_req *req, void *app)
     if (result != H_WAIT)
         return result;
     int r = body.checkpoint
-                ? code_context_branch(ctx, body.checkpoint, context_request_on_ready, wait, &err)
+                ? code_context_branch(ctx, body.checkpoint, context_request_on_made, wait, &err)
                 : code_context_checkpoint(ctx, on_made_for_branch, wait, &err);
     return context_request_wait(wait, r, &err);
 }

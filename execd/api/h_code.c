@@ -12,6 +12,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
 
 #define CODE_MAX (16 << 20) /* bytes of one run; the route bounds the body */
 #define INPUT_MAX (1 << 20) /* bytes */
@@ -227,11 +228,11 @@ static json_t *describe(const struct code_context *ctx)
     json_t *json =
         json_pack("{s:s, s:s}", "id", code_context_id(ctx), "language", code_context_language(ctx));
     const char *note, *start = code_context_start(ctx, &note);
-    json_object_set_new(json, "state", json_string(code_state_name(code_context_state(ctx))));
+    json_put(&json, "state", json_string(code_state_name(code_context_state(ctx))));
     if (start[0])
-        json_object_set_new(json, "start", json_string(start));
+        json_put(&json, "start", json_string(start));
     if (note[0])
-        json_object_set_new(json, "start_note", json_string(note));
+        json_put(&json, "start_note", json_text(note));
     return json;
 }
 
@@ -239,17 +240,15 @@ json_t *api_context_json(const struct code_context *ctx)
 {
     json_t *json = describe(ctx);
     if (code_context_cwd(ctx)[0])
-        (void)json_object_set_new(
-            json, "cwd", json_string(code_context_cwd(ctx))); /* without memory it is missing */
+        json_put(&json, "cwd", json_string(code_context_cwd(ctx)));
     return json;
 }
 
-/* Without memory, keys are missing. */
-static void add_time(json_t *json, const char *key, int64_t wall_us)
+static void add_time(json_t **json, const char *key, int64_t wall_us)
 {
     char text[CLOCK_RFC3339_MAX];
     clock_format_us(wall_us, text);
-    (void)json_object_set_new(json, key, json_string(text));
+    json_put(json, key, json_string(text));
 }
 
 static json_t *describe_kernel(const struct code_context *ctx, const struct kernel_info *info)
@@ -265,18 +264,16 @@ static json_t *describe_fully(const struct code_context *ctx)
     json_t *json = api_context_json(ctx);
     struct code_details details;
     code_context_get_details(ctx, &details);
-    add_time(json, "created_at", details.created_us);
-    add_time(json, "last_active_at", details.active_us);
-    (void)json_object_set_new(json, "queued", json_integer(details.queued));
-    (void)json_object_set_new(json, "clients", json_integer(code_context_n_clients(ctx)));
+    add_time(&json, "created_at", details.created_us);
+    add_time(&json, "last_active_at", details.active_us);
+    json_put(&json, "queued", json_integer(details.queued));
+    json_put(&json, "clients", json_integer(code_context_n_clients(ctx)));
     if (details.memory_now > 0)
-        (void)json_object_set_new(json, "memory_bytes",
-                                  json_integer((json_int_t)details.memory_now));
+        json_put(&json, "memory_bytes", json_integer((json_int_t)details.memory_now));
     if (details.memory_peak > 0)
-        (void)json_object_set_new(json, "memory_peak_bytes",
-                                  json_integer((json_int_t)details.memory_peak));
+        json_put(&json, "memory_peak_bytes", json_integer((json_int_t)details.memory_peak));
     if (details.kernel)
-        (void)json_object_set_new(json, "kernel", describe_kernel(ctx, details.kernel));
+        json_put(&json, "kernel", describe_kernel(ctx, details.kernel));
     return json;
 }
 
@@ -290,11 +287,16 @@ static enum http_result create_session(struct http_req *req, struct api *api,
 {
     const struct session_request request = {
         .language = body->language, .cwd = body->cwd, .envs = &body->envs};
-    json_t *json;
+    struct session *shell;
     struct err err = {0};
-    if (shell_code_create(api, &request, &json, &err) < 0)
+    if (shell_code_create(api, &request, &shell, &err) < 0)
         return context_request_fail(req, CREATE_PREFIX, &err);
-    return http_resp_json(req, 200, json);
+    json_t *json = shell_code_describe(shell);
+    if (!is_empty(body->cwd))
+        json_put(&json, "cwd", json_string(body->cwd));
+    if (http_resp_made(req, 200, json) < 0)
+        session_delete(shell);
+    return H_DONE;
 }
 
 enum http_result h_context_create(struct http_req *req, void *app)
@@ -320,7 +322,7 @@ enum http_result h_context_create(struct http_req *req, void *app)
         return context_request_no_memory(req);
     struct code_context_options options = {
         .language = body.language, .cwd = body.cwd, .envs = &body.envs};
-    int r = code_context_create(api->code, &options, context_request_on_ready, wait, NULL, &err);
+    int r = code_context_create(api->code, &options, context_request_on_made, wait, NULL, &err);
     return context_request_wait(wait, r, &err);
 }
 
@@ -356,8 +358,8 @@ enum http_result h_context_list(struct http_req *req, void *app)
     struct code_context *ctx = NULL;
     while (api->code && (ctx = code_context_next(api->code, ctx)))
         if (is_empty(language) || code_context_speaks(ctx, language))
-            (void)json_array_append_new(list, describe(ctx)); /* without memory it is missing */
-    shell_code_list(api, language, list);
+            json_push(&list, describe(ctx));
+    shell_code_list(api, language, &list);
     return http_resp_json(req, 200, list);
 }
 

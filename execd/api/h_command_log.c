@@ -6,13 +6,15 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
+#include "proto/json/json_load.h"
 
-static void set_time(json_t *o, const char *key, int64_t wall_us)
+static void set_time(json_t **o, const char *key, int64_t wall_us)
 {
     char text[CLOCK_RFC3339_MAX];
 
     clock_format_us(wall_us, text);
-    json_object_set_new(o, key, json_string(text));
+    json_put(o, key, json_string(text));
 }
 
 static json_t *receipt_object(const struct receipt *receipt)
@@ -21,7 +23,8 @@ static json_t *receipt_object(const struct receipt *receipt)
 
     strbuf_init(&text, 0);
     receipt_json(receipt, &text);
-    json_t *o = strbuf_check(&text) == 0 ? json_loadb(text.data, text.len, 0, NULL) : NULL;
+    json_t *o =
+        strbuf_check(&text) == 0 ? json_load_tolerant((struct slice){text.data, text.len}) : NULL;
     strbuf_done(&text);
     return o;
 }
@@ -37,19 +40,19 @@ enum http_result h_command_status(struct http_req *req, void *app)
         return http_resp_fail(req, ERR_COMMAND_NOT_FOUND, "command not found: %.64s", id);
     command_get_status(c, &s);
     json_t *o = json_object();
-    json_object_set_new(o, "id", json_string(s.id));
+    json_put(&o, "id", json_string(s.id));
     if (s.content[0] != '\0')
-        json_object_set_new(o, "content", json_string(s.content));
-    json_object_set_new(o, "running", json_boolean(s.running));
+        json_put(&o, "content", json_text(s.content));
+    json_put(&o, "running", json_boolean(s.running));
     if (s.has_exit_code)
-        json_object_set_new(o, "exit_code", json_integer(s.exit_code));
+        json_put(&o, "exit_code", json_integer(s.exit_code));
     if (s.error != NULL)
-        json_object_set_new(o, "error", json_string(s.error));
-    set_time(o, "started_at", s.started_us);
+        json_put(&o, "error", json_text(s.error));
+    set_time(&o, "started_at", s.started_us);
     if (!s.running)
-        set_time(o, "finished_at", s.finished_us);
+        set_time(&o, "finished_at", s.finished_us);
     if (s.receipt != NULL)
-        json_object_set_new(o, "receipt", receipt_object(s.receipt));
+        json_put(&o, "receipt", receipt_object(s.receipt));
     return http_resp_json(req, 200, o);
 }
 

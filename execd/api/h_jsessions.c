@@ -5,6 +5,7 @@
 #include "execd/gateway/jsessions.h"
 #include "proto/api/errors.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
 
 struct kernel_part {
     const char *id, *name;
@@ -77,9 +78,8 @@ static enum http_result fail(struct http_req *req, const struct err *err, const 
     struct err named = *err;
     named.code = ERR_KERNELSPEC_UNAVAILABLE;
     json_t *body = gateway_render_error(&named);
-    json_object_set_new(
-        body, "short_message",
-        json_sprintf("%.128s not found", is_given(kernel) ? kernel : "the default kernel"));
+    json_put(&body, "short_message",
+             json_sprintf("%.128s not found", is_given(kernel) ? kernel : "the default kernel"));
     return http_resp_json(req, err_classify(&named)->status, body);
 }
 
@@ -105,7 +105,7 @@ static int start_kernel(struct http_req *req, struct api *api, const char *name,
 /* ---- POST ----------------------------------------------------------------------------------------- */
 
 static int create(struct http_req *req, struct api *api, const struct session_body *body,
-                  struct jsession **ret_session, struct err *err)
+                  struct jsession **ret_session, struct code_context **ret_started, struct err *err)
 {
     struct code_context *ctx =
         is_given(body->kernel.id) ? code_context_find(api->code, body->kernel.id) : NULL;
@@ -116,7 +116,16 @@ static int create(struct http_req *req, struct api *api, const struct session_bo
     r = jsessions_add(api->jsessions, &body->facts, code_context_id(ctx), ret_session, err);
     if (r < 0 && started)
         code_context_delete(ctx, NULL, NULL);
+    *ret_started = started ? ctx : NULL;
     return r;
+}
+
+/* A session that its client was not told of, and the kernel that was started for it. */
+static void undo(struct api *api, struct jsession *session, struct code_context *started)
+{
+    jsession_remove(api->jsessions, session);
+    if (started != NULL)
+        code_context_delete(started, NULL, NULL);
 }
 
 enum http_result h_jsession_create(struct http_req *req, void *app)
@@ -132,11 +141,15 @@ enum http_result h_jsession_create(struct http_req *req, void *app)
         return http_resp_fail(req, ERR_INVALID_REQUEST_BODY, "Missing field in JSON data: %s",
                               is_given(body.facts.path) ? "type" : "path");
     struct jsession *session = jsessions_find_path(api->jsessions, body.facts.path);
-    if (session == NULL && create(req, api, &body, &session, &err) < 0)
+    struct code_context *started = NULL;
+    bool was_there = session != NULL;
+    if (!was_there && create(req, api, &body, &session, &started, &err) < 0)
         return fail(req, &err, body.kernel.name);
     http_resp_header(req, "Location",
                      arena_printf(http_req_arena(req), "/api/sessions/%s", jsession_id(session)));
-    return http_resp_json(req, 201, jsession_model(api->jsessions, session));
+    if (http_resp_made(req, 201, jsession_model(api->jsessions, session)) < 0 && !was_there)
+        undo(api, session, started);
+    return H_DONE;
 }
 
 /* ---- the others ----------------------------------------------------------------------------------- */

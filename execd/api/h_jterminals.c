@@ -31,10 +31,14 @@ enum http_result h_jterminal_start(struct http_req *req, void *app)
     const char *name;
     struct err err = {0};
     if (gateway_decode(req, terminal_fields, ARRAY_LEN(terminal_fields), &body, &err) < 0 ||
-        kernels_folder(&api->kernels, body.cwd, cwd, &err) < 0 ||
-        terminals_start(api->terminals, body.name, cwd, &name, &err) < 0)
+        kernels_folder(&api->kernels, body.cwd, cwd, &err) < 0)
         return http_resp_error(req, &err);
-    return http_resp_json(req, 200, terminals_model(api->terminals, name));
+    bool was_there = body.name != NULL && terminals_find(api->terminals, body.name) != NULL;
+    if (terminals_start(api->terminals, body.name, cwd, &name, &err) < 0)
+        return http_resp_error(req, &err);
+    if (http_resp_made(req, 200, terminals_model(api->terminals, name)) < 0 && !was_there)
+        terminals_remove(api->terminals, name);
+    return H_DONE;
 }
 
 enum http_result h_jterminal_list(struct http_req *req, void *app)

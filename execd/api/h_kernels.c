@@ -57,11 +57,15 @@ enum http_result h_kernel_start(struct http_req *req, void *app)
         return http_resp_error(req, &err);
     if (api->code == NULL)
         return gateway_no_kernels(req);
+    bool was_there =
+        request.kernel_id != NULL && code_context_find(api->code, request.kernel_id) != NULL;
     if (kernels_start(api->code, &api->kernels, &request, http_req_arena(req), &ctx, &err) < 0)
         return http_resp_error(req, &err);
     http_resp_header(req, "Location",
                      arena_printf(http_req_arena(req), "/api/kernels/%s", code_context_id(ctx)));
-    return http_resp_json(req, 201, kernels_model(ctx));
+    if (http_resp_made(req, 201, kernels_model(ctx)) < 0 && !was_there)
+        code_context_delete(ctx, NULL, NULL);
+    return H_DONE;
 }
 
 enum http_result h_kernel_list(struct http_req *req, void *app)

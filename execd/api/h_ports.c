@@ -7,6 +7,7 @@
 #include "proto/base/clock.h"
 #include "proto/http/resp.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_build.h"
 
 struct shown {
     const char *address, *family, *command, *since;
@@ -60,12 +61,10 @@ static void on_ports(void *arg, const struct port_view *view, const struct err *
     }
     json_t *list = json_array();
     for (size_t i = 0; i < view->n; i++)
-        (void)json_array_append_new(list,
-                                    encode(asked->api, &view->items[i])); /* shorter at most */
+        json_push(&list, encode(asked->api, &view->items[i]));
     (void)http_resp_json(req, 200,
                          json_pack("{s:o, s:b, s:s}", "ports", list, "truncated", view->truncated,
-                                   "source",
-                                   view->from_netlink ? "netlink" : "proc")); /* as above */
+                                   "source", view->from_netlink ? "netlink" : "proc"));
 }
 
 static void on_close(void *arg)

@@ -8,6 +8,7 @@
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
 #include "proto/http/ws_conn.h"
+#include "proto/json/json_build.h"
 
 /* Message prefixes of contracts/execd.md 1.4. */
 #define PARSE_PREFIX "error parsing request: "
@@ -61,7 +62,9 @@ enum http_result h_pty_create(struct http_req *req, void *app)
     if (term_create(api->terms, &request, &t, &err) < 0)
         return fail(req, CREATE_PREFIX, &err);
     term_get_info(t, &info);
-    return http_resp_json(req, 201, json_pack("{s:s}", "session_id", info.id));
+    if (http_resp_made(req, 201, json_pack("{s:s}", "session_id", info.id)) < 0)
+        term_delete(t);
+    return H_DONE;
 }
 
 static json_t *describe(const struct term *t)
@@ -77,8 +80,8 @@ static json_t *describe(const struct term *t)
                           (json_int_t)info.output_offset, "mode", modes[info.mode], "attached",
                           info.has_writer, "viewers", (int)info.viewers, "cols", (int)info.cols,
                           "rows", (int)info.rows, "recorded", info.recorded, "created_at", created);
-    if (o != NULL && info.has_exited && !info.running)
-        json_object_set_new(o, "exit_code", json_integer(info.exit_code));
+    if (info.has_exited && !info.running)
+        json_put(&o, "exit_code", json_integer(info.exit_code));
     return o;
 }
 
@@ -89,7 +92,7 @@ enum http_result h_pty_list(struct http_req *req, void *app)
     json_t *list = json_array();
 
     for (struct term *t = term_next(api->terms, NULL); t != NULL; t = term_next(api->terms, t))
-        json_array_append_new(list, describe(t));
+        json_push(&list, describe(t));
     return http_resp_json(req, 200, list);
 }
 

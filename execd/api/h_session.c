@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
 
 /* Message prefixes of contracts/execd.md 1.4. */
 #define PARSE_PREFIX "error parsing request. "
@@ -67,7 +68,9 @@ enum http_result h_session_create(struct http_req *req, void *app)
     const struct session_request request = {.cwd = body.cwd, .envs = &body.envs};
     if (session_create(api->sessions, &request, &session, &err) < 0)
         return http_resp_fail(req, err.code, CREATE_PREFIX "%s", err.text);
-    return http_resp_json(req, 200, json_pack("{s:s}", "session_id", session_id(session)));
+    if (http_resp_made(req, 200, json_pack("{s:s}", "session_id", session_id(session))) < 0)
+        session_delete(session);
+    return H_DONE;
 }
 
 static json_t *time_json(int64_t wall_us)
@@ -84,25 +87,25 @@ static json_t *session_json(const struct session *s)
 
     session_get_status(s, &status);
     json_t *o = json_object();
-    json_object_set_new(o, "session_id", json_string(session_id(s)));
+    json_put(&o, "session_id", json_string(session_id(s)));
     if (session_language(s) != NULL)
-        json_object_set_new(o, "language", json_string(session_language(s)));
-    json_object_set_new(o, "running", json_boolean(status.busy));
-    json_object_set_new(o, "alive", json_boolean(status.alive));
-    json_object_set_new(o, "queued", json_integer(status.queued));
-    json_object_set_new(o, "runs", json_integer((json_int_t)status.runs));
-    json_object_set_new(o, "restarts", json_integer((json_int_t)status.restarts));
-    json_object_set_new(o, "stray_bytes", json_integer((json_int_t)status.stray_bytes));
-    json_object_set_new(o, "cwd", json_string(status.cwd));
-    json_object_set_new(o, "created_at", time_json(status.created_us));
+        json_put(&o, "language", json_string(session_language(s)));
+    json_put(&o, "running", json_boolean(status.busy));
+    json_put(&o, "alive", json_boolean(status.alive));
+    json_put(&o, "queued", json_integer(status.queued));
+    json_put(&o, "runs", json_integer((json_int_t)status.runs));
+    json_put(&o, "restarts", json_integer((json_int_t)status.restarts));
+    json_put(&o, "stray_bytes", json_integer((json_int_t)status.stray_bytes));
+    json_put(&o, "cwd", json_text(status.cwd));
+    json_put(&o, "created_at", time_json(status.created_us));
     if (status.last_run_us > 0)
-        json_object_set_new(o, "last_run_at", time_json(status.last_run_us));
+        json_put(&o, "last_run_at", time_json(status.last_run_us));
     return o;
 }
 
 static void add_to_list(struct session *s, void *arg)
 {
-    json_array_append_new(arg, session_json(s));
+    json_push(arg, session_json(s));
 }
 
 enum http_result h_session_list(struct http_req *req, void *app)
@@ -110,7 +113,7 @@ enum http_result h_session_list(struct http_req *req, void *app)
     struct api *api = app;
     json_t *list = json_array();
 
-    session_each(api->sessions, add_to_list, list);
+    session_each(api->sessions, add_to_list, &list);
     return http_resp_json(req, 200, json_pack("{s:o}", "sessions", list));
 }
 

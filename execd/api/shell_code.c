@@ -5,6 +5,7 @@
 
 #include "execd/exec/shell_context.h"
 #include "proto/api/errors.h"
+#include "proto/json/json_build.h"
 
 static bool is_empty(const char *text)
 {
@@ -64,38 +65,30 @@ json_t *shell_code_describe(const struct session *s)
 }
 
 int shell_code_create(const struct api *api, const struct session_request *request,
-                      json_t **ret_json, struct err *err)
+                      struct session **ret_session, struct err *err)
 {
-    struct session *s;
     int rc = check_room(api, err);
 
-    if (rc == 0)
-        rc = session_create(api->sessions, request, &s, err);
-    if (rc < 0)
-        return rc;
-    *ret_json = shell_code_describe(s);
-    if (!is_empty(request->cwd))
-        json_object_set_new(*ret_json, "cwd", json_string(request->cwd));
-    return 0;
+    return rc < 0 ? rc : session_create(api->sessions, request, ret_session, err);
 }
 
 struct listing {
     const char *language;
-    json_t *list;
+    json_t **list;
 };
 
 static void add(struct session *s, void *arg)
 {
-    const struct listing *listing = arg;
+    struct listing *listing = arg;
     const char *language = session_language(s);
 
     if (language == NULL)
         return;
     if (is_empty(listing->language) || str_eq_nocase(listing->language, language))
-        json_array_append_new(listing->list, shell_code_describe(s));
+        json_push(listing->list, shell_code_describe(s));
 }
 
-void shell_code_list(const struct api *api, const char *language, json_t *list)
+void shell_code_list(const struct api *api, const char *language, json_t **list)
 {
     struct listing listing = {language, list};
 

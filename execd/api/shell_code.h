@@ -16,9 +16,8 @@ int shell_code_run(const struct api *api, const char *id, const char *language,
                    const struct session_run_request *request, unsigned *ret_ahead,
                    struct session_run **ret_run, struct channel **ret_channel,
                    struct err *err) must_check;
-/* *ret_json describes the new context. */
 int shell_code_create(const struct api *api, const struct session_request *request,
-                      json_t **ret_json, struct err *err) must_check;
-json_t *shell_code_describe(const struct session *s);
-/* Appends all of a language; NULL or "" = of any. */
-void shell_code_list(const struct api *api, const char *language, json_t *list);
+                      struct session **ret_session, struct err *err) must_check;
+json_t *shell_code_describe(const struct session *s); /* NULL: no memory */
+/* Appends all of a language; NULL or "" = of any. *list becomes NULL without memory. */
+void shell_code_list(const struct api *api, const char *language, json_t **list);

@@ -22,6 +22,7 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/base/work.h"
+#include "proto/json/json_build.h"
 
 #define LOOK_MS 2000   /* at sizes and at the memory, while there are any */
 #define RECORDS_MAX 32 /* of those that went unasked */
@@ -457,7 +458,7 @@ json_t *checkpoint_json(const struct checkpoint *c)
                           "state", c->state == CHECKPOINT_READY ? "ready" : "gone", "bytes",
                           (json_int_t)c->bytes, "created_at", (json_int_t)c->made_ms);
     if (c->why_gone)
-        json_object_set_new(o, "reason", json_string(c->why_gone));
+        json_put(&o, "reason", json_text(c->why_gone));
     return o;
 }
 
@@ -468,7 +469,7 @@ json_t *checkpoints_json(const struct checkpoints *cs, const char *context_id)
     DL_FOREACH(cs->list, c)
     if (strcmp(c->context_id, context_id) == 0 &&
         (c->state == CHECKPOINT_READY || c->why_gone != NULL))
-        json_array_append_new(list, checkpoint_json(c));
+        json_push(&list, checkpoint_json(c));
     return list;
 }
 

@@ -48,6 +48,7 @@ const char *checkpoint_id(const struct checkpoint *c);
 /* Where it takes requests for kernels, as birth_ask wants it; counts as a use. */
 int checkpoint_socket(struct checkpoint *c);
 const struct leaf *checkpoint_leaf(const struct checkpoint *c);
+/* New references; NULL: no memory. */
 json_t *checkpoint_json(const struct checkpoint *c);
 json_t *checkpoints_json(const struct checkpoints *cs, const char *context_id);
 

@@ -6,6 +6,7 @@
 #include "execd/files/facts.h"
 #include "execd/files/place.h"
 #include "proto/api/errors.h"
+#include "proto/json/json_load.h"
 
 int file_mode_from_digits(int64_t digits, unsigned *ret_mode)
 {
@@ -38,7 +39,8 @@ int file_info(const char *path, json_t **ret_info, struct err *err)
     owner_names_learn(&names, facts.uid, facts.gid);
     file_facts_json(&text, path, &facts, owner_names_user(&names, facts.uid),
                     owner_names_group(&names, facts.gid));
-    *ret_info = strbuf_check(&text) == 0 ? json_loadb(text.data, text.len, 0, NULL) : NULL;
+    *ret_info =
+        strbuf_check(&text) == 0 ? json_load_tolerant((struct slice){text.data, text.len}) : NULL;
     return *ret_info != NULL ? 0
                              : err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for '%s'", path);
 }

@@ -265,7 +265,9 @@ static void work(void *arg)
     s->worked_ms += now_ms - start_ms;
     if (!s->ended && s->worked_ms > SEARCH_WORK_MS)
         s->cut = s->ended = true;
-    if (strbuf_check(&s->json) < 0 && !s->failed) {
+    bool lacks_memory =
+        strbuf_check(&s->json) < 0 || (s->walk != NULL && walk_lacks_memory(s->walk));
+    if (lacks_memory && !s->failed) {
         (void)err_set(&s->err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the search");
         s->failed = s->ended = true;
     }

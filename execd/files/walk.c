@@ -38,7 +38,7 @@ struct walk {
     size_t names_bytes; /* of all batches below the top */
     char *dents;        /* owned, GETDENTS_SIZE */
     bool enter;         /* the entry reported last is a directory: go into it */
-    bool cut;
+    bool cut, lacks_memory;
 };
 
 static struct level *top(struct walk *w)
@@ -145,8 +145,9 @@ static void take_name(struct walk *w, struct level *level, const struct dirent64
         return;
     if (level->after != NULL && strcmp(name, level->after) <= 0)
         return;
-    if (names_add(&level->batch, entry->d_type, name) < 0)
-        w->cut = true;
+    int rc = names_add(&level->batch, entry->d_type, name);
+    w->cut |= rc < 0;
+    w->lacks_memory |= rc == -ENOMEM;
 }
 
 /* One piece of the directory into the batch. An error ends it: what was read so far counts. */
@@ -263,4 +264,9 @@ void walk_skip(struct walk *w)
 bool walk_is_cut(const struct walk *w)
 {
     return w->cut;
+}
+
+bool walk_lacks_memory(const struct walk *w)
+{
+    return w->lacks_memory;
 }

@@ -36,3 +36,4 @@ void walk_free(struct walk *w); /* NULL is fine */
 enum walk_result walk_next(struct walk *w, struct walk_entry *ret_entry);
 void walk_skip(struct walk *w);         /* does not go into the folder that was reported last */
 bool walk_is_cut(const struct walk *w); /* something was too deep, too long, or found no memory */
+bool walk_lacks_memory(const struct walk *w); /* the last of these */

@@ -1,5 +1,6 @@
 #include "proto/http/resp.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -269,25 +270,24 @@ static enum http_result send_no_memory(struct http_req *req)
                           req->conn->server->config.json_type, text, sizeof(text) - 1);
 }
 
-static enum http_result send_json(struct http_req *req, int status, const json_t *json)
+int http_resp_made(struct http_req *req, int status, json_t *json)
 {
+    const struct conn *c = req->conn; /* outlives the request: whoever answers is called by it */
     size_t len = 0;
-    char *text = json ? json_compact(json, &len) : NULL;
+    cleanup_free char *text = json ? json_compact(json, &len) : NULL;
 
-    if (!text)
-        return send_no_memory(req);
-    (void)http_resp_data(req, status, req->conn->server->config.json_type, text,
-                         len); /* always H_DONE */
-    free(text);
-    return H_DONE;
+    json_decref(json);
+    if (text)
+        (void)http_resp_data(req, status, c->server->config.json_type, text, len);
+    else
+        (void)send_no_memory(req); /* both: always H_DONE */
+    return text && !c->broken ? 0 : -ENOMEM;
 }
 
 enum http_result http_resp_json(struct http_req *req, int status, json_t *json)
 {
-    enum http_result result = send_json(req, status, json);
-
-    json_decref(json);
-    return result;
+    (void)!http_resp_made(req, status, json); /* nothing is to be undone */
+    return H_DONE;
 }
 
 static void default_envelope(struct http_req *req, const struct err_row *row, const char *text)

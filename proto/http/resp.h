@@ -28,6 +28,9 @@ enum http_result http_resp_empty(struct http_req *req,
                                  int status); /* Content-Length: 0 (none on 204/304) */
 enum http_result http_resp_json(struct http_req *req, int status,
                                 json_t *json); /* takes the reference; NULL: no memory for it */
+/* The same where the answer alone tells of a thing that was made for it. -ENOMEM: it could not be said, the client was
+ * refused (or cut off), and the caller has to undo it. */
+int http_resp_made(struct http_req *req, int status, json_t *json) must_check;
 enum http_result http_resp_data(struct http_req *req, int status, const char *type, const void *p,
                                 size_t n);
 /* Status and wire code from the error's row; after a stream began: aborts the connection instead. */

@@ -93,6 +93,53 @@ def remove_context(client, made):
     return made
 
 
+def remove(client, made, path, key):
+    """Undoes what was made; the refusal, where there is one."""
+    if made.status_code < 300:
+        removed = client.delete(f"{path}/{made.json()[key]}")
+        return removed if removed.status_code >= 400 else made
+    return made
+
+
+# What makes something that stays: how, where it is listed and deleted, and what names it.
+MAKERS = {
+    "shell context": ("/code/context", {"language": "bash", "cwd": "/"}, "/code/contexts", "id"),
+    "kernel context": ("/code/context", {"language": "fake"}, "/code/contexts", "id"),
+    "kernel": ("/api/kernels", {"name": "fake"}, "/api/kernels", "id"),
+    "document session": ("/api/sessions", {"path": "x.ipynb", "type": "notebook", "kernel": {"name": "fake"}}, "/api/sessions", "id"),
+    "session": ("/session", {}, "/session", "session_id"),
+    "pty": ("/pty", {}, "/pty", "session_id"),
+    "terminal": ("/api/terminals", {}, "/api/terminals", "name"),
+}
+
+
+def make_and_remove(maker):
+    path, body, listing, key = MAKERS[maker]
+    return lambda client, folder: remove(client, client.post(path, json=body), listing, key)
+
+
+def listed(client, maker):
+    _, _, listing, key = MAKERS[maker]
+    answer = client.get(listing).json()
+    return {item[key] for item in (answer["sessions"] if isinstance(answer, dict) else answer)}
+
+
+def shape(value):
+    """What keys there are, and how many items: values change by themselves."""
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    return {key: shape(item) for key, item in value.items()} if isinstance(value, dict) else None
+
+
+def shape_of(answer):
+    return shape(answer.json())
+
+
+def shape_of_contexts(answer):
+    """Those of kernels come and go with what other endpoints leave."""
+    return [shape(context) for context in answer.json() if context["language"] == "bash"]
+
+
 ENDPOINTS = {
     "ping": lambda c, f: c.get("/ping"),
     "command": lambda c, f: c.post("/command", json={"command": "echo hello", "stdin": "text"}),
@@ -122,6 +169,11 @@ ENDPOINTS = {
     "new": lambda c, f: c.post("/api/contents/documents/new", json={"type": "notebook"}),
     "proxy to nobody": lambda c, f: c.get("/proxy/1/x"),
     "proxy": proxied,
+    "one context": lambda c, f: c.get(f"/code/contexts/{(f / 'context').read_text()}"),
+    "sessions": lambda c, f: c.get("/session"),
+    "ptys": lambda c, f: c.get("/pty"),
+    "list": lambda c, f: c.get("/directories/list", params={"path": str(f / "kernels"), "depth": 3}),
+    **{"make " + maker: make_and_remove(maker) for maker in MAKERS},
 }
 
 # Without memory these say so: half an answer would pass for a whole one, and 4xx would blame the client.
@@ -129,6 +181,14 @@ WHOLE = {
     "document": lambda answer: answer.json()["content"],
     "save": lambda answer: answer.status_code,
     "new": lambda answer: answer.json()["size"],
+    "info": shape_of,
+    "contexts": shape_of_contexts,
+    "one context": shape_of,
+    "sessions": shape_of,
+    "ptys": shape_of,
+    "list": shape_of,
+    "search": shape_of,
+    **{"make " + maker: shape_of for maker in MAKERS if "kernel" not in maker and maker != "document session"},
 }
 
 
@@ -148,6 +208,10 @@ class Subject:
                "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:allocator_may_return_null=1",
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
         self.agent = Execd(folder, binary=EXECD, env=env)
+        context = self.agent.client.post("/code/context", json={"language": "bash", "cwd": "/"}).json()
+        (folder / "context").write_text(context["id"])
+        self.agent.client.post("/session").raise_for_status()
+        self.agent.client.post("/pty").raise_for_status()
 
     def died(self):
         """How it ended, or None."""
@@ -265,3 +329,28 @@ def test_N01_N02_every_call_may_fail(subject, endpoint, kind):
             if len(failed) == 3:
                 break
     assert not failed, f"FAULT_SEED={SEED}\n" + "\n\n".join(failed)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.timeout(3600 if SOAK else 60)
+def test_N01_a_refusal_leaves_nothing_behind(subject, maker):
+    """Nobody knows the id of what was made and not told: it could not be deleted."""
+    one = subject()
+    path, body, listing, key = MAKERS[maker]
+    places = list(range(1, count_places(one, make_and_remove(maker), "alloc") + 1))
+    if not SOAK:
+        places = random.Random(f"{SEED} {maker}").sample(places, min(3 * SAMPLE, len(places)))
+    for n in places:
+        with one.agent.new_client(timeout=LIMIT_S) as client:
+            before = listed(client, maker)
+            one.faults.arm("alloc", errno.ENOMEM, n)
+            try:
+                answer = client.post(path, json=body)
+            except httpx.TransportError:
+                continue  # cut off: the client knows nothing, either way
+            finally:
+                one.faults.disarm()
+            new = listed(client, maker) - before
+            assert answer.status_code < 300 or not new, f"FAULT_SEED={SEED} alloc at {n}: {answer.text}"
+            for name in new:
+                client.delete(f"{listing}/{name}")

@@ -350,3 +350,11 @@ def test_a_text_that_redefines_the_shells_words_has_an_end(agent, code):
     run(agent, s, code)
     output = output_of(run(agent, s, "echo next"))
     assert output.endswith("next\n")
+
+
+def test_a_folder_that_is_no_utf8_is_told_as_well_as_it_can_be(start_execd, tmp_path):
+    agent = start_execd()
+    session = create(agent)
+    run(agent, session, f"mkdir {tmp_path}/$'a\\xffb'; cd {tmp_path}/$'a\\xffb'")
+    shown = [s["cwd"] for s in agent.client.get("/session").json()["sessions"]]
+    assert shown == [f"{tmp_path}/a\ufffdb"] and agent.client.get(f"/session/{session}").json()["cwd"] == shown[0]
