@@ -9,6 +9,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "proto/json/json_load.h"
 #include "proto/json/json_scan.h"
 
 /* An end that does not come must not hold everybody up. */
@@ -248,7 +249,7 @@ static bool is_tracked(const char *type)
 static void note_status(struct code_context *ctx, const struct jmsg *msg)
 {
     struct slice text = msg->parts.content;
-    json_t *content = json_loadb(text.ptr, text.len, 0, NULL);
+    json_t *content = json_load_tolerant(text);
     const char *state = json_string_value(json_object_get(content, "execution_state"));
     bool idle = state && strcmp(state, "idle") == 0;
     uint64_t hash = hash_id(msg->parent_id);

@@ -10,6 +10,7 @@
 #define TRACEBACK_BYTES (1u << 20) /* in all */
 #define LINE_MAX_BYTES (64u << 10) /* a line of it, and the value of an error */
 #define NAME_MAX_BYTES 1024        /* the name of an error, and of a display */
+#define CUT_NOTE_MAX 80
 
 struct slice output_text(const json_t *content, enum event_type *ret_type)
 {
@@ -48,9 +49,13 @@ static json_t *cut(json_t *value, size_t max)
     size_t len = json_string_length(value);
     if (len <= max)
         return json_incref(value);
-    return json_sprintf("%.*s\n[execd: cut here, %zu bytes in all]",
-                        (int)utf8_cut(json_string_value(value), len, max), json_string_value(value),
-                        len);
+    struct strbuf text;
+    strbuf_init(&text, max + CUT_NOTE_MAX);
+    strbuf_add(&text, json_string_value(value), utf8_cut(json_string_value(value), len, max));
+    strbuf_addf(&text, "\n[execd: cut here, %zu bytes in all]", len);
+    json_t *string = strbuf_check(&text) == 0 ? json_stringn_nocheck(text.data, text.len) : NULL;
+    strbuf_done(&text);
+    return string;
 }
 
 /* A string as it is, anything else as its JSON text. New reference. */
@@ -58,8 +63,9 @@ static json_t *stringify(json_t *value)
 {
     if (json_is_string(value))
         return json_incref(value);
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    json_t *string = text ? json_string(text) : NULL;
+    size_t len = 0;
+    char *text = json_compact(value, &len);
+    json_t *string = text ? json_stringn_nocheck(text, len) : NULL;
     free(text);
     return string;
 }

@@ -75,9 +75,11 @@ static void say_losses(struct code_run *run)
         say(run, "[execd] output may be missing: a message of the kernel was over 32 MiB or never "
                  "came\n");
     if (run->n_broken > 0) {
-        (void)snprintf(text, sizeof(text),
-                       "[execd] %llu messages of the kernel were left out: no valid JSON object\n",
-                       (unsigned long long)run->n_broken); /* fits */
+        (void)snprintf(
+            text, sizeof(text),
+            "[execd] %llu messages of the kernel were left out: no valid JSON object, or "
+            "too deep or large\n",
+            (unsigned long long)run->n_broken); /* fits */
         say(run, text);
     }
     if (run->n_dropped > 0) {

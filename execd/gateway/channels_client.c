@@ -6,6 +6,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_load.h"
 
 #define HOLD_AT (1u << 20) /* unsent bytes above which the kernel waits */
 #define RETRY_MS 50
@@ -224,7 +225,7 @@ static bool split_stream(struct channels_client *client, const struct message *m
 
     if (m->channel != CHANNEL_IOPUB || content.len <= SPLIT_AT || strcmp(m->type, "stream") != 0)
         return false;
-    cleanup_json json_t *stream = json_loadb(content.ptr, content.len, JSON_ALLOW_NUL, NULL);
+    cleanup_json json_t *stream = json_load_tolerant(content);
     const json_t *name = json_object_get(stream, "name"), *text = json_object_get(stream, "text");
     if (!json_is_string(name) || !json_is_string(text))
         return false;

@@ -6,6 +6,7 @@
 #include "execd/gateway/frame_priv.h"
 #include "proto/base/clock.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_load.h"
 #include "proto/json/json_scan.h"
 
 static const char *const channel_names[CHANNEL_MAX] = {
@@ -91,7 +92,7 @@ static int take_header(struct frame *frame, struct err *err)
     if (text.len > FRAME_HEADER_MAX)
         return err_set(err, 0, EPROTO, "a header of %zu bytes, at most %u", text.len,
                        FRAME_HEADER_MAX);
-    cleanup_json json_t *header = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, NULL);
+    cleanup_json json_t *header = json_load_tolerant(text);
     if (header == NULL)
         return err_set(err, 0, EPROTO, "the header cannot be read");
     int r = copy_text(header, "msg_id", frame->id, sizeof(frame->id), err);

@@ -96,7 +96,7 @@ json_t *jfield_encode(const struct jfield *fields, size_t n_fields, const void *
 
 /* Compact text with '/' unescaped; control characters, U+0085, U+2028 and U+2029 escaped so that no
  * line splitter breaks it (contracts/execd.md rule 19). Reals have 15 to 17 digits, as few as read back as the same
- * double. malloc'ed, caller frees; NULL = no memory, or nested beyond twice JSON_DEPTH_MAX. */
+ * double. malloc'ed, caller frees; NULL = no memory, or nested far beyond JSON_SCAN_DEPTH_MAX. */
 char *json_compact(const json_t *json, size_t *ret_len);
 
 /* Appends a JSON string literal of arbitrary bytes: invalid UTF-8 becomes U+FFFD, same escapes as above. */

@@ -13,6 +13,7 @@
 struct cursor {
     const char *at, *end;
     bool strict;
+    unsigned depth; /* collections that are open */
     struct json_flaw flaw;
 };
 
@@ -170,17 +171,24 @@ static json_t *load_string(struct cursor *c)
 
 #define NUMBER_MAX 512 /* digits that say more than a double can hold */
 
+/* Beyond what we can calculate with: a tolerant reader keeps its digits. */
+static json_t *big_number(struct cursor *c, const char *start, const char *what)
+{
+    return c->strict ? refuse(c, start, what)
+                     : json_stringn_nocheck(start, (size_t)(c->at - start));
+}
+
 static json_t *load_number(struct cursor *c)
 {
     char text[NUMBER_MAX];
     const char *start = c->at;
-    size_t n = 0;
 
-    for (; c->at < c->end && *c->at && strchr("+-.eE0123456789", *c->at); c->at++)
-        if (n < sizeof(text) - 1)
-            text[n++] = *c->at;
-        else
-            return refuse(c, start, "a number of too many digits");
+    while (c->at < c->end && *c->at && strchr("+-.eE0123456789", *c->at))
+        c->at++;
+    size_t n = (size_t)(c->at - start);
+    if (n >= sizeof(text))
+        return big_number(c, start, "a number of too many digits");
+    memcpy(text, start, n);
     text[n] = '\0';
     bool whole = !strpbrk(text, ".eE");
     errno = 0;
@@ -189,7 +197,7 @@ static json_t *load_number(struct cursor *c)
         return json_integer(integer);
     double real = strtod(text, NULL);
     if (!isfinite(real) || (whole && c->strict))
-        return refuse(c, start, "a number that is too big");
+        return big_number(c, start, "a number that is too big");
     return json_real(real);
 }
 
@@ -205,7 +213,7 @@ static bool is_good_name(struct cursor *c, const json_t *object, const json_t *k
 {
     const char *name = json_string_value(key);
 
-    if (strlen(name) != json_string_length(key))
+    if (c->strict && strlen(name) != json_string_length(key))
         (void)refuse(c, at, "a zero byte in a name");
     else if (c->strict && json_object_get(object, name) != NULL)
         (void)refuse(c, at, "a name that stands twice in its object");
@@ -231,29 +239,51 @@ static int add_item(json_t *array, struct cursor *c)
     return json_array_append_new(array, load_value(c)); /* refuses NULL */
 }
 
-static json_t *load_collection(struct cursor *c, json_t *made, char end,
+/* From its opening bracket to behind the closing one. */
+static json_t *leave_out(struct cursor *c)
+{
+    size_t open = 0;
+    bool ignored;
+
+    do {
+        char at = *c->at;
+        open += at == '{' || at == '[';
+        open -= at == '}' || at == ']';
+        if (at == '"')
+            (void)take_raw(c, &ignored); /* which goes behind it */
+        else
+            c->at++;
+    } while (open > 0);
+    return json_string(JSON_LOAD_LEFT_OUT);
+}
+
+/* Of a strict reader's texts the scanner has refused what is deeper than JSON_SCAN_DEPTH_MAX. */
+static json_t *load_collection(struct cursor *c, json_t *(*make)(void), char end,
                                int (*add)(json_t *to, struct cursor *c))
 {
+    if (c->depth == JSON_SCAN_DEPTH_MAX)
+        return leave_out(c);
+    json_t *made = make();
+    c->depth++;
     c->at++;
-    bool more = made && !take(c, end);
-    while (more && add(made, c) == 0)
-        if (!take(c, ','))
-            return load_word(c, strlen("}"), made);
-    if (!more)
-        return made;
+    bool more = made && !take(c, end), good = !more;
+    while (more && add(made, c) == 0 && !(good = !take(c, ',')))
+        ;
+    c->depth--;
+    if (good)
+        return load_word(c, more ? strlen("}") : 0, made);
     json_decref(made);
     return NULL;
 }
 
-/* Nested as deep as the scanner lets it: JSON_SCAN_DEPTH_MAX. */
 static json_t *load_value(struct cursor *c)
 {
     skip_blanks(c);
     switch (*c->at) {
     case '{':
-        return load_collection(c, json_object(), '}', add_member);
+        return load_collection(c, json_object, '}', add_member);
     case '[':
-        return load_collection(c, json_array(), ']', add_item);
+        return load_collection(c, json_array, ']', add_item);
     case '"':
         return load_string(c);
     case 't':
@@ -270,7 +300,7 @@ static json_t *load_value(struct cursor *c)
 static json_t *load(struct slice text, bool strict, struct json_flaw *ret_flaw)
 {
     struct slice value;
-    if (json_scan(text, &value) < 0) {
+    if ((strict ? json_scan(text, &value) : json_scan_deep(text, &value)) < 0) {
         *ret_flaw = (struct json_flaw){value.ptr, value.len > 0 ? "this is not expected here"
                                                                 : "the text ends too early"};
         return NULL;

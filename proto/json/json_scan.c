@@ -34,11 +34,6 @@ static bool take_word(struct scan *s, const char *word)
     return true;
 }
 
-static bool is_hex(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* Behind the backslash. */
 static bool take_escape(struct scan *s)
 {
@@ -48,7 +43,7 @@ static bool take_escape(struct scan *s)
     if (c != 'u')
         return c != '\0' && strchr("\"\\/bfnrt", c) != NULL;
     for (int i = 0; i < 4; i++, s->at++)
-        if (s->at == s->end || !is_hex(*s->at))
+        if (s->at == s->end || str_hex_digit(*s->at) < 0)
             return false;
     return true;
 }
@@ -127,8 +122,8 @@ static bool take_key(struct scan *s)
 
 /* Which of the open brackets are braces: a bit each, so that no text can exhaust the stack. */
 struct nesting {
-    size_t depth;
-    uint8_t braces[JSON_SCAN_DEPTH_MAX / 8];
+    size_t depth, max;
+    uint8_t braces[JSON_SCAN_DEEP_MAX / 8];
 };
 
 static bool is_in_object(const struct nesting *n)
@@ -140,7 +135,7 @@ static bool open_bracket(struct nesting *n, bool brace)
 {
     uint8_t bit = (uint8_t)(1u << n->depth % 8);
 
-    if (n->depth == JSON_SCAN_DEPTH_MAX)
+    if (n->depth == n->max)
         return false;
     if (brace)
         n->braces[n->depth / 8] |= bit;
@@ -175,14 +170,14 @@ static bool take_opening(struct scan *s, struct nesting *n, bool *ret_ended)
     s->at++;
     skip_blanks(s);
     if (take(s, brace ? '}' : ']'))
-        return n->depth < JSON_SCAN_DEPTH_MAX;
+        return n->depth < n->max;
     *ret_ended = false;
     return open_bracket(n, brace) && (!brace || take_key(s));
 }
 
-static bool take_value(struct scan *s)
+static bool take_value(struct scan *s, size_t depth_max)
 {
-    struct nesting n = {0};
+    struct nesting n = {.max = depth_max};
     bool ended;
 
     do {
@@ -193,13 +188,13 @@ static bool take_value(struct scan *s)
     return true;
 }
 
-int json_scan(struct slice text, struct slice *ret_value)
+static int scan(struct slice text, size_t depth_max, struct slice *ret_value)
 {
     struct scan s = {text.ptr, text.ptr + text.len};
 
     skip_blanks(&s);
     const char *start = s.at;
-    bool good = take_value(&s);
+    bool good = take_value(&s, depth_max);
     const char *end = s.at;
     if (good)
         skip_blanks(&s);
@@ -209,6 +204,16 @@ int json_scan(struct slice text, struct slice *ret_value)
     else if (ret_value != NULL)
         *ret_value = (struct slice){s.at, (size_t)(s.end - s.at)};
     return good ? 0 : -EINVAL;
+}
+
+int json_scan(struct slice text, struct slice *ret_value)
+{
+    return scan(text, JSON_SCAN_DEPTH_MAX, ret_value);
+}
+
+int json_scan_deep(struct slice text, struct slice *ret_value)
+{
+    return scan(text, JSON_SCAN_DEEP_MAX, ret_value);
 }
 
 /* Goes to the next key: behind the brace, or behind a comma. */
@@ -236,7 +241,7 @@ bool json_next_member(struct slice object, size_t *at, struct json_member *ret_m
     (void)take(&s, ':'); /* it is there */
     skip_blanks(&s);
     const char *value = s.at;
-    if (!take_value(&s))
+    if (!take_value(&s, JSON_SCAN_DEPTH_MAX))
         return false;
     ret_member->value = (struct slice){value, (size_t)(s.at - value)};
     *at = (size_t)(s.at - object.ptr);

@@ -11,10 +11,13 @@
 #include "proto/base/defs.h"
 
 #define JSON_SCAN_DEPTH_MAX 512
+#define JSON_SCAN_DEEP_MAX 4096
 
 /* One value and nothing behind it but blanks: 0, else -EINVAL. ret_value (may be NULL) is it without the blanks; on
  * failure what is left of the text from where it goes wrong. */
 int json_scan(struct slice text, struct slice *ret_value) must_check;
+/* The same with JSON_SCAN_DEEP_MAX, for who looks at the depth itself. */
+int json_scan_deep(struct slice text, struct slice *ret_value) must_check;
 
 struct json_member {
     struct slice key; /* between its quotes, as written: escapes are not resolved */

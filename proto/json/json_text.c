@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "proto/base/str.h"
+#include "proto/json/json_scan.h"
 #include "proto/json/plain.h"
 
-/* Parsed documents stop at JSON_DEPTH_MAX; ours wrap them in a few levels more. */
-#define WRITE_DEPTH_MAX (2 * JSON_DEPTH_MAX)
+/* Parsed documents stop at JSON_SCAN_DEPTH_MAX; ours wrap them in a few levels more. */
+#define WRITE_DEPTH_MAX (JSON_SCAN_DEPTH_MAX + JSON_DEPTH_MAX)
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
@@ -106,8 +107,7 @@ void json_escape(struct strbuf *out, const char *p, size_t len)
 /* Own writer rather than json_dumps: one pass with our escapes, and reals as people write them. */
 static void write_value(struct strbuf *out, const json_t *json, int depth);
 
-/* The shortest of 15, 16 or 17 digits that reads back as the same double; jansson's parser has made sure that it is
- * finite. ".0" keeps a whole real a real. */
+/* The shortest of 15, 16 or 17 digits that reads back as the same double. ".0" keeps a whole real a real. */
 static void write_real(struct strbuf *out, double value)
 {
     char text[40];

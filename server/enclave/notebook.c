@@ -39,6 +39,7 @@ struct cell {
     struct strbuf output;
     json_t *result; /* owned */
     bool failed, timed_out, ended;
+    bool lost; /* an event could not be read: the cell's output is not whole */
 };
 
 static void take_error(struct cell *c, const json_t *error)
@@ -89,8 +90,8 @@ static void take_stream(struct cell *c, struct slice body)
         if (line_end == NULL)
             line_end = end;
         cleanup_json json_t *event = json_load_tolerant((struct slice){p, (size_t)(line_end - p)});
-        if (event != NULL)
-            take_event(c, event);
+        c->lost |= event == NULL && line_end > p;
+        take_event(c, event);
         p = line_end + 1;
     }
 }
@@ -115,7 +116,9 @@ void tool_read_notebook(struct slice body, const struct tool_request *request,
                     (long long)request->timeout_s);
     if (!c.ended)
         strbuf_adds(&c.output, "\nthe kernel's output ended before the cell did");
-    bool good = c.ended && !c.failed && !c.timed_out;
+    if (c.lost)
+        strbuf_adds(&c.output, "\nan event of the cell could not be read: its output is not whole");
+    bool good = c.ended && !c.failed && !c.timed_out && !c.lost;
     json_t *text = tool_text_json(&c.output);
     if (text == NULL)
         tool_outcome_error(ret, "error", "no memory for the cell's output");

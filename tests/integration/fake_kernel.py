@@ -206,7 +206,7 @@ def many_buffers(kernel, ident, parent):
 def deep_content(kernel, ident, parent):
     """Valid, but deeper than anybody reads."""
     behave(kernel, ident, parent, lambda: raw_content(
-        kernel, "stream", b'{"name":"stdout","text":' + b"[" * 3000 + b"]" * 3000 + b"}", parent))
+        kernel, "stream", b'{"name":"stdout","text":' + b"[" * 5000 + b"]" * 5000 + b"}", parent))
 
 
 def odd_content(kernel, ident, parent):

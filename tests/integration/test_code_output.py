@@ -1,5 +1,7 @@
 """What kernels publish, as events: every kind, in order, bounded, and said where something is cut."""
 
+import json
+
 import pytest
 
 from harness.execd import Execd, output_of, sse_events
@@ -73,6 +75,35 @@ def test_H03_long_plain_text_is_cut_and_says_so(agent):
     assert body == "'" + "é" * ((1 << 19) - 1) and note == "[execd: cut here, 4000002 bytes in all]"
     html = run(agent, "from IPython.display import HTML\nHTML('x' * 3_000_000)")
     assert len(results(html)[0]["text/html"]) == 3_000_000
+
+
+def test_H03_text_is_cut_at_the_bound_not_at_a_zero_byte(agent):
+    code = "class Long:\n    def __repr__(self): return 'a\\0' + 'b' * 2_000_000\nLong()"
+    body, _, note = results(run(agent, code))[0]["text"].rpartition("\n")
+    assert body == "a\0" + "b" * ((1 << 20) - 2) and note == "[execd: cut here, 2000002 bytes in all]"
+
+
+def publish(agent, value):
+    """The JSON text that a value is shown as, and what is said about it."""
+    events = run(agent, f"from IPython.display import publish_display_data\n"
+                        f"publish_display_data({{'application/json': {value}, 'text/plain': 'shown'}})")
+    assert [shown["text"] for shown in results(events)] == ["shown"], events
+    assert output_of(events, "stderr") == ""
+    return results(events)[0]["application/json"]
+
+
+def test_H03_numbers_of_a_display_stay_as_they_are(agent):
+    assert publish(agent, "{'a': 0.1, 'b': 1e100, 'c': 5.0, 'd': 2**63 - 1}") == \
+        '{"a":0.1,"b":1e+100,"c":5.0,"d":9223372036854775807}'
+
+
+def test_H03_what_json_has_no_room_for_is_kept_as_far_as_possible(agent):
+    assert json.loads(publish(agent, "[10**400, 1]")) == [str(10**400), 1]
+    assert json.loads(publish(agent, "{'a\\0b': 1, 'c': 2}")) == {"a": 1, "c": 2}
+    deep = publish(agent, "__import__('functools').reduce(lambda inner, _: {'a': inner}, range(600), 1)")
+    assert deep.startswith('{"a":' * 500) and "left out, nested too deep" in deep
+    assert publish(agent, "__import__('functools').reduce(lambda inner, _: [inner], range(300), 1)") == \
+        "[" * 300 + "1" + "]" * 300
 
 
 def test_H03_a_result_beyond_every_bound_is_said_to_be_missing(agent):

@@ -265,8 +265,15 @@ static void test_what_streams_of_cells_mean(void **state)
                   "{\"type\":\"receipt\",\"receipt\":{\"reason\":\"timeout\"}}\n\n{\"type\":"
                   "\"error\",\"error\":{}}\n\n",
                   "timeout", "", "\nExecution timed out after 5 seconds");
-    check_outcome("notebook_executor", "{\"type\":\"stdout\",\"text\":\"a\"}\n\nrubbish", "error",
-                  "", "a\nthe kernel's output ended before the cell did");
+    check_outcome(
+        "notebook_executor", "{\"type\":\"stdout\",\"text\":\"a\"}\n\nrubbish", "error", "",
+        "a\nthe kernel's output ended before the cell did\nan event of the cell could not be "
+        "read: its output is not whole");
+    check_outcome("notebook_executor",
+                  "{\"type\":\"stdout\",\"text\":\"a\"}\n\n{\"type\":\n\n"
+                  "{\"type\":\"execution_complete\"}\n\n",
+                  "error", "",
+                  "a\nan event of the cell could not be read: its output is not whole");
     check_outcome("notebook_executor", "", "error", "",
                   "\nthe kernel's output ended before the cell did");
 }
