@@ -34,7 +34,7 @@ static int expand(struct arena *scratch, const char *given, char expanded[PATH_M
         rc = 0;
     }
     if (rc < 0 && err != NULL)
-        err->code = ERR_INVALID_PATH;
+        err->code = rc == -ENOMEM ? ERR_OUT_OF_MEMORY : ERR_INVALID_PATH;
     return rc;
 }
 

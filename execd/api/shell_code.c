@@ -34,11 +34,7 @@ static int check_room(const struct api *api, struct err *err)
     if (api->code != NULL)
         code_manager_counts(api->code, &kernels);
     unsigned n = shell_context_count(api->sessions).n + kernels.contexts;
-    return n < api->contexts_max
-               ? 0
-               : err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
-                         "%u code contexts at once is the limit: delete one first",
-                         api->contexts_max);
+    return n < api->contexts_max ? 0 : code_refuse_room(api->contexts_max, err);
 }
 
 int shell_code_run(const struct api *api, const char *id, const char *language,

@@ -40,21 +40,9 @@ static void drop_waits(struct code_context *ctx, const void *arg)
     }
 }
 
-static const struct run_failure shutting_down = {RUN_END_SHUTDOWN, "KernelDied",
-                                                 "EXECD_001: execd is shutting down", NULL};
-
-void code_manager_shutdown(struct code_manager *m)
-{
-    if (!m)
-        return;
-    m->shutting_down = true;
-    for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
-        context_fail_runs(ctx, &shutting_down);
-}
-
 void context_free(struct code_context *ctx)
 {
-    context_fail_runs(ctx, &shutting_down);
+    context_fail_runs(ctx, &context_shutting_down);
     clients_end(ctx);
     heir_free(ctx);
     kernel_free(ctx->kernel);
@@ -419,11 +407,8 @@ static void add_wait(struct code_context *ctx, code_ready_fn fn, void *arg)
 
 static int check_room(const struct code_manager *m, struct err *err)
 {
-    if (count_contexts(m) < m->config.contexts_max)
-        return 0;
-    return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
-                   "%u code contexts at once is the limit: delete one first",
-                   m->config.contexts_max);
+    bool has_room = count_contexts(m) < m->config.contexts_max;
+    return has_room ? 0 : code_refuse_room(m->config.contexts_max, err);
 }
 
 static int check_options(struct code_manager *m, const struct code_context_options *options,

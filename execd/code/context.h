@@ -124,6 +124,8 @@ struct kernelspecs *code_kernelspecs(struct code_manager *m);
  * that is there. */
 int code_refuse_spec(const struct kernelspecs *specs, const char *name, bool by_name,
                      struct err *err) must_check;
+/* There are max contexts, which is the limit. */
+int code_refuse_room(unsigned max, struct err *err) must_check;
 bool code_has_language(struct code_manager *m, const char *language); /* a kernel for it */
 
 /* Kills the kernel; runs end with an error event. on_gone (may be NULL) is posted when it has been reaped. */

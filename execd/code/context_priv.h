@@ -161,6 +161,7 @@ int context_use_origin(struct code_context *ctx, struct kernel_plan *plan,
 /* context_runs.c */
 /* After anything that may have moved the current run. */
 void context_tick(struct code_context *ctx);
+extern const struct run_failure context_shutting_down; /* manager.c */
 void context_fail_runs(struct code_context *ctx, const struct run_failure *failure);
 /* From now on the kernel has its grace to react to an interrupt. */
 void context_arm_kill(struct code_context *ctx);

@@ -71,6 +71,18 @@ int code_manager_new(struct event_base *base, const struct code_config *config,
     return 0;
 }
 
+const struct run_failure context_shutting_down = {RUN_END_SHUTDOWN, "KernelDied",
+                                                  "EXECD_001: execd is shutting down", NULL};
+
+void code_manager_shutdown(struct code_manager *m)
+{
+    if (!m)
+        return;
+    m->shutting_down = true;
+    for (struct code_context *ctx = m->contexts; ctx; ctx = ctx->next)
+        context_fail_runs(ctx, &context_shutting_down);
+}
+
 void code_manager_free(struct code_manager *m)
 {
     if (!m)
@@ -246,6 +258,8 @@ int code_refuse_spec(const struct kernelspecs *specs, const char *name, bool by_
                      struct err *err)
 {
     char known[100];
+    if (specs->is_cut)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the kernelspecs");
     const struct kernelspec_broken *broken = kernelspecs_broken(specs, name);
     if (broken)
         return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "'%.110s' is broken: %.110s",
@@ -255,6 +269,12 @@ int code_refuse_spec(const struct kernelspecs *specs, const char *name, bool by_
                    "no kernel %s '%.40s' (found: %s); add one as "
                    "/etc/opensandbox/kernelspecs/NAME/kernel.json",
                    by_name ? "named" : "for language", name, known);
+}
+
+int code_refuse_room(unsigned max, struct err *err)
+{
+    return err_set(err, ERR_TOO_MANY_CONTEXTS, EAGAIN,
+                   "%u code contexts at once is the limit: delete one first", max);
 }
 
 bool code_has_language(struct code_manager *m, const char *language)

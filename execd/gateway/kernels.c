@@ -131,7 +131,7 @@ static int choose_spec(struct code_manager *m, const struct kernels_config *conf
     kernelspecs_languages(specs, known, sizeof(known));
     if (spec != NULL)
         *ret_name = arena_strndup(arena, spec->name, strlen(spec->name));
-    else if (kernelspecs_broken(specs, name) != NULL)
+    else if (specs->is_cut || kernelspecs_broken(specs, name) != NULL)
         r = code_refuse_spec(specs, name, true, err);
     else
         r = err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,

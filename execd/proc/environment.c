@@ -284,8 +284,8 @@ static int absolute_cwd(const char *cwd, const char *const *envp, char *cleaned,
     if (result == 0)
         result = path_join(environment.start_dir, expanded, cleaned);
     if (result < 0)
-        return err_set(err, ERR_INVALID_REQUEST_BODY, -result,
-                       "cannot resolve working directory \"%.80s\": %.120s", cwd,
+        return err_set(err, result == -ENOMEM ? ERR_OUT_OF_MEMORY : ERR_INVALID_REQUEST_BODY,
+                       -result, "cannot resolve working directory \"%.80s\": %.120s", cwd,
                        cause.text[0] != '\0' ? cause.text : strerror(-result));
     return 0;
 }

@@ -154,7 +154,9 @@ int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out, str
             strbuf_addc(&x.out, *in++);
         }
     }
-    if (rc == 0 && x.undefined.len > 0)
+    if (rc == 0 && (x.out.no_memory || x.undefined.no_memory))
+        rc = err_set(err, 0, ENOMEM, "no memory for the path");
+    else if (rc == 0 && x.undefined.len > 0)
         rc = err_set(err, 0, EINVAL, "path references undefined environment variables: %.180s",
                      x.undefined.data);
     else if (rc == 0 && strbuf_check(&x.out) < 0)

@@ -17,7 +17,8 @@ int path_join(const char *base, const char *rel, char *out) must_check;
 typedef const char *(*path_lookup_fn)(const char *name, void *arg);
 
 /* Expands a leading ~ or ~/ by HOME and $NAME / ${NAME} by lookup (contracts/execd.md 3.6, v1.1 1.1).
- * A '$' that begins no name stays literal. -EINVAL with every undefined name in err. out has PATH_MAX bytes. */
+ * A '$' that begins no name stays literal. -EINVAL with every undefined name in err, -ENAMETOOLONG,
+ * -ENOMEM. out has PATH_MAX bytes. */
 int path_expand(const char *in, path_lookup_fn lookup, void *arg, char *out,
                 struct err *err) must_check;
 

@@ -188,7 +188,7 @@ WHOLE = {
     "ptys": shape_of,
     "list": shape_of,
     "search": shape_of,
-    **{"make " + maker: shape_of for maker in MAKERS if "kernel" not in maker and maker != "document session"},
+    **{"make " + maker: shape_of for maker in MAKERS},
 }
 
 
