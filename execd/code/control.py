@@ -25,7 +25,12 @@ def receive(sock):
     fds = array.array("i")
     for _, _, text in ancillary:
         fds.frombytes(text[:len(text) - len(text) % fds.itemsize])
-    return (json.loads(data), list(fds)) if data else (None, [])
+    try:
+        return (json.loads(data), list(fds)) if data else (None, [])
+    except BaseException:  # json is the user's to break
+        for fd in fds:
+            os.close(fd)
+        raise
 
 
 def error_text(error):
@@ -135,6 +140,8 @@ class Control:
     def checkpoint(self, request, fds):
         """As a warm interpreter does: the copy answers itself, on the socket that came along."""
         self.know_self()
+        if min(fds) < 3:
+            raise RuntimeError("its descriptor %d is closed" % min(fds))
         reason = "a cell is running" if self.n_busy else self.baseline.obstacle(self.loop, fds)
         if reason:
             raise RuntimeError(reason)

@@ -232,6 +232,7 @@ REFUSALS = {
     "lock": ("import fcntl, tempfile; f = tempfile.NamedTemporaryFile(); fcntl.flock(f, fcntl.LOCK_EX)", "locks on files", "f.close()"),
     "lock of an open file": ("import fcntl, struct, tempfile; f = tempfile.NamedTemporaryFile(); _ = fcntl.fcntl(f, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0))",
                              "locks on files", "f.close()"),
+    "closed input": ("import os; n = os.dup(0); os.close(0)", "descriptor 0 is closed", "_ = os.dup2(n, 0)"),
     "memory file": ("import os; m = os.memfd_create('mine')", "(/memfd:mine)", "os.close(m)"),
     "unlinked file": ("import tempfile; f = tempfile.TemporaryFile()", "no name", "f.close()"),
     "notification": ("import ctypes, os; i = ctypes.CDLL(None).inotify_init()", "inotify", "os.close(i)"),
