@@ -52,7 +52,7 @@ static int decode(struct http_req *req, const struct jfield *fields, size_t n_fi
 
     if (jfield_decode_text(fields, n_fields, body.ptr, body.len, allow_empty, target,
                            http_req_arena(req), ERR_INVALID_REQUEST_BODY, NULL, &detail) < 0)
-        return err_set(err, ERR_INVALID_REQUEST_BODY, EINVAL, PARSE_PREFIX "%.200s", detail.text);
+        return err_set(err, detail.code, EINVAL, PARSE_PREFIX "%.200s", detail.text);
     return 0;
 }
 
