@@ -28,6 +28,7 @@
 #include "execd/proc/spawn.h"
 #include "execd/pty/term.h"
 #include "execd/runcode/runcode.h"
+#include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/loop_delay.h"
 #include "proto/base/version.h"
@@ -237,11 +238,14 @@ static void start_kernels(struct app *app)
     code.n_others = count_shells;
     code.others_arg = api;
     code.on_death = on_kernel_death;
-    if (code_manager_new(app->base, &code, &api->code, &api->code_err) < 0) {
+    api->channels = channels_new(app->base);
+    int r = api->channels != NULL
+                ? code_manager_new(app->base, &code, &api->code, &api->code_err)
+                : err_set(&api->code_err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for clients");
+    if (r < 0) {
         log_event(LOG_LEVEL_WARN, "app", "no code contexts", "error", api->code_err.text, NULL);
         api->code = NULL;
     }
-    api->channels = channels_new(app->base);
     api->jsessions = api->code != NULL ? jsessions_new(api->code) : NULL;
 }
 

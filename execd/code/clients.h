@@ -49,6 +49,8 @@ void code_client_detach(struct code_client *client); /* NULL is fine; no callbac
  * kernel (err says why). */
 int code_client_send(struct code_client *client, enum kernel_channel channel, const char *msg_id,
                      const struct jmsg_parts *parts, struct err *err) must_check;
+/* Inside of on_message: a number of the message, never 0, the same for all who hear it and no other's. */
+uint64_t code_client_serial(const struct code_client *client);
 /* The kernel seems to have missed what this client sent: wakes it (kernel_nudge). */
 void code_client_nudge(struct code_client *client);
 /* The kernel waits while a client cannot take more. An interrupt and the client's end lift it. */

@@ -6,12 +6,14 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
-/* Messages and bytes delivered per turn of the loop, so that a flooding kernel cannot keep the loop to itself, and its
+/* Messages, bytes and time of one turn of the loop, so that a flooding kernel cannot keep the loop to itself, and its
  * flood is seen before much more of it has arrived. */
 #define DRAIN_TURN 64
 #define TURN_BYTES (1u << 20)
+#define TURN_MS 10
 /* Bytes delivered without ever seeing the end of the queue: then the sender is faster than this loop. */
 #define BACKLOG_BYTES (2u << 20)
 /* Sockets of the whole library: six per kernel (four channels and the two ends of a monitor). */
@@ -192,12 +194,14 @@ static struct zmsg *receive(struct zsock *s)
     return msg;
 }
 
-/* Delivers up to max messages, and none behind max_bytes; true when the socket is still open. */
-static bool deliver(struct zsock *s, unsigned max, size_t max_bytes)
+/* Delivers up to max messages, and none behind max_bytes or end_ms; true when the socket is still open. */
+static bool deliver(struct zsock *s, unsigned max, size_t max_bytes, int64_t end_ms)
 {
     size_t bytes = 0;
     enter(s);
-    for (unsigned i = 0; i < max && bytes < max_bytes && !s->closed && has_input(s->zmq); i++) {
+    for (unsigned i = 0; i < max && bytes < max_bytes && !s->closed && has_input(s->zmq) &&
+                         clock_monotonic_ms() < end_ms;
+         i++) {
         struct zmsg *msg = receive(s);
         if (msg) {
             bytes += zmsg_size(msg);
@@ -214,7 +218,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     LOOP_WORK("descriptor", "messages of kernels");
     struct zsock *s = arg;
-    if (!deliver(s, DRAIN_TURN, TURN_BYTES))
+    if (!deliver(s, DRAIN_TURN, TURN_BYTES, clock_monotonic_ms() + TURN_MS))
         return;
     bool more = has_input(s->zmq);
     if (more)
@@ -230,7 +234,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 void zsock_drain(struct zsock *s)
 {
-    (void)deliver(s, UINT32_MAX, SIZE_MAX); /* the caller knows whether it closed it */
+    (void)deliver(s, UINT32_MAX, SIZE_MAX, INT64_MAX); /* the caller knows whether it closed it */
 }
 
 /* A monitor event is two frames: number (16 bits) and value (32 bits), then the address. */

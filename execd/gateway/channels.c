@@ -14,6 +14,10 @@ struct channels *channels_new(struct event_base *base)
 
     c->base = base;
     TAILQ_INIT(&c->clients);
+    if (fanout_init(&c->fanout, base) < 0 || channels_memory_init(c) < 0) {
+        channels_free(c);
+        return NULL;
+    }
     return c;
 }
 
@@ -23,6 +27,9 @@ void channels_free(struct channels *c)
         return;
     while (!TAILQ_EMPTY(&c->clients))
         channels_client_free(TAILQ_FIRST(&c->clients));
+    fanout_done(&c->fanout);
+    if (c->trim != NULL)
+        event_free(c->trim);
     free(c);
 }
 
@@ -78,14 +85,6 @@ static void trim_away(struct channels *c, const struct code_context *ctx)
 
 /* ---- one ------------------------------------------------------------------------------------------- */
 
-static const struct outbox_limits limits = {
-    .stream_max = 48u << 20,
-    .output_max = 56u << 20,
-    .hard_max = 64u << 20,
-    .away_max = 2u << 20,
-    .keep_max = 1u << 20,
-};
-
 static struct channels_client *new_client(struct channels *c, struct code_context *ctx,
                                           const char *id)
 {
@@ -94,6 +93,7 @@ static struct channels_client *new_client(struct channels *c, struct code_contex
     client->channels = c;
     client->ctx = ctx;
     memcpy(client->id, id, strlen(id) + 1);
+    struct outbox_limits limits = channels_limits(c);
     outbox_init(&client->outbox, &limits);
     if (id[0] == '\0')
         client->outbox.limits.keep_max = 0;
@@ -109,13 +109,13 @@ void channels_client_free(struct channels_client *client)
 {
     channels_client_release(client);
     TAILQ_REMOVE(&client->channels->clients, client, link);
-    client->channels->bytes -= client->bytes;
     code_client_detach(client->code);
     if (client->timer != NULL)
         event_free(client->timer);
     requests_done(&client->requests);
     outbox_done(&client->outbox);
     message_free(client->kept);
+    channels_memory_freed(client->channels);
     free(client);
 }
 

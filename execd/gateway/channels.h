@@ -50,7 +50,7 @@ struct channels_options {
     const uint64_t *last_seq; /* the client has seen the messages up to this one; may be NULL */
 };
 
-struct channels *channels_new(struct event_base *base);
+struct channels *channels_new(struct event_base *base); /* NULL: no memory */
 void channels_free(struct channels *c); /* after the connections and before the contexts */
 
 /* A new client, or the one of that id. -EINVAL: the id is too long; -EAGAIN: too many clients. ops is borrowed. */

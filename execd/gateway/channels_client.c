@@ -14,12 +14,6 @@
  * how often it has to show that it reads on. */
 #define SHOWN_MIN (8u << 20)
 #define SHOW_MS 250
-/* Some clients take 1 MiB at most. A piece of text may grow sixfold by escapes. */
-#define SPLIT_AT (512u << 10)
-#define PIECE_MAX (128u << 10)
-/* What all outboxes may hold together; beyond it each may hold less. */
-#define TOTAL_MAX (192u << 20)
-#define TIGHT_SHIFT 4
 
 /* ---- the end, later ---------------------------------------------------------------------------------- */
 
@@ -37,8 +31,7 @@ static void arm(struct channels_client *client, int64_t at_ms)
     (void)event_add(client->timer, &tv); /* fails only when memory is exhausted */
 }
 
-/* Not here and now: callers of ours still hold the client. */
-static void end_soon(struct channels_client *client, enum channels_end why)
+void channels_client_end_soon(struct channels_client *client, enum channels_end why)
 {
     client->is_ending = true;
     client->ending = why;
@@ -46,14 +39,6 @@ static void end_soon(struct channels_client *client, enum channels_end why)
 }
 
 /* ---- bounds ------------------------------------------------------------------------------------------ */
-
-static void count_bytes(struct channels_client *client)
-{
-    size_t now = client->outbox.unsent_bytes + client->outbox.kept_bytes;
-
-    client->channels->bytes = client->channels->bytes - client->bytes + now;
-    client->bytes = now;
-}
 
 static bool is_alone(const struct channels_client *client)
 {
@@ -138,29 +123,14 @@ static void check_hold(struct channels_client *client)
     }
 }
 
-/* All of them together keep too much: the one that lags behind most goes, whoever has noticed it. */
-static void end_slowest(struct channels *c)
-{
-    struct channels_client *slowest = NULL, *client;
-
-    TAILQ_FOREACH(client, &c->clients, link)
-    if (slowest == NULL || client->outbox.unsent_bytes > slowest->outbox.unsent_bytes)
-        slowest = client;
-    if (slowest != NULL && !slowest->is_ending &&
-        slowest->outbox.unsent_bytes > slowest->outbox.limits.hard_max >> TIGHT_SHIFT)
-        end_soon(slowest, CHANNELS_TOO_SLOW);
-}
-
 static void check_bounds(struct channels_client *client)
 {
-    count_bytes(client);
     update_hold(client);
     if (client->ops == NULL || client->is_ending)
         return;
     if (outbox_is_too_full(&client->outbox))
-        end_soon(client, CHANNELS_TOO_SLOW);
-    if (client->channels->bytes > TOTAL_MAX)
-        end_slowest(client->channels);
+        channels_client_end_soon(client, CHANNELS_TOO_SLOW);
+    channels_memory_check(client->channels);
 }
 
 void channels_pop(struct channels_client *client, size_t wire_size)
@@ -168,7 +138,7 @@ void channels_pop(struct channels_client *client, size_t wire_size)
     outbox_sent(&client->outbox, wire_size);
     client->taken += wire_size;
     client->shown += wire_size;
-    count_bytes(client);
+    channels_memory_freed(client->channels);
     update_hold(client);
 }
 
@@ -186,7 +156,7 @@ static void put(struct channels_client *client, struct message *m)
     if (m != NULL)
         outbox_put(&client->outbox, m);
     else
-        end_soon(client, CHANNELS_NO_MEMORY); /* better gone than silent */
+        channels_client_end_soon(client, CHANNELS_NO_MEMORY); /* better gone than silent */
 }
 
 static void put_status(struct channels_client *client, const char *state)
@@ -201,40 +171,6 @@ void channels_client_greet(struct channels_client *client)
     client->was_restarted = state == CODE_RESTARTING;
     if (state == CODE_STARTING || state == CODE_DEAD)
         put_status(client, code_state_name(state));
-}
-
-static void take_piece(struct channels_client *client, const struct message *whole,
-                       const char *name, struct slice text)
-{
-    struct message *piece =
-        message_make(CHANNEL_IOPUB, "stream", whole->parts.parent,
-                     json_pack("{s:s, s:s%}", "name", name, "text", text.ptr, text.len));
-
-    if (piece == NULL) {
-        end_soon(client, CHANNELS_NO_MEMORY);
-        return;
-    }
-    memcpy(piece->parent_id, whole->parent_id, sizeof(piece->parent_id));
-    requests_take(&client->requests, piece, clock_monotonic_ms());
-}
-
-/* A stream output that is too large for some clients goes in pieces. False: it has to go as it is. */
-static bool split_stream(struct channels_client *client, const struct message *m)
-{
-    struct slice content = m->parts.content;
-
-    if (m->channel != CHANNEL_IOPUB || content.len <= SPLIT_AT || strcmp(m->type, "stream") != 0)
-        return false;
-    cleanup_json json_t *stream = json_load_tolerant(content);
-    const json_t *name = json_object_get(stream, "name"), *text = json_object_get(stream, "text");
-    if (!json_is_string(name) || !json_is_string(text))
-        return false;
-    const char *p = json_string_value(text);
-    for (size_t left = json_string_length(text), n; left > 0; left -= n, p += n) {
-        n = utf8_cut(p, left, PIECE_MAX);
-        take_piece(client, m, json_string_value(name), (struct slice){p, n});
-    }
-    return true;
 }
 
 /* Says to whose request it belongs, if its parent is better than the rest of it. */
@@ -304,7 +240,7 @@ static bool try_send(struct channels_client *client, const struct frame *frame)
     if (r < 0)
         refuse(client, frame, err.text);
     else if (requests_add(&client->requests, frame, clock_monotonic_ms()) < 0)
-        end_soon(client, CHANNELS_NO_MEMORY); /* nobody would see to its end */
+        channels_client_end_soon(client, CHANNELS_NO_MEMORY); /* nobody would see to its end */
     return true;
 }
 
@@ -342,18 +278,18 @@ bool channels_is_full(const struct channels_client *client)
 bool channels_send(struct channels_client *client, struct frame *frame)
 {
     if (client->kept != NULL) { /* it was not asked for */
-        end_soon(client, CHANNELS_TOO_SLOW);
+        channels_client_end_soon(client, CHANNELS_TOO_SLOW);
         return false;
     }
     if (make_unique(client, frame) < 0) {
-        end_soon(client, CHANNELS_NO_MEMORY);
+        channels_client_end_soon(client, CHANNELS_NO_MEMORY);
         return false;
     }
     if (!try_send(client, frame)) {
         client->kept = message_keep(frame);
         client->retry_ms = clock_monotonic_ms() + RETRY_MS;
         if (client->kept == NULL)
-            end_soon(client, CHANNELS_NO_MEMORY);
+            channels_client_end_soon(client, CHANNELS_NO_MEMORY);
         return false;
     }
     channels_client_settle(client);
@@ -372,20 +308,36 @@ static bool is_told(const struct channels_client *client, const struct jmsg *msg
            is_recent(client, msg->parent_id) && !requests_has(&client->requests, msg->parent_id);
 }
 
+static void take(struct channels_client *client, const struct jmsg *msg,
+                 const struct message_list *list)
+{
+    const struct message *m;
+
+    TAILQ_FOREACH(m, list, link)
+    {
+        if (is_told(client, msg, m))
+            continue;
+        struct message *own = message_share(m);
+        if (own != NULL)
+            requests_take(&client->requests, own, clock_monotonic_ms());
+        else
+            channels_client_end_soon(client, CHANNELS_NO_MEMORY);
+    }
+}
+
 static void on_message(void *arg, enum kernel_channel channel, const struct jmsg *msg)
 {
     struct channels_client *client = arg;
-    struct message *m;
-    int r = message_copy(channel, msg, &m);
+    const struct message_list *list;
+    int r = fanout_get(&client->channels->fanout, code_client_serial(client->code), channel, msg,
+                       &list);
 
     if (r == -EBADMSG) {
         put_left_out(client, msg, "was no valid JSON");
     } else if (r < 0) {
-        end_soon(client, CHANNELS_NO_MEMORY);
-    } else if (is_told(client, msg, m) || split_stream(client, m)) {
-        message_free(m);
+        channels_client_end_soon(client, CHANNELS_NO_MEMORY);
     } else {
-        requests_take(&client->requests, m, clock_monotonic_ms());
+        take(client, msg, list);
     }
     retry(client);
     channels_client_settle(client);

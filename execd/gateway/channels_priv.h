@@ -1,5 +1,6 @@
 /*
- * What the files of channels share: the list of clients (channels.c) and what one does (channels_client.c).
+ * What the files of channels share: the list of clients (channels.c), what one does (channels_client.c), and what all of
+ * them cost (channels_memory.c).
  *
  * Private to execd/gateway. Thread rule: loop thread only.
  */
@@ -9,6 +10,7 @@
 
 #include "execd/code/clients.h"
 #include "execd/gateway/channels.h"
+#include "execd/gateway/fanout.h"
 #include "execd/gateway/outbox.h"
 #include "execd/gateway/requests.h"
 
@@ -31,7 +33,6 @@ struct channels_client {
     size_t shown;         /* bytes it has taken since it last held in vain, or connected */
     bool is_ending;       /* by the timer, for ... */
     enum channels_end ending;
-    size_t bytes; /* of the outbox, as counted in channels */
     int64_t hold_start_ms;
     int64_t hold_end_ms, away_end_ms, retry_ms, armed_ms; /* INT64_MAX: not set */
     struct event *timer;                                  /* owned */
@@ -43,7 +44,10 @@ TAILQ_HEAD(channels_client_list, channels_client);
 struct channels {
     struct event_base *base; /* borrowed */
     struct channels_client_list clients;
-    size_t bytes; /* that wait in all outboxes */
+    struct fanout fanout;
+    size_t bytes_max;   /* that messages for all of them may take */
+    size_t bytes_peak;  /* since the memory was last given back */
+    struct event *trim; /* owned */
 };
 
 /* channels.c */
@@ -54,8 +58,17 @@ void channels_client_free(struct channels_client *client);
 void channels_client_end(struct channels_client *client,
                          enum channels_end why); /* tells, then frees */
 
+/* channels_memory.c */
+int channels_memory_init(struct channels *c) must_check; /* -ENOMEM */
+struct outbox_limits channels_limits(const struct channels *c);
+/* After messages have come: who lags behind most goes when all of them together keep too much. */
+void channels_memory_check(struct channels *c);
+void channels_memory_freed(struct channels *c); /* after some have gone */
+
 /* channels_client.c */
 extern const struct code_client_ops channels_client_ops;
+/* Not here and now: callers may still hold it. */
+void channels_client_end_soon(struct channels_client *client, enum channels_end why);
 void channels_client_deliver(void *arg, struct message *m);
 /* The first words to a connection: how the kernel is, unless it is well. */
 void channels_client_greet(struct channels_client *client);

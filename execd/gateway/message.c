@@ -11,7 +11,15 @@
 #include "proto/json/jfield.h"
 #include "proto/json/json_scan.h"
 
-/* ---- one block ------------------------------------------------------------------------------------- */
+/* ---- one body, shared ------------------------------------------------------------------------------ */
+
+struct message_body {
+    size_t refs, size;
+    bool is_counted;
+    struct slice buffers[]; /* and behind them the bytes of all parts */
+};
+
+static size_t n_bytes; /* loop thread */
 
 static size_t bytes_of(const struct jmsg_parts *p)
 {
@@ -33,32 +41,71 @@ static struct slice put(char **at, struct slice part)
 }
 
 /* Parts were received, or made by us: their sum is far from overflowing. */
-static struct message *pack(const struct jmsg_parts *p)
+static struct message_body *make_body(const struct jmsg_parts *p, struct jmsg_parts *ret_parts)
 {
-    size_t table = p->n_buffers * sizeof(struct slice),
-           size = sizeof(struct message) + table + bytes_of(p);
-    struct message *m = malloc(size);
+    size_t size = sizeof(struct message_body) + p->n_buffers * sizeof(struct slice) + bytes_of(p);
+    struct message_body *body = malloc(size);
 
-    if (m == NULL)
+    if (body == NULL)
         return NULL;
-    memset(m, 0, sizeof(*m));
-    struct slice *buffers = (struct slice *)(m + 1);
-    char *at = (char *)(buffers + p->n_buffers);
-    m->size = size;
-    m->parts.header = put(&at, p->header);
-    m->parts.parent = put(&at, p->parent);
-    m->parts.metadata = put(&at, p->metadata);
-    m->parts.content = put(&at, p->content);
+    *body = (struct message_body){.size = size};
+    char *at = (char *)(body->buffers + p->n_buffers);
+    ret_parts->header = put(&at, p->header);
+    ret_parts->parent = put(&at, p->parent);
+    ret_parts->metadata = put(&at, p->metadata);
+    ret_parts->content = put(&at, p->content);
     for (size_t i = 0; i < p->n_buffers; i++)
-        buffers[i] = put(&at, p->buffers[i]);
-    m->parts.buffers = buffers;
-    m->parts.n_buffers = p->n_buffers;
+        body->buffers[i] = put(&at, p->buffers[i]);
+    ret_parts->buffers = body->buffers;
+    ret_parts->n_buffers = p->n_buffers;
+    return body;
+}
+
+static struct message *pack(const struct jmsg_parts *p, bool is_counted)
+{
+    struct message *m = calloc(1, sizeof(*m));
+
+    if (m == NULL || (m->body = make_body(p, &m->parts)) == NULL) {
+        free(m);
+        return NULL;
+    }
+    m->body->refs = 1;
+    m->body->is_counted = is_counted;
+    m->size = sizeof(*m) + m->body->size;
+    if (is_counted)
+        n_bytes += m->size;
     return m;
+}
+
+struct message *message_share(const struct message *m)
+{
+    struct message *other = malloc(sizeof(*other));
+
+    if (other == NULL)
+        return NULL;
+    *other = *m;
+    other->body->refs++;
+    if (other->body->is_counted)
+        n_bytes += sizeof(*other);
+    return other;
 }
 
 void message_free(struct message *m)
 {
+    if (m == NULL)
+        return;
+    struct message_body *body = m->body;
+    size_t freed = sizeof(*m) + (body->refs == 1 ? body->size : 0);
+    if (body->is_counted)
+        n_bytes -= freed;
+    if (--body->refs == 0)
+        free(body);
     free(m);
+}
+
+size_t message_bytes(void)
+{
+    return n_bytes;
 }
 
 /* ---- a kernel's ------------------------------------------------------------------------------------ */
@@ -72,7 +119,7 @@ int message_copy(enum kernel_channel channel, const struct jmsg *msg, struct mes
 
     for (size_t i = 0; i < ARRAY_LEN(rows) && r >= 0; i++)
         r = frame_clean(rows[i], &fixed[i]);
-    struct message *m = r >= 0 ? pack(&parts) : NULL;
+    struct message *m = r >= 0 ? pack(&parts, true) : NULL;
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
         strbuf_done(&fixed[i]);
     if (m == NULL)
@@ -87,7 +134,7 @@ int message_copy(enum kernel_channel channel, const struct jmsg *msg, struct mes
 
 struct message *message_keep(const struct frame *frame)
 {
-    struct message *m = pack(&frame->parts);
+    struct message *m = pack(&frame->parts, false);
 
     if (m == NULL)
         return NULL;
@@ -144,7 +191,7 @@ struct message *message_make(enum kernel_channel channel, const char *type, stru
                                .parent = parent.len > 0 ? parent : empty_object,
                                .metadata = empty_object,
                                .content = {text, content_len}};
-    m = pack(&parts);
+    m = pack(&parts, true);
     if (m == NULL)
         return NULL;
     m->channel = channel;

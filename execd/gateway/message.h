@@ -1,8 +1,9 @@
 /*
- * A Jupyter message that is kept for a client of the gateway: one block of memory with all its parts.
+ * A Jupyter message that is kept for a client of the gateway. Its parts lie in one block of memory, which all clients
+ * that are to see it share.
  *
  * Copies of a kernel's messages are cleaned (frame_clean), so that every one can be framed. Messages of our own speak
- * for a kernel that cannot: they have the shape that a kernel's would have. The owner frees; nothing is shared.
+ * for a kernel that cannot: they have the shape that a kernel's would have. The owner frees its own.
  * Thread rule: loop thread only.
  */
 #pragma once
@@ -11,13 +12,16 @@
 
 #include "execd/gateway/frame.h"
 
+struct message_body; /* counted references */
+
 struct message {
     TAILQ_ENTRY(message) link; /* for the owner's list */
     enum kernel_channel channel;
     char id[JMSG_ID_MAX], type[JMSG_TYPE_MAX];
     char parent_id[JMSG_ID_MAX]; /* of the message that caused it; "" = none, or of no interest */
-    struct jmsg_parts parts;     /* into this block */
-    size_t size;                 /* of the block */
+    struct message_body *body;   /* owned with others */
+    struct jmsg_parts parts;     /* into the body */
+    size_t size;                 /* of both */
     uint64_t seq;                /* given by the outbox */
     size_t wire_size;            /* once sent: bytes on the wire */
 };
@@ -46,7 +50,13 @@ struct message *message_error(struct slice parent, const struct message_fault *f
 struct message *message_error_reply(enum kernel_channel channel, const char *request_type,
                                     struct slice parent, const struct message_fault *fault);
 
+/* The same for another client, in no list. NULL: no memory. */
+struct message *message_share(const struct message *m);
+
 void message_free(struct message *m); /* NULL is fine */
+
+/* What all messages take that wait for clients, a shared body once. */
+size_t message_bytes(void);
 
 /* Is it a `status` message with this state? */
 bool message_has_state(const struct message *m, const char *state);

@@ -17,6 +17,11 @@ void mem_setup(void)
     (void)mallopt(M_TRIM_THRESHOLD, 2 * OWN_MAPPING_MIN);
 }
 
+void mem_trim(void)
+{
+    (void)malloc_trim(0); /* whether there was any */
+}
+
 static void *check(void *p)
 {
     static const char text[] = "out of memory in bookkeeping: aborting\n";

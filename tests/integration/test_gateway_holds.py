@@ -10,7 +10,9 @@ import time
 import pytest
 
 from harness.channels import Channels, is_status, text_of
-from harness.execd import Execd
+from harness.execd import Execd, eventually, rss_kib
+
+CLIENTS_MAX = 64  # of a kernel: execd/code/context.h
 
 FLOOD = """
 import os
@@ -54,12 +56,12 @@ class Reader(threading.Thread):
         return [int(n) for n in re.findall(r"(\d+):", "".join(self.text))]
 
 
-def silent(agent, kernel):
+def silent(agent, kernel, **options):
     """A connection that never reads, and whose socket swallows little."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", agent.port))
-    return Channels(agent, kernel, connection=connection)
+    return Channels(agent, kernel, connection=connection, **options)
 
 
 def test_H03_clients_that_come_and_do_not_read_hold_a_kernel_for_so_long_in_all(agent, tmp_path):
@@ -102,4 +104,25 @@ def test_H03_who_comes_and_leaves_again_keeps_nobody_out(agent, tmp_path):
             reply = late.until(lambda m: m.channel == "shell")[-1]
             assert reply.msg_type == "kernel_info_reply"
             assert text_of(late.run("print(6 * 7)")) == "42\n"
+    agent.client.delete(f"/api/kernels/{kernel}")
+
+
+def test_H03_many_that_do_not_read_cost_little_more_than_one(agent):
+    """What they wait for is made ready and kept once for all of them, and the memory goes back when they have gone."""
+    kernel = agent.client.post("/api/kernels", json={"name": "python3"}).json()["id"]
+    with Channels(agent, kernel) as first:
+        first.run("1")
+    before = peak = rss_kib(agent.pid)
+    clients = [silent(agent, kernel, v1=number % 2 == 0) for number in range(CLIENTS_MAX)]
+    body = {"code": "for i in range(300): print('x' * 100000)", "context": {"id": kernel}}
+    with agent.client.stream("POST", "/code", json=body, timeout=30) as response:
+        n_bytes = 0
+        for part in response.iter_bytes():
+            n_bytes += len(part)
+            peak = max(peak, rss_kib(agent.pid))
+    assert n_bytes > 30_000_000
+    assert peak - before < 128 << 10
+    for client in clients:
+        client.ws.drop()
+    eventually(lambda: rss_kib(agent.pid) - before < 16 << 10, 10, "the memory of clients that have gone is kept")
     agent.client.delete(f"/api/kernels/{kernel}")
