@@ -46,7 +46,17 @@ struct outbox_limits channels_limits(const struct channels *c)
     };
 }
 
-static struct channels_client *slowest(struct channels *c)
+static bool is_one_ending(const struct channels *c)
+{
+    const struct channels_client *client;
+
+    TAILQ_FOREACH(client, &c->clients, link)
+    if (client->is_ending)
+        return true;
+    return false;
+}
+
+static struct channels_client *slowest(const struct channels *c)
 {
     struct channels_client *found = NULL, *client;
 
@@ -57,12 +67,14 @@ static struct channels_client *slowest(struct channels *c)
     return found;
 }
 
+/* One at a time, for its memory comes back with the next turn only; unless that does not help: those that hear the same
+ * share it. */
 void channels_memory_check(struct channels *c)
 {
     size_t bytes = message_bytes();
 
     c->bytes_peak = MAX(c->bytes_peak, bytes);
-    if (bytes <= c->bytes_max)
+    if (bytes <= c->bytes_max || (is_one_ending(c) && bytes <= c->bytes_max / 8 * 9))
         return;
     struct channels_client *client = slowest(c);
     if (client != NULL && client->outbox.unsent_bytes > c->bytes_max / SLOW_SHARE)
