@@ -125,8 +125,8 @@ struct kernel_msg *kernel_next_output(struct kernel *k);
 
 /* What its processes have used since its start; after its end, until then. */
 void kernel_usage(const struct kernel *k, struct leaf_usage *ret_usage);
-/* Some thread of its process, or of ours, which carry its messages, is ready to run: what it has not said it may just
- * have had no time for. */
+/* Some thread of its process, or of ours, which carry its messages, is ready to run, or it is held: what it has not
+ * said it may just have had no time for. */
 bool kernel_is_at_work(const struct kernel *k);
 /* It was killed for lack of memory. */
 bool kernel_was_oom(const struct kernel *k);
