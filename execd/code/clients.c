@@ -205,7 +205,7 @@ void code_client_set_away(struct code_client *client, bool value)
 
 uint64_t code_client_serial(const struct code_client *client)
 {
-    return client->ctx->manager->n_told;
+    return client->ctx->manager->n_heard;
 }
 
 void code_client_nudge(struct code_client *client)
@@ -337,7 +337,7 @@ static void publish(struct code_context *ctx, const struct jmsg *msg)
         note_error(ctx, msg);
     if (is_noise(ctx, msg))
         return;
-    ctx->manager->n_told++;
+    ctx->manager->n_heard++;
     walk_begin(ctx);
     for (struct code_client *c = ctx->clients; c; c = c->next)
         if (!c->gone)
@@ -364,7 +364,7 @@ bool clients_take(struct code_context *ctx, enum kernel_channel channel, const s
         close_route(client, route);
     else if (client->n_questions < CLIENT_OPEN_MAX)
         client->n_questions++;
-    ctx->manager->n_told++;
+    ctx->manager->n_heard++;
     walk_begin(ctx);
     client->ops->on_message(client->arg, channel, msg);
     walk_end(ctx);

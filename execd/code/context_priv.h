@@ -99,7 +99,7 @@ struct code_manager {
     struct event_base *base; /* borrowed */
     struct code_config config;
     char *runtime_dir; /* owned */
-    uint64_t n_told;   /* messages to clients */
+    uint64_t n_heard;  /* messages to clients */
     struct kernel_host host;
     struct kernelspec_env spec_env; /* values owned */
     struct code_context *contexts;  /* owned, oldest first */
