@@ -5,8 +5,6 @@
 #include "execd/gateway/channels_priv.h"
 #include "proto/base/clock.h"
 #include "proto/base/str.h"
-#include "proto/json/jfield.h"
-#include "proto/json/json_load.h"
 
 #define HOLD_AT (1u << 20) /* unsent bytes above which the kernel waits */
 #define RETRY_MS 50

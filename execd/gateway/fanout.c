@@ -6,6 +6,7 @@
 
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_load.h"
 
 /* Some clients take 1 MiB at most. A piece of text may grow sixfold by escapes. */
 #define SPLIT_AT (512u << 10)
