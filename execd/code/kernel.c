@@ -127,8 +127,8 @@ void kernel_check_ready(struct kernel *k)
 
 bool kernel_is_at_work(const struct kernel *k)
 {
-    return !k->exited && (k->held != 0 || proc_is_runnable(k->process.ref.pid) ||
-                          proc_is_runnable(getpid()));
+    return !k->exited &&
+           (k->held != 0 || proc_is_runnable(k->process.ref.pid) || proc_is_runnable(getpid()));
 }
 
 static bool is_starved(const struct kernel *k, int64_t now_ms)
