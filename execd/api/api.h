@@ -51,6 +51,7 @@ struct api {
     bool has_gateway_token;
     uint8_t gateway_token_sha256[SHA256_LEN];
     struct kernels_config kernels; /* of the gateway */
+    bool default_told;             /* that the default kernel is not there */
     struct channels *channels;     /* of the gateway's clients */
     size_t contents_held;          /* bytes of documents that are under way */
     struct jsessions *jsessions;   /* NULL when kernels are off */

@@ -88,6 +88,20 @@ static int admit(const struct http_req *req, const struct api *api, struct err *
     return result < 0 ? result : gateway_check_origin(req, api, err);
 }
 
+/* Says what would help: each kind of client puts its token elsewhere. */
+static int refuse(const struct http_req *req, const struct rule *rule, bool gateway,
+                  struct err *err)
+{
+    if (rule->n == 0 && http_req_listener_tag(req) == LISTENER_GATEWAY)
+        return err_set(err, ERR_GATEWAY_ONLY, EACCES,
+                       "this listener serves Jupyter's routes only (/api, /kernelspecs, "
+                       "/terminals): no token opens others here");
+    return err_set(err, ERR_UNAUTHORIZED, EACCES,
+                   gateway ? "Unauthorized: invalid or missing token: give ?token=TOKEN, a header "
+                             "Authorization: token TOKEN, or a header " TOKEN_HEADER
+                           : "Unauthorized: invalid or missing header " TOKEN_HEADER);
+}
+
 int api_authorize(struct http_req *req, const struct route *route, void *app, struct err *err)
 {
     struct api *api = app;
@@ -109,8 +123,7 @@ int api_authorize(struct http_req *req, const struct route *route, void *app, st
     if (token != NULL && is_guessing(api, req))
         return err_set(err, ERR_TOO_MANY_ATTEMPTS, EACCES,
                        "too many wrong tokens from this address; the right one is still taken");
-    return err_set(err, ERR_UNAUTHORIZED, EACCES,
-                   "Unauthorized: invalid or missing header " TOKEN_HEADER);
+    return refuse(req, &rule, gateway, err);
 }
 
 /* 401 carries the key `error` that older clients look at (contracts/execd.md 1.3); the gateway's routes speak as Jupyter

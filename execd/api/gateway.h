@@ -27,6 +27,12 @@ json_t *gateway_render_error(const struct err *err);
 /* Decodes a body; no body and `null` count as {}. -EINVAL. */
 int gateway_decode(struct http_req *req, const struct jfield *fields, size_t n_fields, void *target,
                    struct err *err) must_check;
+/* The kernel that a client is given who names none: is it the one that was configured? If not, that is logged, once. */
+void gateway_check_default(struct api *api, const struct kernelspecs *specs);
 enum http_result gateway_no_kernels(struct http_req *req);
+/* As kernels_start. */
+int gateway_start_kernel(struct http_req *req, struct api *api,
+                         const struct kernels_request *request, struct code_context **ret_ctx,
+                         struct err *err) must_check;
 /* Answers 204 when its processes are gone. */
 enum http_result gateway_delete_kernel(struct http_req *req, struct code_context *ctx);

@@ -4,6 +4,7 @@
 #include "execd/api/gateway.h"
 #include "execd/gateway/specs.h"
 #include "proto/api/errors.h"
+#include "proto/base/log.h"
 #include "proto/base/version.h"
 #include "proto/http/resp.h"
 #include "proto/json/jfield.h"
@@ -66,12 +67,25 @@ enum http_result h_gateway_me(struct http_req *req, void *app)
 
 /* ---- kernelspecs --------------------------------------------------------------------------------- */
 
+void gateway_check_default(struct api *api, const struct kernelspecs *specs)
+{
+    const char *wanted = api->kernels.default_spec;
+    if (api->default_told || wanted == NULL || kernelspecs_named(specs, wanted) != NULL)
+        return;
+    const struct kernelspec *instead = specs_default(specs, NULL);
+    api->default_told = true;
+    log_event(LOG_LEVEL_WARN, "api",
+              "the kernel of --default-kernel is not there: another one takes its place", "name",
+              wanted, "instead", instead != NULL ? instead->name : NULL, NULL);
+}
+
 enum http_result h_kernelspecs(struct http_req *req, void *app)
 {
     struct api *api = app;
     if (api->code == NULL)
         return gateway_no_kernels(req);
     struct kernelspecs *specs = code_kernelspecs(api->code);
+    gateway_check_default(api, specs);
     json_t *list = specs_list(specs, api->kernels.default_spec);
     kernelspecs_free(specs);
     return http_resp_json(req, 200, list);

@@ -99,7 +99,7 @@ static int start_kernel(struct http_req *req, struct api *api, const char *name,
                         struct code_context **ret_ctx, struct err *err)
 {
     struct kernels_request request = {.name = name, .path = path};
-    return kernels_start(api->code, &api->kernels, &request, http_req_arena(req), ret_ctx, err);
+    return gateway_start_kernel(req, api, &request, ret_ctx, err);
 }
 
 /* ---- POST ----------------------------------------------------------------------------------------- */

@@ -47,6 +47,18 @@ static enum http_result not_found(struct http_req *req)
 
 /* ---- starting and looking ------------------------------------------------------------------------ */
 
+int gateway_start_kernel(struct http_req *req, struct api *api,
+                         const struct kernels_request *request, struct code_context **ret_ctx,
+                         struct err *err)
+{
+    if (request->name == NULL || request->name[0] == '\0') {
+        struct kernelspecs *specs = code_kernelspecs(api->code);
+        gateway_check_default(api, specs);
+        kernelspecs_free(specs);
+    }
+    return kernels_start(api->code, &api->kernels, request, http_req_arena(req), ret_ctx, err);
+}
+
 enum http_result h_kernel_start(struct http_req *req, void *app)
 {
     struct api *api = app;
@@ -59,7 +71,7 @@ enum http_result h_kernel_start(struct http_req *req, void *app)
         return gateway_no_kernels(req);
     bool was_there =
         request.kernel_id != NULL && code_context_find(api->code, request.kernel_id) != NULL;
-    if (kernels_start(api->code, &api->kernels, &request, http_req_arena(req), &ctx, &err) < 0)
+    if (gateway_start_kernel(req, api, &request, &ctx, &err) < 0)
         return http_resp_error(req, &err);
     http_resp_header(req, "Location",
                      arena_printf(http_req_arena(req), "/api/kernels/%s", code_context_id(ctx)));

@@ -384,20 +384,24 @@ const struct kernelspec_broken *kernelspecs_broken(const struct kernelspecs *spe
     return NULL;
 }
 
-void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size)
+void kernelspecs_known(const struct kernelspecs *specs, char *buf, size_t size)
 {
+    static const char more[] = ", ...";
+    char entry[128];
     size_t len = 0;
-    buf[0] = '\0';
-    for (size_t i = 0; i < specs->n && len < size; i++) {
-        bool seen = false;
-        for (size_t k = 0; k < i && !seen; k++)
-            seen = str_eq_nocase(specs->items[k].language, specs->items[i].language);
-        if (!seen)
-            len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "",
-                                    specs->items[i].language);
+    (void)snprintf(buf, size, "none"); /* a short constant */
+    for (size_t i = 0; i < specs->n; i++) {
+        const struct kernelspec *spec = &specs->items[i];
+        bool same = str_eq_nocase(spec->language, spec->name);
+        (void)snprintf(entry, sizeof(entry), same ? "%s%.40s" : "%s%.40s (%.60s)", len ? ", " : "",
+                       spec->language, spec->name); /* fits */
+        size_t behind = i + 1 < specs->n ? sizeof(more) : 1;
+        if (len + strlen(entry) + behind > size) {
+            (void)snprintf(buf + len, size - len, "%s", len ? more : more + 2); /* was left */
+            return;
+        }
+        len += (size_t)snprintf(buf + len, size - len, "%s", entry);
     }
-    if (len == 0)
-        (void)snprintf(buf, size, "none"); /* a short constant */
 }
 
 /* Copies text with every PREFIX NAME "}" replaced by value(NAME); unknown names (NULL) stay as they are. */

@@ -72,6 +72,9 @@ struct kernelspec_env {
 int kernelspec_parse(const char *text, size_t len, struct arena *arena, struct kernelspec *ret_spec,
                      struct err *err) must_check;
 
+/* Where to add one, for error texts. */
+#define KERNELSPEC_HINT "add /etc/opensandbox/kernelspecs/NAME/kernel.json"
+
 struct kernelspecs *kernelspecs_scan(const struct kernelspec_env *env);
 void kernelspecs_free(struct kernelspecs *specs); /* NULL is fine */
 /* The spec for a language (any case): one named like the language, else like it with a 3 behind, else the first
@@ -82,8 +85,8 @@ const struct kernelspec *kernelspecs_named(const struct kernelspecs *specs, cons
 /* The broken file that would be the one for this language or name, else NULL. */
 const struct kernelspec_broken *kernelspecs_broken(const struct kernelspecs *specs,
                                                    const char *name);
-/* "bash, python", sorted, each once; "none". */
-void kernelspecs_languages(const struct kernelspecs *specs, char *buf, size_t size);
+/* "bash, python (python3)", by name: languages, and names where they are others; "..." for what does not fit; "none". */
+void kernelspecs_known(const struct kernelspecs *specs, char *buf, size_t size);
 
 /* argv with {connection_file} and {resource_dir} replaced; other braces stay. NULL when out of memory. */
 const char *const *kernelspec_argv(const struct kernelspec *spec, const char *connection_file,

@@ -257,17 +257,16 @@ struct kernelspecs *code_kernelspecs(struct code_manager *m)
 int code_refuse_spec(const struct kernelspecs *specs, const char *name, bool by_name,
                      struct err *err)
 {
-    char known[100];
+    char known[78]; /* beside the rest of the longest text */
     if (specs->is_cut)
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the kernelspecs");
     const struct kernelspec_broken *broken = kernelspecs_broken(specs, name);
     if (broken)
         return err_set(err, ERR_KERNEL_UNAVAILABLE, EINVAL, "'%.110s' is broken: %.110s",
                        broken->file, broken->why);
-    kernelspecs_languages(specs, known, sizeof(known));
+    kernelspecs_known(specs, known, sizeof(known));
     return err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
-                   "no kernel %s '%.40s' (found: %s); add one as "
-                   "/etc/opensandbox/kernelspecs/NAME/kernel.json",
+                   "no kernel %s '%.40s' (found: %s; bash and sql need none); " KERNELSPEC_HINT,
                    by_name ? "named" : "for language", name, known);
 }
 

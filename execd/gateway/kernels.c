@@ -128,14 +128,14 @@ static int choose_spec(struct code_manager *m, const struct kernels_config *conf
     const char *name = wanted != NULL && wanted[0] ? wanted : "python3";
     struct kernelspecs *specs = code_kernelspecs(m);
     const struct kernelspec *spec = specs_find(specs, wanted, config->default_spec);
-    kernelspecs_languages(specs, known, sizeof(known));
+    kernelspecs_known(specs, known, sizeof(known));
     if (spec != NULL)
         *ret_name = arena_strndup(arena, spec->name, strlen(spec->name));
     else if (specs->is_cut || kernelspecs_broken(specs, name) != NULL)
         r = code_refuse_spec(specs, name, true, err);
     else
         r = err_set(err, ERR_KERNELSPEC_NOT_FOUND, ENOENT,
-                    "No such kernel named %.64s (languages found: %s)", name, known);
+                    "No such kernel named %.64s (found: %s); " KERNELSPEC_HINT, name, known);
     kernelspecs_free(specs);
     if (r < 0)
         return r;

@@ -204,6 +204,7 @@ static bool is_named(const char *row, const struct option_word *o)
     return true;
 }
 
+/* A setting that resembles none of those that count is only warned of, as Jupyter does: its releases have many. */
 static int unknown(const struct option_word *o, struct err *err)
 {
     const char *names[ARRAY_LEN(options)];
@@ -212,6 +213,10 @@ static int unknown(const struct option_word *o, struct err *err)
         names[i] = options[i].name;
     snprintf(name, sizeof(name), "%.*s", (int)o->len, o->name);
     const char *near = options_nearest(name, names, ARRAY_LEN(names));
+    if (near == NULL && o->class_len > 0) {
+        warn(o->word);
+        return 0;
+    }
     return err_set(err, 0, EINVAL, "jupyter: unknown option '%.60s' (%s%s)", o->word,
                    near != NULL ? "did you mean --" : "see --help", near != NULL ? near : "");
 }
@@ -236,8 +241,8 @@ static int take_word(struct wishes *w, int left, char *const *argv, struct err *
         warn(o.word);
     else if (strcmp(o.word, "--debug") == 0)
         w->debug = true;
-    else if (strcmp(o.word, "-y") != 0)
-        return unknown(&o, err);
+    else if (strcmp(o.word, "-y") != 0 && unknown(&o, err) < 0)
+        return -EINVAL;
     return o.class_len > 0 ? o.words : 1;
 }
 

@@ -117,6 +117,7 @@ def test_token_by_authorization_in_any_case(agent, gateway, scheme, value):
 def test_wrong_tokens_are_refused(gateway, headers, query):
     body = is_jupyter_error(gateway.get("/api" + query, headers=headers), 401)
     assert body["reason"] == "Unauthorized" and "gate" not in body["message"]
+    assert "?token=" in body["message"] and "Authorization: token" in body["message"] and TOKEN_HEADER in body["message"]
 
 
 def test_token_by_query(agent, gateway):
@@ -145,7 +146,9 @@ def test_an_open_gateway_opens_kernels_and_nothing_else(start_execd, specs):
     assert httpx.get(base + "/api", headers={"Authorization": "token"}).status_code == 200
     assert httpx.get(base + "/api/kernelspecs", headers={"Authorization": "token whatever"}).status_code == 200
     for path in ("/ports", "/nothing", "/files/info?path=/", "/proxy/1/x"):
-        assert httpx.get(base + path).status_code == 401, path
+        answer = httpx.get(base + path)
+        assert answer.status_code == 403 and answer.json()["code"] == "FORBIDDEN", path
+        assert "serves Jupyter's routes only" in answer.json()["message"], "what opens nothing is not asked for"
     assert [e["where"] for e in agent.log if e["msg"] == "listening"] == ["127.0.0.1:0"], "nothing else is served"
 
 
@@ -356,7 +359,10 @@ def test_bad_json_is_told_in_kernel_gateways_words(kernels):
 
 def test_an_unknown_kernelspec_is_refused_cleanly(kernels):
     body = is_jupyter_error(kernels.post("/api/kernels", json={"name": "nosuch"}), 404)
-    assert "nosuch" in body["message"] and "python" in body["message"]
+    for words in ("nosuch", "python (python3)", "other", "add /etc/opensandbox/kernelspecs/NAME/kernel.json"):
+        assert words in body["message"], body
+    body = kernels.post("/code/context", json={"language": "nosuch"}).json()
+    assert "python (python3)" in body["message"] and "bash and sql need none" in body["message"], body
 
 
 @pytest.mark.parametrize("method, what", [("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart")])
@@ -455,6 +461,17 @@ def test_the_default_kernel_can_be_named(start_execd, specs):
     assert agent.client.post("/api/kernels", json={"name": "python3"}).json()["name"] == "python3"
 
 
+def test_a_default_kernel_that_is_not_there_is_told_once(start_execd, specs):
+    agent = start_execd("--default-kernel", "nosuch", env={"JUPYTER_PATH": str(specs)})
+    told = "the kernel of --default-kernel is not there: another one takes its place"
+    for _ in range(2):
+        assert agent.client.get("/api/kernelspecs").json()["default"] == "python3"
+        assert start(agent.client)["name"] == "python3", "the default is what starts"
+    line = agent.wait_log(msg=told)
+    assert (line["level"], line["name"], line["instead"]) == ("warn", "nosuch", "python3")
+    assert [e["msg"] for e in agent.log].count(told) == 1
+
+
 def test_status(kernels):
     before = kernels.get("/api/status").json()
     assert before["kernels"] == 0 and before["connections"] == 0
@@ -481,7 +498,7 @@ def test_a_drop_in_for_kernel_gateway(tmp_path, specs):
         answer = httpx.get(base + "/api", headers={"Origin": "https://any.example"})
         assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == "*"
         assert httpx.post(base + "/api/kernels").status_code == 201
-        assert httpx.get(base + "/ports").status_code == 401
+        assert httpx.get(base + "/ports").status_code == 403
         assert any("some_trait has no effect" in line for line in agent.lines)
 
 

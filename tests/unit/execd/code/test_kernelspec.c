@@ -66,10 +66,13 @@ static void the_choice_is_the_same_every_time_C9(void **state)
     assert_string_equal(spec->argv.items[0], "exact");
     assert_string_equal(kernelspecs_find(specs, "lua")->argv.items[0], "alpha");
     assert_null(kernelspecs_find(specs, "cobol"));
-    char languages[256];
-    kernelspecs_languages(specs, languages, sizeof(languages));
-    assert_non_null(strstr(languages, "lua"));
-    assert_non_null(strstr(languages, "python"));
+    char known[256], little[32];
+    kernelspecs_known(specs, known, sizeof(known));
+    assert_non_null(strstr(known, "lua (alpha), lua (beta), "));
+    assert_non_null(strstr(known, "python"));
+    kernelspecs_known(specs, little, sizeof(little));
+    assert_string_equal(little + strlen(little) - 5, ", ...");
+    assert_memory_equal(little, known, strlen(little) - 5);
     kernelspecs_free(specs);
     put("one/kernels/cobol/kernel.json", SPEC("cobol", "added"));
     specs = kernelspecs_scan(&env);
