@@ -84,14 +84,23 @@ def page(lab):
 
 
 def run_cell(page, code):
-    """Into the last cell, which is empty; leaves a new one below."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").last
-    index = page.locator(".jp-Notebook .jp-CodeCell").count() - 1
+    """Into the last cell, which is empty; leaves a new one below. JupyterLab may draw the first cell of a new notebook anew
+    and forget what was typed: then it is typed again."""
+    from playwright.sync_api import expect
+
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    cell = cells.nth(cells.count() - 1)
     editor = cell.locator(".cm-content")
-    editor.click()
-    editor.fill(code)
-    editor.press("Shift+Enter")
-    return page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    for _ in range(5):
+        editor.click()
+        editor.fill(code)
+        editor.press("Shift+Enter")
+        try:
+            expect(cell.locator(".jp-InputPrompt").first).not_to_have_text("[ ]:", timeout=3000)
+            break
+        except AssertionError:
+            pass
+    return cell
 
 
 def prompt_is(cell, pattern):

@@ -141,7 +141,8 @@ def test_prometheus_session(room):
             except RuntimeError:
                 counts["error"] += 1
         took = time.monotonic() - begun
-        after = eventually(lambda: (now := figures(room)) and now['kernel_execution_total{status="error"}'] and now)
+        errors = 'kernel_execution_total{status="error"}'
+        after = eventually(lambda: (now := figures(room))[errors] > before.get(errors, 0) and now)
         assert after["kernel_active"] == len(kernels(room))
     assert counts == {"success": 2, "error": 1}
 

@@ -103,6 +103,6 @@ def test_only_the_gateway_is_open(docker):
         base = f"http://127.0.0.1:{sandbox.config.port}"
         assert requests.get(f"{base}/api", timeout=5).status_code == 200
         for method, path in (("POST", "/command"), ("GET", "/files/info"), ("POST", "/run_code"), ("GET", "/metrics")):
-            assert requests.request(method, base + path, json={}, timeout=5).status_code == 401
+            assert requests.request(method, base + path, json={}, timeout=5).status_code == 403
 
     in_sandbox(docker, work)
