@@ -99,9 +99,8 @@ static void answer(struct checkpoint *c, const struct err *err)
 {
     /* -fanalyzer: as above */
     checkpoint_fn fn = take_ptr(&c->fn);
-    /* -fanalyzer: as above */
     if (fn)
-        fn(c->arg, err ? NULL : c, err);
+        fn(c->arg, err ? NULL : c, err); /* -fanalyzer: as above */
 }
 
 static void fail(struct checkpoint *c, const char *why)

@@ -265,7 +265,7 @@ static void inherit(struct code_context *ctx)
 static void start_again(struct code_context *ctx)
 {
     struct kernelspecs *specs = NULL;
-    const struct kernelspec *spec;
+    const struct kernelspec *spec = NULL;
     struct err err = {0};
     ctx->restart_wanted = false;
     if (ctx->heir) {
