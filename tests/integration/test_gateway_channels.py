@@ -4,22 +4,20 @@ import json
 import sys
 import time
 import uuid
+from functools import partial
 
 import pytest
 
 from harness.channels import V1, Channels, Closed, encode_v1, is_status, reply_of, text_of, types
 from harness.execd import Execd, eventually
+from harness.python_kernels import start_with_python
 from harness.ws import BINARY, PING, PONG, TEXT, Refused
 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("channels")
-    spec = folder / "jupyter" / "kernels" / "python3"
-    spec.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "language": "python", "display_name": "P"}))
-    with Execd(folder, env={"JUPYTER_PATH": str(folder / "jupyter"), "EXECD_ZYGOTE": "off"}) as running:
+    with start_with_python(partial(Execd, folder), folder, "--zygote", "off") as running:
         yield running
 
 

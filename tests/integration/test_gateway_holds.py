@@ -3,14 +3,15 @@
 import json
 import re
 import socket
-import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from harness.channels import Channels, is_status, text_of
 from harness.execd import Execd, eventually, rss_kib
+from harness.python_kernels import start_with_python
 
 CLIENTS_MAX = 64  # of a kernel: execd/code/context.h
 
@@ -26,11 +27,7 @@ while not os.path.exists({stop!r}):
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("holds")
-    spec = folder / "jupyter" / "kernels" / "python3"
-    spec.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "language": "python", "display_name": "P"}))
-    with Execd(folder, env={"JUPYTER_PATH": str(folder / "jupyter"), "EXECD_ZYGOTE": "off"}) as running:
+    with start_with_python(partial(Execd, folder), folder, "--zygote", "off") as running:
         yield running
 
 
