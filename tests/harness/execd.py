@@ -59,6 +59,19 @@ def status_field(pid, name):
     raise KeyError(name)
 
 
+def log_entries(lines):
+    """Those of the lines that are log entries; what an entrypoint writes is left out."""
+    found = []
+    for line in list(lines):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
 def n_open(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
@@ -140,16 +153,8 @@ class Execd:
 
     @property
     def log(self):
-        """The log so far, as dictionaries; lines that are no JSON (the entrypoint's) are left out."""
-        found = []
-        for line in list(self.lines):
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)
-        return found
+        """The log so far, as dictionaries."""
+        return log_entries(self.lines)
 
     def wait_log(self, limit_s=10.0, **wanted):
         """The first log line with these values."""

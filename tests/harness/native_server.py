@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 
-from harness.execd import check_stalls
+from harness.execd import check_stalls, log_entries
 
 BUILD = Path(os.environ.get("BUILD") or Path(__file__).resolve().parent.parent.parent / "build")
 SERVER = BUILD / "execd-server"
@@ -145,13 +145,7 @@ class Server:
 
     @property
     def log(self):
-        found = []
-        for line in list(self.lines):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                pass
-        return found
+        return log_entries(self.lines)
 
     def kill(self):
         """As a crash: no chance to clean up."""

@@ -7,7 +7,6 @@
 before and after.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from harness.execd import BUILD, check_stalls, eventually
+from harness.execd import BUILD, check_stalls, eventually, log_entries
 
 SERVER = BUILD / "execd-server"
 IMAGES = BUILD / "images"
@@ -93,13 +92,7 @@ class Server:
     @property
     def log(self):
         """The lines so far that are JSON."""
-        found = []
-        for line in list(self.lines):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        return log_entries(self.lines)
 
     def wait_log(self, msg, limit_s=20):
         deadline = time.monotonic() + limit_s
