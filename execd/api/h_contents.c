@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,8 +161,14 @@ static enum http_result start(struct http_req *req, struct api *api, enum conten
 {
     struct slice body = http_req_body(req);
     const char *raw = http_req_param(req, "rest"), *content = http_req_query(req, "content", 0);
-    const char *path = uri_decode_path(http_req_arena(req), raw, strlen(raw));
-    if (path == NULL || strlen(path) >= PATH_MAX)
+    const char *path;
+    int rc = uri_decode_path(http_req_arena(req), raw, strlen(raw), &path);
+    if (rc == -ENOMEM)
+        return http_resp_fail(req, ERR_OUT_OF_MEMORY, "no memory for the path");
+    struct err err = {0};
+    if (http_req_query_check(req, &err) < 0)
+        return http_resp_error(req, &err);
+    if (rc < 0 || strlen(path) >= PATH_MAX)
         return http_resp_fail(req, ERR_INVALID_PATH,
                               "the path is no clean text of at most %d bytes", PATH_MAX - 1);
     char *copy = body.len > 0 ? malloc(body.len) : NULL;

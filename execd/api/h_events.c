@@ -91,7 +91,7 @@ enum http_result h_events(struct http_req *req, void *app)
     struct err err = {0};
     uint64_t since;
 
-    if (http_req_query_check(req, &err) < 0 || choose_start(req, &since, &err) < 0)
+    if (choose_start(req, &since, &err) < 0)
         return http_resp_error(req, &err);
     if (n_followers >= FOLLOWERS_MAX)
         return http_resp_fail(req, ERR_OVERLOADED, "%u clients follow the events already",

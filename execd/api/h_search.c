@@ -135,8 +135,6 @@ enum http_result h_file_search(struct http_req *req, void *app)
     struct err err = {0};
     const char *path;
 
-    if (http_req_query_check(req, &err) < 0)
-        return http_resp_error(req, &err);
     if (given == NULL)
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
     if (api_path(http_req_arena(req), given, &path, &err) < 0 ||

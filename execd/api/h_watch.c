@@ -53,8 +53,6 @@ enum http_result h_file_watch(struct http_req *req, void *app)
     struct err err = {0};
     const char *path;
 
-    if (http_req_query_check(req, &err) < 0)
-        return http_resp_error(req, &err);
     if (given == NULL)
         return http_resp_fail(req, ERR_MISSING_QUERY, "missing query parameter 'path'");
     if (recursive_text != NULL && str_to_bool(recursive_text, &recursive) < 0)

@@ -89,7 +89,9 @@ static int check_access(struct conn *c, struct err *err)
         c->closing = true;
     if (open || !config->authorize)
         return 0;
-    return config->authorize(&c->req, route, config->app, err);
+    int r = config->authorize(&c->req, route, config->app, err);
+    /* a token that was lost for want of memory is not a wrong one */
+    return r < 0 && c->req.query_error == -ENOMEM ? http_req_query_check(&c->req, err) : r;
 }
 
 static int check_route(struct conn *c, struct err *err)

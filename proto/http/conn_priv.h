@@ -87,7 +87,7 @@ struct http_req {
     struct arena arena;
     struct query_pair *pairs; /* arena; NULL before the first lookup */
     size_t n_pairs;
-    bool query_bad;
+    int query_error; /* of the first lookup: 0, -EINVAL or -ENOMEM */
     void (*on_close)(void *arg);
     void *on_close_arg;
     int64_t start_ns;

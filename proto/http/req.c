@@ -95,7 +95,7 @@ static void parse_query(struct http_req *req)
     n = MIN(n, (size_t)PAIRS_MAX);
     req->pairs = arena_alloc(&req->arena, n * sizeof(*req->pairs));
     if (!copy || !req->pairs) {
-        req->query_bad = true;
+        req->query_error = -ENOMEM;
         return;
     }
     while (*copy && req->n_pairs < n) {
@@ -103,7 +103,7 @@ static void parse_query(struct http_req *req)
         bool last = copy[len] == '\0';
 
         if (len > 0 && !decode_pair(copy, len, &req->pairs[req->n_pairs]))
-            req->query_bad = true;
+            req->query_error = -EINVAL;
         else if (len > 0)
             req->n_pairs++;
         copy += last ? len : len + 1;
@@ -125,7 +125,9 @@ int http_req_query_check(struct http_req *req, struct err *err)
 {
     if (!req->pairs && *req->head.query)
         parse_query(req);
-    if (req->query_bad)
+    if (req->query_error == -ENOMEM)
+        return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the query string");
+    if (req->query_error != 0)
         return err_set(err, ERR_INVALID_QUERY, EINVAL,
                        "the query string holds a broken escape or %%00");
     return 0;

@@ -33,7 +33,7 @@ const struct route *http_req_route(const struct http_req *req);
 
 /* i-th value of a query key, decoded once ('+' is a blank); NULL when there are fewer. At most 1,000 pairs
  * are looked at. A query with an undecodable pair is refused before any handler runs; routes that end in "*name" are
- * the exception: there such a pair counts as absent. */
+ * the exception: there such a pair counts as absent until the handler asks for the check. */
 const char *http_req_query(struct http_req *req, const char *key, size_t i);
 int http_req_query_check(struct http_req *req, struct err *err) must_check;
 

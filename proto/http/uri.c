@@ -28,25 +28,29 @@ ssize_t uri_decode(const char *p, size_t n, bool plus, char *out)
     return (ssize_t)len;
 }
 
-static char *decode_copy(struct arena *arena, const char *p, size_t len, bool plus)
+static int decode_copy(struct arena *arena, const char *p, size_t len, bool plus, const char **ret)
 {
     char *copy = arena_strndup(arena, p, len);
-    ssize_t n = copy ? uri_decode(copy, len, plus, copy) : -1;
+    ssize_t n;
 
+    if (!copy)
+        return -ENOMEM;
+    n = uri_decode(copy, len, plus, copy);
     if (n < 0 || !utf8_is_valid(copy, (size_t)n))
-        return NULL;
+        return -EINVAL;
     copy[n] = '\0';
-    return copy;
+    *ret = copy;
+    return 0;
 }
 
-char *uri_decode_query(struct arena *arena, const char *p, size_t len)
+int uri_decode_query(struct arena *arena, const char *p, size_t len, const char **ret)
 {
-    return decode_copy(arena, p, len, true);
+    return decode_copy(arena, p, len, true, ret);
 }
 
-char *uri_decode_path(struct arena *arena, const char *p, size_t len)
+int uri_decode_path(struct arena *arena, const char *p, size_t len, const char **ret)
 {
-    return decode_copy(arena, p, len, false);
+    return decode_copy(arena, p, len, false, ret);
 }
 
 static bool is_unreserved(char c)

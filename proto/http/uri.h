@@ -11,10 +11,10 @@
  * Returns the length, or -EINVAL for a broken escape or %00. */
 ssize_t uri_decode(const char *p, size_t n, bool plus, char *out) must_check;
 
-/* Decoded copy in the arena ('+' is a blank); NULL when it is badly encoded, not UTF-8, or memory is exhausted. */
-char *uri_decode_query(struct arena *arena, const char *p, size_t len);
+/* Decoded copy in the arena ('+' is a blank); -EINVAL when it is badly encoded or not UTF-8, -ENOMEM. */
+int uri_decode_query(struct arena *arena, const char *p, size_t len, const char **ret) must_check;
 /* The same for path segments ('+' stays). */
-char *uri_decode_path(struct arena *arena, const char *p, size_t len);
+int uri_decode_path(struct arena *arena, const char *p, size_t len, const char **ret) must_check;
 
 /* Copy in the arena: what is neither unreserved (RFC 3986 2.3) nor in `keep` becomes %XX; NULL: no memory. */
 char *uri_encode(struct arena *arena, const char *text, const char *keep);

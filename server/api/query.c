@@ -58,9 +58,13 @@ static int decode_metadata(struct http_req *req, struct jmap *ret, struct err *e
             return err_set(err, ERR_INVALID_METADATA_FORMAT, EINVAL,
                            "metadata: expected key=value pairs joined by '&' (at most %d)",
                            LABELS_MAX);
-        const char *key = uri_decode_query(arena, p, (size_t)(eq - p));
-        const char *value = uri_decode_query(arena, eq + 1, (size_t)(end - eq - 1));
-        if (key == NULL || value == NULL)
+        const char *key, *value;
+        int rc = uri_decode_query(arena, p, (size_t)(eq - p), &key);
+        if (rc == 0)
+            rc = uri_decode_query(arena, eq + 1, (size_t)(end - eq - 1), &value);
+        if (rc == -ENOMEM)
+            return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for the filter");
+        if (rc < 0)
             return err_set(err, ERR_INVALID_METADATA_FORMAT, EINVAL,
                            "metadata: a pair is badly encoded");
         ret->items[ret->n++] = (struct jpair){key, value};
