@@ -196,7 +196,7 @@ static enum http_result run_in_kernel(struct http_req *req, struct api *api,
 enum http_result h_code_run(struct http_req *req, void *app)
 {
     struct api *api = app;
-    struct code_body body;
+    struct code_body body = {0};
     struct err err = {0};
     if (decode(req, code_fields, ARRAY_LEN(code_fields), &body, &err) < 0)
         return http_resp_error(req, &err);
@@ -302,7 +302,7 @@ static enum http_result create_session(struct http_req *req, struct api *api,
 enum http_result h_context_create(struct http_req *req, void *app)
 {
     struct api *api = app;
-    struct context_body body;
+    struct context_body body = {0};
     struct err err = {0};
     if (decode(req, context_fields, ARRAY_LEN(context_fields), &body, &err) < 0)
         return http_resp_error(req, &err);

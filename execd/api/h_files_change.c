@@ -12,6 +12,7 @@
 #include "proto/api/errors.h"
 #include "proto/json/jfield.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
 
 /* ---- remove ---- */
 
@@ -183,8 +184,7 @@ static void answer_counts(struct http_req *req, struct file_job *job)
 
     for (size_t i = 0; i < file_job_count(job); i++) {
         const struct replace_item *item = file_job_item(job, i);
-        json_object_set_new(answer, item->key,
-                            json_pack("{s:I}", "replacedCount", (json_int_t)item->count));
+        json_put(&answer, item->key, json_pack("{s:I}", "replacedCount", (json_int_t)item->count));
     }
     (void)http_resp_json(req, 200, answer); /* H_DONE: nobody to hand it to */
 }

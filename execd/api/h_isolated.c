@@ -9,6 +9,7 @@
 #include "proto/base/mem.h"
 #include "proto/base/version.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
 
 #define LANDLOCK_ABI_WITH_SCOPES 6
 
@@ -53,8 +54,8 @@ static json_t *created_json(struct isolate_session *s)
     json_t *o = json_deep_copy(isolate_echo(s));
 
     session_get_status(isolate_shell(s), &status);
-    json_object_set_new(o, "session_id", json_string(isolate_id(s)));
-    json_object_set_new(o, "created_at", isolated_time(status.created_us));
+    json_put(&o, "session_id", json_string(isolate_id(s)));
+    json_put(&o, "created_at", isolated_time(status.created_us));
     return o;
 }
 
@@ -65,8 +66,8 @@ static void on_created(void *arg, struct isolate_session *s, const struct err *e
     c->session = NULL;
     if (s == NULL)
         (void)http_resp_error(c->req, err);
-    else
-        (void)http_resp_json(c->req, 201, created_json(s));
+    else if (http_resp_made(c->req, 201, created_json(s)) < 0)
+        isolate_delete(s);
 }
 
 enum http_result h_isolated_create(struct http_req *req, void *app)
@@ -90,20 +91,19 @@ enum http_result h_isolated_create(struct http_req *req, void *app)
 
 /* ---- get, list, delete ---- */
 
-static void set_state(json_t *o, struct isolate_session *s)
+static void set_state(json_t **o, struct isolate_session *s)
 {
     struct session_status status;
     int64_t idle_left = isolate_idle_left(s);
 
     session_get_status(isolate_shell(s), &status);
-    json_object_set_new(o, "status", json_string(isolate_is_dead(s) ? "dead" : "active"));
-    json_object_set_new(o, "created_at", isolated_time(status.created_us));
+    json_put(o, "status", json_string(isolate_is_dead(s) ? "dead" : "active"));
+    json_put(o, "created_at", isolated_time(status.created_us));
     /* Clients ask for a time even where nothing has run. */
-    json_object_set_new(
-        o, "last_run_at",
-        isolated_time(status.last_run_us > 0 ? status.last_run_us : status.created_us));
+    json_put(o, "last_run_at",
+             isolated_time(status.last_run_us > 0 ? status.last_run_us : status.created_us));
     if (idle_left >= 0)
-        json_object_set_new(o, "idle_remaining_seconds", json_integer(idle_left));
+        json_put(o, "idle_remaining_seconds", json_integer(idle_left));
 }
 
 enum http_result h_isolated_get(struct http_req *req, void *app)
@@ -114,8 +114,8 @@ enum http_result h_isolated_get(struct http_req *req, void *app)
     if (s == NULL)
         return result;
     json_t *o = json_deep_copy(isolate_echo(s));
-    json_object_set_new(o, "session_id", json_string(isolate_id(s)));
-    set_state(o, s);
+    json_put(&o, "session_id", json_string(isolate_id(s)));
+    set_state(&o, s);
     return http_resp_json(req, 200, o);
 }
 
@@ -123,9 +123,9 @@ static void add_to_list(struct isolate_session *s, void *arg)
 {
     json_t *o = json_object();
 
-    json_object_set_new(o, "session_id", json_string(isolate_id(s)));
-    set_state(o, s);
-    json_array_append_new(arg, o);
+    json_put(&o, "session_id", json_string(isolate_id(s)));
+    set_state(&o, s);
+    json_push(arg, o);
 }
 
 enum http_result h_isolated_list(struct http_req *req, void *app)
@@ -133,7 +133,7 @@ enum http_result h_isolated_list(struct http_req *req, void *app)
     struct api *api = app;
     json_t *list = json_array();
 
-    isolate_each(api->isolated, add_to_list, list);
+    isolate_each(api->isolated, add_to_list, &list);
     return http_resp_json(req, 200, json_pack("{s:o}", "sessions", list));
 }
 
@@ -168,7 +168,7 @@ static json_t *layer(const char *state, const char *message)
     json_t *o = json_pack("{s:s}", "state", state);
 
     if (message != NULL)
-        json_object_set_new(o, "message", json_string(message));
+        json_put(&o, "message", json_string(message));
     return o;
 }
 
@@ -177,15 +177,15 @@ static json_t *hardening(const struct isolate_reply *reply)
     bool is_init = getpid() == 1, scoped = reply->landlock >= LANDLOCK_ABI_WITH_SCOPES;
     json_t *o = json_object();
 
-    json_object_set_new(o, "init_mode", json_string(is_init ? "pid1" : "subreaper"));
-    json_object_set_new(o, "signal_shield", json_boolean(is_init));
-    json_object_set_new(o, "cap_drop", layer("active", NULL));
-    json_object_set_new(o, "seccomp", layer("active", NULL));
-    json_object_set_new(o, "landlock",
-                        scoped ? layer("active", NULL)
-                               : layer("unsupported", "needs Landlock ABI 6 for scopes; the mounts "
-                                                      "confine files without it"));
-    json_object_set_new(o, "ebpf", layer("unsupported", "not part of this agent"));
+    json_put(&o, "init_mode", json_string(is_init ? "pid1" : "subreaper"));
+    json_put(&o, "signal_shield", json_boolean(is_init));
+    json_put(&o, "cap_drop", layer("active", NULL));
+    json_put(&o, "seccomp", layer("active", NULL));
+    json_put(&o, "landlock",
+             scoped ? layer("active", NULL)
+                    : layer("unsupported", "needs Landlock ABI 6 for scopes; the mounts "
+                                           "confine files without it"));
+    json_put(&o, "ebpf", layer("unsupported", "not part of this agent"));
     return o;
 }
 
@@ -195,22 +195,21 @@ static void on_probed(void *arg, const struct isolate_reply *reply)
     struct http_req *req = q->req;
     json_t *o = json_object();
 
-    json_object_set_new(o, "available", json_boolean(reply->ok));
-    json_object_set_new(o, "isolator", json_string("execd"));
-    json_object_set_new(o, "version", json_string(version_text()));
-    json_object_set_new(o, "setpriv_available", json_boolean(reply->ok));
-    json_object_set_new(o, "userns_available", json_boolean(reply->userns));
-    json_object_set_new(o, "commit_supported", json_boolean(reply->ok));
-    json_object_set_new(o, "diff_supported", json_boolean(reply->ok));
+    json_put(&o, "available", json_boolean(reply->ok));
+    json_put(&o, "isolator", json_string("execd"));
+    json_put(&o, "version", json_string(version_text()));
+    json_put(&o, "setpriv_available", json_boolean(reply->ok));
+    json_put(&o, "userns_available", json_boolean(reply->userns));
+    json_put(&o, "commit_supported", json_boolean(reply->ok));
+    json_put(&o, "diff_supported", json_boolean(reply->ok));
     if (!reply->ok)
-        json_object_set_new(o, "message",
-                            json_string(reply->message != NULL ? reply->message : "unknown"));
+        json_put(&o, "message", json_string(reply->message != NULL ? reply->message : "unknown"));
     else if (!reply->own_proc)
-        json_object_set_new(o, "message",
-                            json_string("/proc is the sandbox's own: the kernel refuses a new one "
-                                        "where parts of the present one are masked"));
+        json_put(&o, "message",
+                 json_string("/proc is the sandbox's own: the kernel refuses a new one "
+                             "where parts of the present one are masked"));
     if (reply->ok)
-        json_object_set_new(o, "hardening", hardening(reply));
+        json_put(&o, "hardening", hardening(reply));
     http_req_on_close(req, NULL, NULL);
     free(q);
     (void)http_resp_json(req, 200, o);

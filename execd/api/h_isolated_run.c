@@ -10,6 +10,7 @@
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/http/resp.h"
+#include "proto/json/json_build.h"
 
 #define CODE_MAX (2 * 1024 * 1024)
 
@@ -54,9 +55,9 @@ static enum http_result answer_background(struct http_req *req, struct isolate_s
     json_t *o = json_object();
 
     isolate_note_run(s, id, now);
-    json_object_set_new(o, "session_id", json_string(isolate_id(s)));
-    json_object_set_new(o, "run_id", json_string(id));
-    json_object_set_new(o, "started_at", isolated_time(now));
+    json_put(&o, "session_id", json_string(isolate_id(s)));
+    json_put(&o, "run_id", json_string(id));
+    json_put(&o, "started_at", isolated_time(now));
     return http_resp_json(req, 202, o);
 }
 
@@ -126,11 +127,11 @@ static enum http_result lost_run(struct http_req *req, const struct api *api)
     if (started == 0)
         return no_run(req);
     json_t *o = json_object();
-    json_object_set_new(o, "session_id", json_string(session));
-    json_object_set_new(o, "run_id", json_string(run));
-    json_object_set_new(o, "running", json_false());
-    json_object_set_new(o, "started_at", isolated_time(started));
-    json_object_set_new(o, "error", json_string("session terminated"));
+    json_put(&o, "session_id", json_string(session));
+    json_put(&o, "run_id", json_string(run));
+    json_put(&o, "running", json_false());
+    json_put(&o, "started_at", isolated_time(started));
+    json_put(&o, "error", json_string("session terminated"));
     return http_resp_json(req, 200, o);
 }
 
@@ -150,17 +151,17 @@ enum http_result h_isolated_run_status(struct http_req *req, void *app)
         return lost_run(req, app);
     session_run_get_status(run, &status);
     json_t *o = json_object();
-    json_object_set_new(o, "session_id", json_string(http_req_param(req, "sessionId")));
-    json_object_set_new(o, "run_id", json_string(session_run_id(run)));
-    json_object_set_new(o, "running", json_boolean(status.running));
-    json_object_set_new(o, "started_at",
-                        isolated_time(status.started_us > 0 ? status.started_us : clock_wall_us()));
+    json_put(&o, "session_id", json_string(http_req_param(req, "sessionId")));
+    json_put(&o, "run_id", json_string(session_run_id(run)));
+    json_put(&o, "running", json_boolean(status.running));
+    json_put(&o, "started_at",
+             isolated_time(status.started_us > 0 ? status.started_us : clock_wall_us()));
     if (status.has_exit_code)
-        json_object_set_new(o, "exit_code", json_integer(status.exit_code));
+        json_put(&o, "exit_code", json_integer(status.exit_code));
     if (status.error != NULL)
-        json_object_set_new(o, "error", json_string(status.error));
+        json_put(&o, "error", json_string(status.error));
     if (status.finished_us > 0)
-        json_object_set_new(o, "finished_at", isolated_time(status.finished_us));
+        json_put(&o, "finished_at", isolated_time(status.finished_us));
     return http_resp_json(req, 200, o);
 }
 

@@ -9,6 +9,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/ids.h"
 #include "proto/base/mem.h"
+#include "proto/json/json_build.h"
 
 struct jsession {
     char id[ID_UUID_LEN + 1], kernel_id[ID_UUID_LEN + 1];
@@ -136,15 +137,13 @@ const char *jsession_path(const struct jsession *session)
 
 json_t *jsession_model(const struct jsessions *s, const struct jsession *session)
 {
-    cleanup_json json_t *model = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o}", "id", session->id, "path", session->path, "name",
-        session->name, "type", session->type, "kernel", kernels_model(jsession_kernel(s, session)));
-    if (strcmp(session->type, "notebook") == 0 &&
-        json_object_set_new(model, "notebook",
-                            json_pack("{s:s, s:s}", "path", session->path, "name", session->name)) <
-            0)
-        return NULL;
-    return take_ptr(&model);
+    json_t *model = json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", session->id, "path", session->path,
+                              "name", session->name, "type", session->type, "kernel",
+                              kernels_model(jsession_kernel(s, session)));
+    if (strcmp(session->type, "notebook") == 0)
+        json_put(&model, "notebook",
+                 json_pack("{s:s, s:s}", "path", session->path, "name", session->name));
+    return model;
 }
 
 json_t *jsessions_list(const struct jsessions *s)

@@ -9,6 +9,7 @@
 #include "proto/base/ids.h"
 #include "proto/base/str.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_build.h"
 #include "proto/json/json_scan.h"
 
 /* ---- one body, shared ------------------------------------------------------------------------------ */
@@ -236,10 +237,8 @@ struct message *message_error_reply(enum kernel_channel channel, const char *req
     json_t *content = error_content(fault);
 
     (void)snprintf(type, sizeof(type), "%.*sreply", stem, request_type); /* shorter than it was */
-    if (content != NULL) {
-        json_object_set_new(content, "status", json_string("error"));
-        if (strcmp(request_type, "execute_request") == 0)
-            json_object_set_new(content, "execution_count", json_integer(0));
-    }
+    json_put(&content, "status", json_string("error"));
+    if (strcmp(request_type, "execute_request") == 0)
+        json_put(&content, "execution_count", json_integer(0));
     return message_make(channel, type, parent, content);
 }

@@ -11,6 +11,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/mem.h"
 #include "proto/base/work.h"
+#include "proto/json/json_build.h"
 
 #define LIST_MAX 20000
 
@@ -52,13 +53,12 @@ static void add_change(struct job *job, const char *path, const char *name, cons
     (void)snprintf(full, sizeof(full), "%s/%s%s%s", job->layer->path, path, name != NULL ? "/" : "",
                    name != NULL ? name : ""); /* both are paths: fits */
     json_t *o = json_object();
-    json_t *text = json_string(full);
-    json_object_set_new(o, "path", text != NULL ? text : json_string("(not UTF-8)"));
-    json_object_set_new(o, "kind", json_string(kind));
-    json_object_set_new(o, "type", json_string(type_name(st->st_mode)));
+    json_put(&o, "path", json_text(full));
+    json_put(&o, "kind", json_string(kind));
+    json_put(&o, "type", json_string(type_name(st->st_mode)));
     if (S_ISREG(st->st_mode))
-        json_object_set_new(o, "size", json_integer(st->st_size));
-    json_array_append_new(job->list, o);
+        json_put(&o, "size", json_integer(st->st_size));
+    json_push(&job->list, o);
 }
 
 static int list_hidden(void *arg, const struct layer_entry *e, int lower_dir, const char *name,

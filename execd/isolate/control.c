@@ -35,7 +35,7 @@ static void gone(struct control *c)
 /* The line is complete: false when it makes no sense. */
 static bool take_reply(struct control *c)
 {
-    struct isolate_reply reply;
+    struct isolate_reply reply = {0};
     struct arena arena;
 
     arena_init(&arena);

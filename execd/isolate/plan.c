@@ -32,7 +32,7 @@ static const struct jfield plan_fields[] = {
 static const struct jfield reply_fields[] = {
     REPLY(ok, JFIELD_BOOL),       REPLY(message, JFIELD_STRING, .flags = JFIELD_OMIT_EMPTY),
     REPLY(own_proc, JFIELD_BOOL), REPLY(seccomp, JFIELD_BOOL),
-    REPLY(landlock, JFIELD_I64),
+    REPLY(userns, JFIELD_BOOL),   REPLY(landlock, JFIELD_I64),
 };
 
 static char *encode(const struct jfield *fields, size_t n, const void *source, size_t *ret_len)

@@ -8,6 +8,7 @@
 #include "proto/base/mem.h"
 #include "proto/http/ws_conn.h"
 #include "proto/json/jfield.h"
+#include "proto/json/json_build.h"
 
 #define LIVE_MAX 32768 /* bytes of one live frame */
 #define REPLAY_MAX                                                                                 \
@@ -57,8 +58,8 @@ static void send_connected(struct attach *a)
     term_get_info(a->viewer.term, &info);
     json_t *o = json_pack("{s:s, s:s, s:s}", "type", "connected", "session_id", info.id, "mode",
                           mode_names[info.mode]);
-    if (o != NULL && a->is_viewer)
-        json_object_set_new(o, "viewer", json_true());
+    if (a->is_viewer)
+        json_put(&o, "viewer", json_true());
     send_json(a, o);
     a->is_connected = true;
 }

@@ -310,7 +310,7 @@ static int decode_object(const struct decoder *d, const struct jfield *fields, s
     return 0;
 }
 
-/* The end of what a table fills, so that decoding can start from zero without knowing the struct's size. */
+/* Decoding starts from zero without knowing the struct's size: what no row names stays as it is. */
 static void clear_fields(const struct jfield *fields, size_t n_fields, void *target)
 {
     static const size_t sizes[] = {

@@ -79,7 +79,7 @@ struct jfield {
 int json_parse(const char *text, size_t len, json_t **ret_json, int err_code,
                struct err *err) must_check;
 
-/* Fills *target (zeroed first) from an object. -EINVAL and err->code = err_code. */
+/* Fills *target (what the table names is zeroed first) from an object. -EINVAL and err->code = err_code. */
 int jfield_decode(const struct jfield *fields, size_t n_fields, json_t *object, void *target,
                   struct arena *arena, int err_code, struct err *err) must_check;
 

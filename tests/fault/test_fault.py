@@ -25,7 +25,7 @@ EXECD = BUILD / "fault" / "execd"
 SOAK = bool(os.environ.get("SOAK"))
 SEED = int(os.environ.get("FAULT_SEED", "1")) or random.randrange(1 << 32)
 LIMIT_S = 5
-PLACES_MAX = 2000  # more calls than any endpoint makes
+PLACES_MAX = 20000  # more calls than any endpoint makes
 SAMPLE = 6
 
 ERRORS = {
@@ -96,10 +96,12 @@ def remove_context(client, made):
 def remove(client, made, path, key):
     """Undoes what was made; the refusal, where there is one."""
     if made.status_code < 300:
-        removed = client.delete(f"{path}/{made.json()[key]}")
+        removed = client.delete(f"{DELETED_AT.get(path, path)}/{made.json()[key]}")
         return removed if removed.status_code >= 400 else made
     return made
 
+
+DELETED_AT = {"/v1/isolated/sessions": "/v1/isolated/session"}  # the others: where they are listed
 
 # What makes something that stays: how, where it is listed and deleted, and what names it.
 MAKERS = {
@@ -110,6 +112,7 @@ MAKERS = {
     "session": ("/session", {}, "/session", "session_id"),
     "pty": ("/pty", {}, "/pty", "session_id"),
     "terminal": ("/api/terminals", {}, "/api/terminals", "name"),
+    "isolated session": ("/v1/isolated/session", {"workspace": {"path": "/srv"}}, "/v1/isolated/sessions", "session_id"),
 }
 
 
@@ -166,13 +169,16 @@ ENDPOINTS = {
     "logo": lambda c, f: c.get("/kernelspecs/missing/logo-64x64.png"),
     "document": lambda c, f: c.get("/api/contents/documents/note.ipynb"),
     "save": lambda c, f: c.put("/api/contents/documents/saved", json={"type": "file", "format": "base64", "content": "eHh4"}),
-    "new": lambda c, f: c.post("/api/contents/documents/new", json={"type": "notebook"}),
+    "new": lambda c, f: remove(c, c.post("/api/contents/documents/new", json={"type": "notebook"}), "/api/contents", "path"),
     "proxy to nobody": lambda c, f: c.get("/proxy/1/x"),
     "proxy": proxied,
     "one context": lambda c, f: c.get(f"/code/contexts/{(f / 'context').read_text()}"),
     "sessions": lambda c, f: c.get("/session"),
     "ptys": lambda c, f: c.get("/pty"),
     "list": lambda c, f: c.get("/directories/list", params={"path": str(f / "kernels"), "depth": 3}),
+    "isolated sessions": lambda c, f: c.get("/v1/isolated/sessions"),
+    "isolated capabilities": lambda c, f: c.get("/v1/isolated/capabilities"),
+    "replace": lambda c, f: c.post("/files/replace", json={str(f / "file"): {"old": "z", "new": "z"}}),
     **{"make " + maker: make_and_remove(maker) for maker in MAKERS},
 }
 
@@ -188,6 +194,9 @@ WHOLE = {
     "ptys": shape_of,
     "list": shape_of,
     "search": shape_of,
+    "isolated sessions": shape_of,
+    "isolated capabilities": shape_of,
+    "replace": shape_of,
     **{"make " + maker: shape_of for maker in MAKERS},
 }
 
@@ -212,6 +221,7 @@ class Subject:
         (folder / "context").write_text(context["id"])
         self.agent.client.post("/session").raise_for_status()
         self.agent.client.post("/pty").raise_for_status()
+        self.agent.client.post("/v1/isolated/session", json={"workspace": {"path": "/srv"}}).raise_for_status()
 
     def died(self):
         """How it ended, or None."""

@@ -1,6 +1,7 @@
 """Isolated sessions over HTTP: life cycle, runs, background runs, refusals (contracts/v1.1.md 1.6)."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def test_capabilities_say_what_is_possible(agent):
     assert report["available"] is True, report
     assert report["hardening"]["seccomp"] == {"state": "active"}
     assert report["hardening"]["init_mode"] == "subreaper"
+    possible = subprocess.run(["unshare", "--user", "true"], check=False).returncode == 0
+    assert report["userns_available"] is possible
     assert agent.client.get(f"{BASE}/capabilities").json() == report
 
 

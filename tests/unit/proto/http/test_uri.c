@@ -1,4 +1,5 @@
 /* Percent-decoding once, clean text, Host syntax. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
