@@ -143,6 +143,11 @@ def is_status(message, state):
     return message.msg_type == "status" and message.content.get("execution_state") == state
 
 
+def ends_a_line(message):
+    """The end of what a print() has said: a kernel may flush between a text and its newline."""
+    return message.msg_type == "stream" and message.content["text"].endswith("\n")
+
+
 def types(messages):
     """Short names: statuses by their state."""
     return [m.content.get("execution_state") if m.msg_type == "status" else m.msg_type for m in messages]

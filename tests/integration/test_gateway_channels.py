@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from harness.channels import V1, Channels, Closed, encode_v1, is_status, reply_of, text_of, types
+from harness.channels import V1, Channels, Closed, encode_v1, ends_a_line, is_status, reply_of, text_of, types
 from harness.execd import Execd, eventually
 from harness.python_kernels import start_with_python
 from harness.ws import BINARY, PING, PONG, TEXT, Refused
@@ -120,7 +120,7 @@ def test_interrupt_by_message_and_by_rest(client, agent, kernel):
     for interrupt in (lambda: client.send("interrupt_request", channel="control"),
                       lambda: agent.client.post(f"/api/kernels/{kernel}/interrupt")):
         msg_id = client.execute("import time\nprint('go', flush=True)\ntime.sleep(60)")
-        client.until(lambda m: m.msg_type == "stream")
+        client.until(ends_a_line)
         interrupt()
         seen = client.until(lambda m: m.parent == msg_id and is_status(m, "idle"))
         assert [m.content["ename"] for m in seen if m.parent == msg_id and m.msg_type == "execute_reply"] == ["KeyboardInterrupt"]
@@ -249,7 +249,7 @@ def test_text_in_the_binary_protocol_is_refused(agent, kernel):
 
 def test_pings_are_answered_while_the_kernel_is_busy(client, agent, kernel):
     msg_id = client.execute("import time\nprint('go', flush=True)\ntime.sleep(60)")
-    client.until(lambda m: m.msg_type == "stream")
+    client.until(ends_a_line)
     client.ws.send(PING, b"there?")
     frame = client.ws.read_frame()
     while frame.opcode != PONG:  # the rest of the line may come first
@@ -326,7 +326,7 @@ def test_a_second_connection_with_the_same_id_takes_the_place(agent, kernel, tmp
     session = uuid.uuid4().hex
     with Channels(agent, kernel, f"?session_id={session}") as old:
         msg_id = old.execute(in_two_steps(tmp_path / "gate"))
-        old.until(lambda m: m.msg_type == "stream")
+        old.until(ends_a_line)
         with Channels(agent, kernel, f"?session_id={session}") as new:
             assert old.closed()[0] == 1000
             (tmp_path / "gate").touch()
@@ -339,7 +339,7 @@ def test_what_a_client_missed_waits_for_it(agent, kernel, v1, tmp_path):
     query = f"?session_id={uuid.uuid4().hex}"
     with Channels(agent, kernel, query, v1=v1) as client:
         msg_id = client.execute(in_two_steps(tmp_path / "gate"))
-        client.until(lambda m: m.msg_type == "stream")
+        client.until(ends_a_line)
         client.ws.close()
     (tmp_path / "gate").touch()
     with Channels(agent, kernel) as other:
@@ -347,9 +347,9 @@ def test_what_a_client_missed_waits_for_it(agent, kernel, v1, tmp_path):
     with Channels(agent, kernel, query, v1=not v1) as client:
         seen = client.result(msg_id)
         assert text_of(seen) == "second\n"
-        streams = len(seen) - 3  # a kernel may flush in the middle of a line
+        streams = len(seen) - 3
         assert types(seen) == ["stream"] * streams + ["execute_result", "execute_reply", "idle"]
-        seen = client.until(lambda m: m.msg_type == "stream")
+        seen = client.until(ends_a_line)
         assert text_of(seen) == "not for the first one alone\n"
 
 
@@ -502,7 +502,7 @@ def test_restart_is_told_ends_requests_and_keeps_clients(agent, own_kernel):
     with Channels(agent, own_kernel) as one, Channels(agent, own_kernel, v1=True) as two:
         one.run("x = 1")
         msg_id = one.execute("import time\nprint('go', flush=True)\ntime.sleep(60)")
-        one.until(lambda m: m.msg_type == "stream")
+        one.until(ends_a_line)
         response = agent.client.post(f"/api/kernels/{own_kernel}/restart")
         assert response.status_code == 200
         seen = one.status("starting")
@@ -534,7 +534,7 @@ def test_deletion_is_told_and_closes(agent):
     with Channels(agent, kernel) as client, Channels(agent, kernel) as other:
         client.run("1")
         msg_id = client.execute("import time\nprint('go', flush=True)\ntime.sleep(60)")
-        client.until(lambda m: m.msg_type == "stream")
+        client.until(ends_a_line)
         assert agent.client.delete(f"/api/kernels/{kernel}").status_code == 204
         seen = client.status("dead")
         assert types([m for m in seen if m.parent == msg_id])[-2:] == ["execute_reply", "idle"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from harness.channels import Channels, is_status
+from harness.channels import Channels, ends_a_line, is_status
 from harness.execd import Execd, eventually, sse_events
 from harness.ws import PING, PONG
 
@@ -41,7 +41,7 @@ def test_what_a_client_runs_is_interrupted(agent, kernel):
     with Channels(agent, kernel) as client:
         client.run("1")
         sent = client.execute("import time\nprint('on', flush=True)\ntime.sleep(60)")
-        client.until(lambda m: m.msg_type == "stream")
+        client.until(ends_a_line)
         assert state(agent, kernel) == "busy"
         interrupt(agent, kernel)
         seen = client.result(sent)
