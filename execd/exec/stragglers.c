@@ -16,7 +16,8 @@
 
 #define CHILDREN_MAX 32
 #define ROUND_MS 20
-#define ROUNDS_MAX 25 /* then SIGKILL: half a second after they should have ended */
+#define ROUNDS_YOUNG 5 /* a child may take so long to become a program, or a background job */
+#define ROUNDS_MAX 25  /* then SIGKILL: half a second after they should have ended */
 
 struct stragglers {
     struct event *timer; /* owned */
@@ -126,6 +127,16 @@ static bool is_meant(const struct stragglers *s, pid_t pid)
     return getpgid(pid) == getpgid(s->shell) && !ignores_interrupts(pid);
 }
 
+/* False when there is nothing more to do about it. */
+static bool chase_one(const struct stragglers *s, const struct pidref *ref)
+{
+    if (!is_meant(s, ref->pid))
+        return false;
+    if (s->round <= ROUNDS_YOUNG && is_shell_still(ref->pid, s->shell))
+        return true;
+    return pidref_signal(ref, s->round < ROUNDS_MAX ? SIGINT : SIGKILL) == 0;
+}
+
 static void on_round(evutil_socket_t fd, short what, void *arg)
 {
     struct stragglers *s = arg;
@@ -137,11 +148,10 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
     s->round++;
     for (size_t i = 0; i < s->n; i++) {
         struct pidref *ref = &s->list[i];
-        if (!is_meant(s, ref->pid) ||
-            pidref_signal(ref, s->round < ROUNDS_MAX ? SIGINT : SIGKILL) < 0)
-            pidref_done(ref);
-        else
+        if (chase_one(s, ref))
             s->list[left++] = *ref;
+        else
+            pidref_done(ref);
     }
     s->n = left;
     if (left > 0 && s->round < ROUNDS_MAX)

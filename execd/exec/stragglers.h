@@ -5,7 +5,7 @@
  * back to its prompt. Then the program runs on although its run was cancelled, and bash waits for it before it goes on
  * with the next text. So after an interrupted run the shell's children that were not yet programs of their own when the
  * signal went out get it again, and at last SIGKILL. Background jobs are not meant: they ignore SIGINT, or have process
- * groups of their own.
+ * groups of their own. (One that is not that far when the first signal goes out is hit by it, as at a terminal.)
  *
  * The caller owns it; it knows no other callback than its own timer. Thread rule: loop thread only.
  */

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from harness.execd import Execd, check_stalls, children, eventually
+from harness.execd import Execd, check_stalls, children
 
 TEXT = {"Accept": "text/plain"}
 
@@ -33,7 +33,8 @@ def test_N05_a_stall_is_told_with_its_route(tmp_path):
             "-e", "inject=getdents64:delay_enter=1200000:when=1"]
     with Execd(tmp_path, launcher=slow) as agent:
         agent.stalls_matter = False
-        agent.pid = eventually(lambda: next((pid for pid, _ in children(agent.process.pid)), None))  # not strace's
+        agent.wait_log(msg="listening")
+        agent.pid = children(agent.process.pid)[0][0]  # not strace's, nor that of a child it tries itself on
         agent.client.get("/metrics", headers=TEXT)
         told = agent.wait_log(msg="the loop was held up")
         assert told["level"] == "warn" and told["longest"] == "GET /metrics"

@@ -211,12 +211,12 @@ def test_an_interrupt_leaves_background_jobs_alone(agent):
     s = create(agent)
     pid = said(agent, s, "sleep 600 & echo $!").strip()
     for _ in range(5):
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            running = pool.submit(run, agent, s, "sleep 600 & sleep 600")
-            eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
-            time.sleep(0.02)
+        with agent.client.stream("POST", f"/session/{s}/run", json={"command": "sleep 600 & sleep 0.1; echo begun; sleep 600"}) as answer:
+            pieces = answer.iter_text()
+            while "begun" not in next(pieces):
+                pass
             agent.client.delete("/command", params={"id": s})
-            running.result(20)
+            assert "130" in "".join(pieces)
     time.sleep(0.7)  # longer than those that ought to have ended get
     assert said(agent, s, f"kill -0 {pid} && echo alive") == "alive\n"
     assert n_children(agent, s) == 6
