@@ -413,11 +413,12 @@ void channels_client_settle(struct channels_client *client)
 {
     bool wake = false;
     bool idle = code_context_state(client->ctx) == CODE_IDLE;
+    bool held = channels_is_held(client->channels, client->ctx);
     int64_t now = clock_monotonic_ms();
 
-    if (channels_is_held(client->channels, client->ctx))
+    if (held)
         requests_postpone(&client->requests, now);
-    int64_t next = requests_tick(&client->requests, now, idle, &wake);
+    int64_t next = requests_tick(&client->requests, now, idle && !held, &wake);
 
     if (wake)
         code_client_nudge(client->code);

@@ -46,7 +46,7 @@ bool requests_has(const struct requests *r, const char *id);
 int requests_add(struct requests *r, const struct frame *frame, int64_t now_ms) must_check;
 /* A message of the kernel: delivered now, later, or (an unexpected reply) never. Takes m. */
 void requests_take(struct requests *r, struct message *m, int64_t now_ms);
-/* Looks after what is late. kernel_idle: it is ready and works for nobody. Returns the time at which to be called
+/* Looks after what is late. kernel_idle: it is ready, works for nobody and is not held. Returns the time at which to be called
  * again, INT64_MAX for never; *ret_wake: the kernel seems to have missed a request. */
 int64_t requests_tick(struct requests *r, int64_t now_ms, bool kernel_idle, bool *ret_wake);
 /* The kernel is being held: nothing is late. */

@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from harness.channels import Channels, is_status, text_of
-from harness.execd import Execd, eventually, rss_kib
+from harness.channels import Channels, is_status, reply_of, text_of, types
+from harness.execd import Execd, children, eventually, rss_kib
 from harness.python_kernels import start_with_python
 
 CLIENTS_MAX = 64  # of a kernel: execd/code/context.h
@@ -80,6 +80,42 @@ def test_H03_clients_that_come_and_do_not_read_hold_a_kernel_for_so_long_in_all(
         assert not reader.is_alive() and reader.stderr == ""
         numbers = reader.numbers()
         assert numbers == list(range(1, len(numbers) + 1)), "nothing is lost for who reads"
+    agent.client.delete(f"/api/kernels/{kernel}")
+
+
+# A cell that is over, and goes on printing: its kernel is idle while it is held.
+AFTERWARDS = """
+import os, threading, time
+def flood():
+    while not os.path.exists({go!r}): time.sleep(0.01)
+    for n in range(60): print("x" * 10000, flush=True)
+    print("x" * 4000000, flush=True)
+threading.Thread(target=flood, daemon=True).start()
+"""
+
+
+def test_H07_what_is_sent_to_an_idle_kernel_that_is_held_is_not_given_up(agent, tmp_path):
+    kernel = agent.client.post("/api/kernels", json={"name": "python3"}).json()["id"]
+
+    def is_held():
+        return any(state == "T" for _, state in children(agent.pid))
+
+    with silent(agent, kernel) as slow:
+        slow.run(AFTERWARDS.format(go=str(tmp_path / "go")))
+        (tmp_path / "go").touch()
+        eventually(is_held, 10)
+        msg_id = slow.execute("print(6 * 7)")
+        deadline = time.monotonic() + 7  # a kernel that sleeps, not one that is held, has dropped it by then
+        while time.monotonic() < deadline:
+            enough = len(slow.ws.buffer) + 50000  # as slowly as it likes, for it is alone
+            while len(slow.ws.buffer) < enough:
+                slow.ws.buffer += slow.ws.socket.recv(10000)
+            assert is_held()
+            time.sleep(0.5)
+        mine = slow.until(lambda m: m.parent == msg_id and is_status(m, "idle"), 30)
+        mine = [m for m in mine if m.parent == msg_id]
+        assert reply_of(mine).content["status"] == "ok", reply_of(mine).content
+        assert text_of(mine) == "42\n" and types(mine).count("idle") == 1
     agent.client.delete(f"/api/kernels/{kernel}")
 
 
