@@ -363,14 +363,6 @@ static void on_ready(struct channels_client *client)
     client->was_restarted = false;
 }
 
-/* Also the one that waits to be sent. */
-static void fail_all(struct channels_client *client, const struct message_fault *why)
-{
-    requests_fail_all(&client->requests, why);
-    if (client->kept != NULL)
-        refuse_kept(client, why);
-}
-
 static void on_state(void *arg, enum code_state state)
 {
     static const struct message_fault restarted = {"KernelRestarted", "the kernel was restarted",
@@ -384,7 +376,8 @@ static void on_state(void *arg, enum code_state state)
         /* No status says so: to JupyterLab "restarting" means a restart that nobody asked for, after which it connects
          * again, in the middle of its own (contracts/jupyter.md 2.7, "Status fan-out"). */
     } else if (state == CODE_DEAD && find_death(client, &death)) {
-        fail_all(client, &death);
+        requests_fail_all(&client->requests, &death);
+        retry(client); /* what waits to be sent is refused, before the client stops listening */
         put_status(client, "dead");
     } else if (state == CODE_IDLE || state == CODE_BUSY) {
         on_ready(client);
@@ -400,7 +393,9 @@ static void on_end(void *arg)
     bool died = find_death(client, &why);
 
     client->code = NULL; /* it is detached */
-    fail_all(client, &why);
+    requests_fail_all(&client->requests, &why);
+    if (client->kept != NULL)
+        refuse_kept(client, &why);
     put_status(client, "dead");
     channels_client_end(client, died ? CHANNELS_KERNEL_DIED : CHANNELS_KERNEL_GONE);
 }

@@ -410,6 +410,7 @@ def test_H01_death_ends_every_request_and_is_told(agent, own_kernel, code, words
         first, second = client.execute(code), client.execute("'never run'")
         info = client.send("kernel_info_request")
         seen = client.status("dead")
+        print([(m.parent, t) for m, t in zip(seen, types(seen))])
         for msg_id in (first, second):
             mine = [m for m in seen if m.parent == msg_id]
             assert types(mine)[-3:] == ["error", "execute_reply", "idle"]
@@ -473,6 +474,20 @@ def test_H01_a_kernel_that_dies_at_its_start_is_explained(faulty, tmp_path):
         assert model["execution_state"] == "dead" and "exit status 1" in model["reason"]
         line = faulty.wait_log(msg="a kernel is dead", kernel=kernel)
         assert line["level"] == "warn" and "EXECD_001" in line["why"] and SAID in line["said"]
+
+
+def test_H01_what_waited_for_a_start_that_fails_is_answered_once_and_before_the_death(faulty, tmp_path):
+    with Channels(faulty, start_faulty(faulty, "late")) as client:
+        first, second = client.execute("1"), client.execute("2")  # the second is not even read
+        (tmp_path / "go").touch()
+        seen = client.status("dead")
+        third = client.execute("3")
+        seen += client.until(lambda m: m.parent == third and is_status(m, "idle"))
+        for msg_id in (first, second):
+            mine = [m for m in seen if m.parent == msg_id]
+            assert types(mine) == ["busy", "error", "execute_reply", "idle"] and is_start_error(mine)
+        assert types(seen).count("dead") == 1
+        assert types(seen).index("dead") > [m.parent for m in seen].index(first)
 
 
 def test_H01_who_comes_after_a_failed_start_is_told_why(faulty):
