@@ -377,6 +377,19 @@ static void watch_input(struct conn *c)
 
 /* ---- the run ----------------------------------------------------------------------------------- */
 
+/* The last step waited for the output to leave, and it has left. What waits for anybody else must not run again: it
+ * would spin. */
+static bool flush_made_room(const struct conn *c)
+{
+    const struct req_resp *r = &c->req.resp;
+
+    if (conn_pending(c) > 0)
+        return false;
+    if (c->phase == CONN_FINISH)
+        return c->closing || c->req.body.done;
+    return r->stream && r->producer.proceed && !r->idle;
+}
+
 void conn_run(struct conn *c)
 {
     int budget = CONN_STEPS_MAX;
@@ -392,9 +405,7 @@ void conn_run(struct conn *c)
         conn_free(c);
         return;
     }
-    /* The flush may have made the room that the last step waited for. */
-    if (budget == 0 || (conn_pending(c) == 0 && (c->phase == CONN_FINISH || c->req.resp.stream) &&
-                        !c->req.resp.idle))
+    if (budget == 0 || flush_made_room(c))
         yield_run(c);
     conn_arm_timer(c);
 }

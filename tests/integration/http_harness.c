@@ -139,6 +139,29 @@ static enum http_result get_abort(struct http_req *req, void *app)
     return H_STREAM;
 }
 
+/* Written from outside, without a proceed: at most n bytes every 20 ms, as far as they are taken. */
+static void tick(evutil_socket_t fd, short what, void *arg)
+{
+    static const char block[65536] = {0};
+    struct stream *s = arg;
+
+    (void)fd;
+    (void)what;
+    if (http_resp_wants_more(s->req))
+        http_resp_write(s->req, block, s->left < sizeof(block) ? (size_t)s->left : sizeof(block));
+}
+
+static enum http_result get_ticks(struct http_req *req, void *app)
+{
+    static const struct http_producer producer = {NULL, stream_stop};
+    static const struct timeval pause = {0, 20000};
+    struct stream *s = stream_new(req, app);
+
+    s->timer = event_new(s->app->base, -1, EV_PERSIST, tick, s);
+    event_add(s->timer, &pause);
+    return http_resp_begin(req, 200, "application/octet-stream", -1, &producer, s);
+}
+
 /* ---- waiting: answers after ?ms= ----------------------------------------------------------------- */
 
 static void wait_over(evutil_socket_t fd, short what, void *arg)
@@ -314,6 +337,7 @@ static const struct route routes[] = {
     {"GET", "/echo/:name", AUTH_REQUIRED, BODY_NONE, 0, any_echo, "a path parameter"},
     {"GET", "/rest/*name", AUTH_REQUIRED, BODY_NONE, 0, any_echo, "the rest of a path"},
     {"GET", "/stream", AUTH_REQUIRED, BODY_NONE, 0, get_stream, "n bytes"},
+    {"GET", "/ticks", AUTH_REQUIRED, BODY_NONE, 0, get_ticks, "n bytes now and then"},
     {"GET", "/abort", AUTH_REQUIRED, BODY_NONE, 0, get_abort, "half an answer"},
     {"GET", "/wait", AUTH_REQUIRED, BODY_NONE, 0, get_wait, "an answer later"},
     {"POST", "/count", AUTH_REQUIRED, BODY_STREAMED, 0, post_count, "counts a body"},

@@ -4,6 +4,8 @@ import contextlib
 import resource
 import time
 
+import pytest
+
 from http_fixtures import drain, read_response, run_harness
 from http_fixtures import harness, harness_binary  # noqa: F401
 
@@ -69,3 +71,28 @@ def test_idle_costs_no_cpu(harness):
         before = cpu_seconds(harness)
         time.sleep(1)
         assert cpu_seconds(harness) - before <= 0.02
+
+
+def check_quiet(server):
+    before = cpu_seconds(server)
+    time.sleep(0.5)
+    assert cpu_seconds(server) - before < 0.1  # no busy loop
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 60000", "Transfer-Encoding: chunked"])
+def test_a_refused_body_that_never_comes_costs_no_cpu(harness, framing):
+    with harness.connect() as s:
+        s.sendall(harness.head("POST", "/count", "X-Token: wrong", framing))
+        f = s.makefile("rb")
+        assert read_response(f).status == 401
+        check_quiet(harness)
+        s.sendall(bytes(60000) if "Length" in framing else b"5\r\nhello\r\n0\r\n\r\n")
+        s.sendall(harness.head("GET", "/ping"))  # the connection goes on behind it
+        assert read_response(f).status == 200
+
+
+def test_a_stream_that_is_written_from_outside_costs_no_cpu(harness):
+    with harness.connect() as s:
+        s.sendall(harness.head("GET", "/ticks?n=1"))
+        assert b" 200 " in s.recv(1000)
+        check_quiet(harness)

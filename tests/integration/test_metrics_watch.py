@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness.execd import TOKEN, TOKEN_HEADER, eventually, rss_kib
+from harness.execd import TOKEN, TOKEN_HEADER, cpu_s, eventually, rss_kib
 
 HEAD = f"GET /metrics/watch HTTP/1.1\r\nHost: x\r\n{TOKEN_HEADER}: {TOKEN}\r\n\r\n".encode()
 WATCHERS = 1000
@@ -72,6 +72,15 @@ def test_C14_a_thousand_watchers_and_one_that_reads_nothing(many_files, start_ex
             s.close()
     text = {"Accept": "text/plain"}
     eventually(lambda: "execd_http_active_requests 1\n" in execd.client.get("/metrics", headers=text).text, 5)
+
+
+def test_watching_costs_no_cpu(execd):
+    with execd.connect() as s:
+        s.sendall(HEAD)
+        assert b" 200 " in s.recv(4096)
+        spent = cpu_s(execd.pid)
+        time.sleep(1)
+        assert cpu_s(execd.pid) - spent < 0.2
 
 
 def frames(data):
