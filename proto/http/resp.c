@@ -402,9 +402,13 @@ static void after_write(struct http_req *req)
 {
     struct conn *c = req->conn;
 
-    /* Outside a run nobody flushes for us: let the bufferevent do it with the next turn of the loop. */
-    if (c->bev && !c->running && c->direct)
+    /* Outside a run nobody flushes for us: let the bufferevent do it with the next turn of the loop. A peer that takes
+     * nothing then causes no further run, so its stall must be looked for from here on. */
+    if (!c->bev || c->running)
+        return;
+    if (c->direct)
         conn_enable(c, EV_WRITE);
+    conn_arm_timer(c);
 }
 
 void http_resp_write(struct http_req *req, const void *p, size_t n)

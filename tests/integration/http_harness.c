@@ -1,7 +1,7 @@
 /*
  * A tiny program around proto/http for black-box tests: one route per way of answering and of reading a body.
  *
- *   [CONNS_MAX=N] http_harness ADDRESS [BACKEND_PORT]     prints "port N" and serves until SIGTERM (then drains)
+ *   [CONNS_MAX=N] [STALL_MS=N] http_harness ADDRESS [BACKEND_PORT]     prints "port N" and serves until SIGTERM (then drains)
  *
  * Not installed; built by the tests that use it.
  */
@@ -389,6 +389,8 @@ int main(int argc, char **argv)
     config.limits.write_stall_ms = 3000;
     if (getenv("CONNS_MAX"))
         config.limits.conns_max = (unsigned)strtoul(getenv("CONNS_MAX"), NULL, 10);
+    if (getenv("STALL_MS"))
+        config.limits.write_stall_ms = (int)strtol(getenv("STALL_MS"), NULL, 10);
     app.backend = argc > 2 ? (uint16_t)strtoul(argv[2], NULL, 10) : 0;
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2 || http_server_new(app.base, &config, &app.server) < 0 ||

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import socket
 import time
 
 import pytest
@@ -96,3 +97,19 @@ def test_a_stream_that_is_written_from_outside_costs_no_cpu(harness):
         s.sendall(harness.head("GET", "/ticks?n=1"))
         assert b" 200 " in s.recv(1000)
         check_quiet(harness)
+
+
+def test_a_client_that_stops_reading_what_is_written_from_outside(harness_binary):
+    """It is found out also where no other deadline of its connection was left."""
+    with run_harness(harness_binary, STALL_MS="600") as server, socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        s.settimeout(5)
+        s.connect(("127.0.0.1", server.port))
+        s.sendall(server.head("GET", "/ticks?n=65536"))
+        until = time.monotonic() + server.head_deadline_s + 0.5
+        while time.monotonic() < until:
+            assert s.recv(65536)
+        deadline = time.monotonic() + 10
+        while server.ask(server.head("GET", "/stats")).json()["unclosed"]:
+            assert time.monotonic() < deadline, "nobody noticed"
+            time.sleep(0.1)
