@@ -154,7 +154,7 @@ struct http_server {
     char *scratch;                /* owned; where heads are composed */
     LIST_HEAD(, tunnel) tunnels;  /* owned; relay_tunnel.c */
     LIST_HEAD(, ws_conn) sockets; /* owned; ws_conn.c */
-    unsigned n_sockets;
+    unsigned n_sockets;           /* of both: they left the connections' count */
 };
 
 #define SERVER_FIELDS_MAX 65536
@@ -215,4 +215,6 @@ void request_counts_add(struct http_server *server, const struct http_req *req,
 
 /* server.c */
 void server_check_drained(struct http_server *server); /* posts on_drained when nobody is left */
+/* ERR_OVERLOADED: as many WebSockets are open, tunnels among them, as connections are allowed. */
+int server_check_sockets(const struct http_server *server, struct err *err) must_check;
 const char *server_date(struct http_server *server);

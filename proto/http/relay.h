@@ -38,6 +38,7 @@ struct relay_options {
     bool forwarded; /* strip and rebuild X-Forwarded-* / Forwarded / X-Real-IP */
 };
 
-/* Answers the request in every case: the backend's response, or BACKEND_* in the envelope. Returns H_WAIT. */
+/* Answers the request in every case: the backend's response, or BACKEND_* in the envelope (for a
+ * tunnel too many ERR_OVERLOADED, as for any WebSocket). Returns H_WAIT. */
 enum http_result relay_start(struct http_req *req, const struct relay_target *target,
                              const struct relay_options *options);

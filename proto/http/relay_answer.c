@@ -40,8 +40,14 @@ static void begin_response(struct relay *r)
 static void begin_tunnel(struct relay *r)
 {
     struct http_server *server = r->req->conn->server;
-    struct bufferevent *up = take_ptr(&r->up), *client;
+    struct bufferevent *up, *client;
+    struct err err = {0};
 
+    if (server_check_sockets(server, &err) < 0) {
+        relay_fail(r, &err);
+        return;
+    }
+    up = take_ptr(&r->up);
     r->over = r->answered = true;
     client = http_req_hijack(r->req);
     if (!client) {

@@ -22,6 +22,7 @@ struct side {
 };
 
 struct tunnel {
+    struct http_server *server; /* borrowed: owns this */
     LIST_ENTRY(tunnel) link;
     struct side sides[2];
     struct event *timer; /* owned; NULL without idle_ms */
@@ -32,6 +33,7 @@ struct tunnel {
 static void tunnel_free(struct tunnel *t)
 {
     LIST_REMOVE(t, link);
+    t->server->n_sockets--;
     for (int i = 0; i < 2; i++)
         bufferevent_free(t->sides[i].bev);
     if (t->timer)
@@ -126,9 +128,11 @@ void tunnel_start(struct http_server *server, struct bufferevent *client,
     struct tunnel *t = xnew(struct tunnel);
     struct bufferevent *bevs[2] = {client, backend};
 
+    t->server = server;
     t->idle_ms = idle_ms;
     t->moved_ms = clock_monotonic_ms();
     LIST_INSERT_HEAD(&server->tunnels, t, link);
+    server->n_sockets++;
     if (idle_ms > 0) {
         t->timer = evtimer_new(server->base, on_timer, t);
         if (t->timer)

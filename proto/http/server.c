@@ -140,6 +140,14 @@ int http_server_adopt(struct http_server *server, int fd, void (*on_gone)(void *
     return 0;
 }
 
+int server_check_sockets(const struct http_server *server, struct err *err)
+{
+    if (server->n_sockets < server->config.limits.conns_max)
+        return 0;
+    return err_set(err, ERR_OVERLOADED, EAGAIN, "%u WebSockets are open, which is the limit",
+                   server->n_sockets);
+}
+
 void server_check_drained(struct http_server *server)
 {
     struct conn *c;

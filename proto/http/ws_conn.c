@@ -399,9 +399,9 @@ int ws_conn_accept(struct http_req *req, const struct ws_options *options,
 {
     struct http_server *server = req->conn->server;
 
-    if (server->n_sockets >= server->config.limits.conns_max)
-        return err_set(err, ERR_OVERLOADED, EAGAIN, "%u WebSockets are open, which is the limit",
-                       server->n_sockets);
+    int r = server_check_sockets(server, err);
+    if (r < 0)
+        return r;
     struct evbuffer *answer = evbuffer_new();
     struct ws_conn *ws = xnew(struct ws_conn);
 

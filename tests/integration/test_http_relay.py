@@ -1,5 +1,6 @@
 """The relay against hostile and plain backends (rows I02, I03, I04 and the contract of the server's proxy)."""
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from http_fixtures import Backend, drain, read_response, send, split_responses
+from http_fixtures import Backend, drain, read_response, run_harness, send, split_responses
 from http_fixtures import backend, harness_binary, relay  # noqa: F401
 
 
@@ -304,6 +305,43 @@ def test_websockets_become_tunnels(relay, backend):
         assert drain(s) == b""
     assert "Upgrade: websocket" in backend.requests[0]["fields"]
     assert "Connection: Upgrade" in backend.requests[0]["fields"]
+
+
+def test_D53_tunnels_are_counted(harness_binary, backend):
+    """A tunnel is no connection of the server's any more, yet it holds two descriptors."""
+
+    def tunnel(connection, request):
+        if request["line"].startswith("GET /ws "):
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            request["file"].read(1)
+        else:
+            connection.sendall(OK.encode())
+
+    def ask(s):
+        s.sendall(server.head("GET", "/relay/ws", "Upgrade: websocket", "Connection: Upgrade"))
+        return read_response(s.makefile("rb"))
+
+    def ask_another():
+        with server.connect() as s:
+            return ask(s)
+
+    backend.script = tunnel
+    with run_harness(harness_binary, backend.port, CONNS_MAX="20") as server, contextlib.ExitStack() as stack:
+        tunnels = [stack.enter_context(server.connect())]
+        while ask(tunnels[-1]).status == 101 and len(tunnels) < 30:
+            tunnels.append(stack.enter_context(server.connect()))
+        assert len(tunnels) == 20 + 1
+        response = ask_another()
+        assert (response.status, response.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+        response = server.ask(server.head("GET", "/ws", "Upgrade: websocket", "Connection: Upgrade",
+                                          "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+        assert response.status == 503, "and so are all WebSockets"
+        assert server.ask(server.head("GET", "/relay/")).body == b"ok"
+        tunnels[0].close()  # its place is free again
+        deadline = time.monotonic() + 5
+        while (status := ask_another().status) != 101:
+            assert status == 503 and time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_other_upgrades_are_not_passed_on(relay, backend):
