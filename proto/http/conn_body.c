@@ -163,6 +163,8 @@ static bool read_ahead(struct conn *c)
         (void)evbuffer_commit_space(in, &v, 1); /* the same space */
     }
     (void)evbuffer_freeze(in, 0);
+    if (n > 0)
+        c->read_ms = conn_now_ms(); /* a FIN right behind these bytes is a half-close, too */
     c->last_read = n > 0 ? (size_t)n : 0;
     return n > 0;
 }

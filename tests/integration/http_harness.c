@@ -219,6 +219,57 @@ static enum http_result post_count(struct http_req *req, void *app)
     return H_WAIT;
 }
 
+/* ---- an upload whose reader rests for half a second, and answers a moment after its end ------------ */
+
+static void slow_goes_on(evutil_socket_t fd, short what, void *arg)
+{
+    struct stream *s = arg;
+
+    (void)fd;
+    (void)what;
+    http_req_resume_body(s->req);
+}
+
+static int slow_data(void *arg, const char *p, size_t n, struct err *err)
+{
+    static const struct timeval rest = {0, 500000};
+    struct stream *s = arg;
+
+    (void)p;
+    (void)n;
+    (void)err;
+    if (s->timer)
+        return 0;
+    s->timer = evtimer_new(s->app->base, slow_goes_on, s);
+    event_add(s->timer, &rest);
+    http_req_pause_body(s->req);
+    return 0;
+}
+
+static void slow_end(void *arg, const struct err *err)
+{
+    static const struct timeval moment = {0, 50000};
+    struct stream *s = arg;
+
+    if (err) {
+        (void)http_resp_error(s->req, err);
+        return;
+    }
+    event_free(s->timer);
+    s->timer = evtimer_new(s->app->base, wait_over, s);
+    event_add(s->timer, &moment);
+}
+
+static enum http_result post_slow(struct http_req *req, void *app)
+{
+    static const struct http_body_ops ops = {slow_data, slow_end};
+    struct stream *s = stream_new(req, app);
+
+    http_req_on_close(req, stream_stop, s);
+    http_req_read_body(req, &ops, s);
+    return H_WAIT;
+}
+
 static enum http_result get_sse(struct http_req *req, void *app)
 {
     struct evbuffer *b = evbuffer_new();
@@ -341,6 +392,7 @@ static const struct route routes[] = {
     {"GET", "/abort", AUTH_REQUIRED, BODY_NONE, 0, get_abort, "half an answer"},
     {"GET", "/wait", AUTH_REQUIRED, BODY_NONE, 0, get_wait, "an answer later"},
     {"POST", "/count", AUTH_REQUIRED, BODY_STREAMED, 0, post_count, "counts a body"},
+    {"POST", "/slow", AUTH_REQUIRED, BODY_STREAMED, 0, post_slow, "a reader that rests"},
     {"POST", "/count100k", AUTH_REQUIRED, BODY_STREAMED, 100000, post_count,
      "counts a body up to a limit"},
     {"POST", "/sse", AUTH_REQUIRED, BODY_NONE, 0, get_sse, "two events"},

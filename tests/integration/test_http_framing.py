@@ -213,6 +213,12 @@ def test_D54_connections_leave_nothing_behind(server):
     assert server.answers()
 
 
+def test_D54_half_close_behind_an_upload_that_its_reader_held_up(harness):
+    data = bytes(100_000)  # the last of it waits in the kernel, with the FIN, until the reader goes on
+    found = split_responses(harness.talk(harness.head("POST", "/slow", f"Content-Length: {len(data)}") + data, half_close=True))
+    assert [(r.status, r.body) for r in found] == [(200, b"waited")]
+
+
 def test_D54_half_close_still_gets_the_answer(server, request):
     path = "/wait?ms=300" if server.is_harness else server.get
     found = split_responses(server.talk(server.head("GET", path), half_close=True))
