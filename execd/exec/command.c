@@ -78,7 +78,7 @@ static void kill_step(struct command *c)
     if (c->leaf == NULL)
         return;
     if (kill_tree(c)) {
-        if (c->done)
+        if (c->closed) /* finish() does not look at it: the log may be what is waited for */
             free_leaf(c);
     } else if (!c->leader_gone && !c->held && clock_monotonic_ms() - c->killed_ms >= HELD_MS) {
         give_up_leader(c);

@@ -1,4 +1,5 @@
 /* Commands over real processes: one true end each, in every way to get there. */
+/* link: -Wl,--wrap=leaf_kill */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "execd/exec/command.h"
 #include "execd/exec/command_priv.h"
@@ -18,9 +20,23 @@
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
+#include "proto/base/work.h"
 
 static struct event_base *base;
 static struct command_manager *manager;
+
+/* A tree whose last process is slow to die: it is killed, and yet there. */
+static bool slow_to_die;
+static bool seen_empty;
+bool __real_leaf_kill(struct leaf *leaf);
+bool __wrap_leaf_kill(struct leaf *leaf);
+bool __wrap_leaf_kill(struct leaf *leaf)
+{
+    bool empty = __real_leaf_kill(leaf) && !slow_to_die;
+
+    seen_empty = seen_empty || empty;
+    return empty;
+}
 
 static int set_up(void **state)
 {
@@ -314,6 +330,73 @@ static void test_background_ticket(void **state)
     assert_int_equal(status_of(c).exit_code, 4);
 }
 
+static void wait_for_byte(void *fd)
+{
+    char byte;
+
+    (void)!read(*(int *)fd, &byte, 1);
+}
+
+static void do_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void open_gate(int fd, const struct command *c)
+{
+    assert_int_equal(write(fd, "x", 1), 1);
+    for (int i = 0; i < 500 && !c->done; i++)
+        turn();
+    assert_true(c->done);
+}
+
+/* The output is through, the tree is not empty, the log is not whole; then one after the other, in either order. */
+static void check_late_tree(bool log_first)
+{
+    struct viewer v;
+    struct work_pool *pool;
+    int gate[2];
+
+    assert_int_equal(pipe(gate), 0);
+    assert_int_equal(work_pool_new(base, 1, 16, &pool), 0);
+    assert_int_equal(work_post(pool, wait_for_byte, do_nothing, &gate[0]), 0);
+    manager->config.pool = pool;
+    struct command *c =
+        start(&(struct command_request){.command = "head -c 100000 /dev/zero; exec sleep 60",
+                                        .background = true},
+              &v);
+    finish(&v, "init execution_complete");
+    for (int i = 0; i < 500 && spool_size(c->spool) <= SPOOL_MEMORY_MAX; i++)
+        turn(); /* it is in a file now, which the pool does not write */
+    slow_to_die = true;
+    command_kill(c, COMMAND_END_TIMEOUT);
+    for (int i = 0; i < 500 && !c->closed; i++)
+        turn();
+    assert_true(c->closed && !c->done && c->leaf != NULL);
+    if (log_first) {
+        open_gate(gate[1], c);
+        assert_non_null(c->leaf);
+    }
+    slow_to_die = seen_empty = false;
+    for (int i = 0; i < 500 && !seen_empty; i++)
+        turn();
+    assert_true(seen_empty && c->done == log_first);
+    if (!log_first)
+        open_gate(gate[1], c);
+    assert_null(c->leaf); /* the group, its descriptors, and the record when its time comes */
+    manager->config.pool = NULL;
+    work_pool_free(pool);
+    close(gate[0]);
+    close(gate[1]);
+}
+
+static void test_a_tree_that_ends_behind_its_command(void **state)
+{
+    (void)state;
+    check_late_tree(true);
+    check_late_tree(false);
+}
+
 static void test_shutdown_tells_and_ends(void **state)
 {
     struct viewer v;
@@ -365,6 +448,7 @@ int main(void)
         TEST(test_limits),
         TEST(test_B16_spawn_failure_is_an_end),
         TEST(test_background_ticket),
+        TEST(test_a_tree_that_ends_behind_its_command),
         TEST(test_shutdown_tells_and_ends),
         TEST(test_argv_is_described_for_a_shell),
     };
