@@ -136,7 +136,7 @@ static int read_step(void *item, struct err *err)
 
     if (fd < 0) /* what is not there is left out of the answer */
         return FILE_DONE;
-    r->too_large = st.st_size > BOX_FETCH_FILE_MAX;
+    r->too_large = st.st_size > BOX_FETCH_FILE_MAX || (size_t)st.st_size > *r->left;
     if (r->too_large)
         return FILE_DONE;
     size_t size = (size_t)st.st_size;
@@ -150,6 +150,7 @@ static int read_step(void *item, struct err *err)
     }
     codec_base64(bytes, (size_t)n, text);
     r->base64 = text;
+    *r->left -= (size_t)n;
     return FILE_DONE;
 }
 

@@ -31,9 +31,10 @@ struct box_write { /* strings in the job's arena */
 extern const struct file_op box_read_op;
 struct box_read {
     const char *box, *path;
+    size_t *left; /* in the job's arena, one for all its items: bytes that may still be read */
     /* result */
-    char *base64; /* owned; NULL: no such regular file, or too large */
-    bool too_large;
+    char *base64;   /* owned; NULL: no such regular file, or too large */
+    bool too_large; /* by itself, or behind what was read before it */
 };
 
 /* For the end of the agent: removes what can be removed within limit_ms, here and now. */

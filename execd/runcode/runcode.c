@@ -148,17 +148,11 @@ static void on_written(void *arg, const struct err *err)
 
 static void take_files(struct runcode *r)
 {
-    uint64_t total = 0;
-
     for (size_t i = 0; i < file_job_count(r->job); i++) {
         const struct box_read *item = file_job_item(r->job, i);
-        uint64_t len = item->base64 != NULL ? strlen(item->base64) : 0;
-        if (item->too_large || total + len > BOX_FETCH_TOTAL_MAX / 3 * 4) {
+        if (item->too_large)
             r->problem = arena_printf(&r->arena, "fetch_files: '%.200s' is too large and left out",
                                       item->path);
-            continue;
-        }
-        total += len;
         if (item->base64 != NULL)
             r->files[r->n_files++] = (struct runcode_file){item->path, item->base64};
     }
@@ -183,10 +177,13 @@ static void fetch(struct runcode *r)
 
     r->job = file_job_new(&box_read_op);
     r->files = arena_alloc(&r->arena, r->fetch.n * sizeof(*r->files));
+    struct arena *arena = file_job_arena(r->job);
+    size_t *left = arena_alloc(arena, sizeof(*left));
+    if (left != NULL)
+        *left = BOX_FETCH_TOTAL_MAX;
     for (size_t i = 0; i < r->fetch.n; i++) {
         struct box_read *item = file_job_add(r->job, &err);
-        struct arena *arena = file_job_arena(r->job);
-        if (r->files == NULL || item == NULL ||
+        if (r->files == NULL || item == NULL || (item->left = left) == NULL ||
             (item->box = arena_strndup(arena, r->dir, strlen(r->dir))) == NULL ||
             (item->path = arena_strndup(arena, r->fetch.items[i], strlen(r->fetch.items[i]))) ==
                 NULL) {

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness.execd import TOKEN, Execd, eventually
+from harness.execd import TOKEN, Execd, eventually, status_field
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +166,22 @@ def test_what_is_too_large_to_fetch_is_left_out_and_said(agent):
     result = run(agent, "truncate -s 9M big; echo x >small", "bash", fetch_files=["big", "small"])
     assert list(result["files"]) == ["small"] and "'big' is too large" in result["message"]
     assert result["status"] == "Success"
+
+
+def test_files_are_read_only_as_far_as_the_answer_takes_them(tmp_path):
+    """Otherwise a hundred names of one file take a hundred times its memory."""
+    with Execd(tmp_path, env={"TMPDIR": str(tmp_path)}) as agent:
+        run(agent, "1")
+        before = int(status_field(agent.pid, "VmHWM").split()[0])
+        names = [f"f{i}" for i in range(98)]
+        result = run(agent, "truncate -s 7M f0; for i in {1..97}; do ln f0 f$i; done; echo x >small", "bash",
+                     fetch_files=["missing", *names, "small"])
+        assert list(result["files"]) == ["f0", "f1", "small"], list(result["files"])
+        assert "'f97' is too large and left out" in result["message"]
+        assert all(len(base64.b64decode(result["files"][name])) == 7 << 20 for name in ("f0", "f1"))
+        assert int(status_field(agent.pid, "VmHWM").split()[0]) - before < 256 << 10
+        both = run(agent, "truncate -s 8M a b; echo x >c", "bash", fetch_files=["a", "b", "c"])
+        assert list(both["files"]) == ["a", "b"] and "'c' is too large" in both["message"]  # 16 MiB together
 
 
 def test_output_is_bounded_and_says_so(agent):
