@@ -273,6 +273,15 @@ static int start_shell_again(struct session *s, struct err *err)
     return session_start_shell(s, err);
 }
 
+/* The shell has heard nothing of it. */
+static void fail_to_begin(struct session *s, const char *why)
+{
+    s->current->end = RUN_END_SPAWN_FAILED;
+    s->current->status = 255;
+    s->current->error = xstrdup(why);
+    finish_current(s, NULL);
+}
+
 static void begin(struct session *s, struct session_run *run)
 {
     static const char restarted[] = "{\"state\":\"restarted\"}";
@@ -280,10 +289,7 @@ static void begin(struct session *s, struct session_run *run)
 
     if (s->driver == NULL) {
         if (start_shell_again(s, &err) < 0) {
-            run->end = RUN_END_SPAWN_FAILED;
-            run->status = 255;
-            run->error = xstrdup(err.text);
-            finish_current(s, NULL);
+            fail_to_begin(s, err.text);
             return;
         }
         if (s->shell_seen) {
@@ -295,11 +301,17 @@ static void begin(struct session *s, struct session_run *run)
     session_run_begin(run);
     const struct shell_text text = {
         .code = run->command, .cwd = run->cwd, .envs = &run->envs, .merge = !run->separate};
-    /* A shell that takes no text any more is about to end, and on_exit_status says how. */
-    (void)!shell_driver_run(s->driver, &text);
+    int rc = shell_driver_run(s->driver, &text);
     free(take_ptr(&run->command));
     run->envs = (struct jmap){0};
     arena_done(&run->arena);
+    /* -EPIPE: a shell that takes no text any more is about to end, and on_exit_status says how. */
+    if (rc < 0 && rc != -EPIPE) {
+        fail_to_begin(s, rc == -EOVERFLOW
+                             ? "the text is longer than 64 MiB once it is quoted for the shell"
+                             : "no memory for the text of the run");
+        return;
+    }
     s->silent = 0;
     arm(s->watch, WATCH_MS);
     if (run->timeout_ms > 0)

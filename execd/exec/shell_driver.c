@@ -210,8 +210,10 @@ static void on_exit_status(void *arg, const struct exit_status *status)
 
 static int give(struct shell_driver *d, struct strbuf *text)
 {
-    int rc = strbuf_check(text) < 0 ? -ENOMEM : feed_write(d->lines, text->data, text->len);
+    int rc = strbuf_check(text);
 
+    if (rc == 0)
+        rc = feed_write(d->lines, text->data, text->len);
     strbuf_done(text);
     return rc;
 }
@@ -222,7 +224,7 @@ int shell_driver_run(struct shell_driver *d, const struct shell_text *text)
 
     ids_hex(d->nonce);
     d->begun = d->interrupt = d->interrupted = false;
-    strbuf_init(&out, 64 * 1024 * 1024);
+    strbuf_init(&out, SHELL_TEXT_MAX);
     shell_script_add_run(&out, text, d->by_source);
     shell_script_add_report(&out, d->nonce, d->by_source);
     int rc = give(d, &out);

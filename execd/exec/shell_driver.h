@@ -66,7 +66,9 @@ struct shell_text {
     const struct jmap *envs; /* for this run only (bash), NULL = none */
     bool merge;              /* stderr goes into stdout, in order */
 };
-/* One at a time: the next after on_result. -EPIPE when the shell is gone. */
+#define SHELL_TEXT_MAX (64U << 20) /* bytes, quoted: each ' takes four */
+/* One at a time: the next after on_result. -EPIPE when the shell is gone; -EOVERFLOW beyond SHELL_TEXT_MAX and -ENOMEM,
+ * of which the shell hears nothing: it is ready for another. */
 int shell_driver_run(struct shell_driver *d, const struct shell_text *text) must_check;
 
 /* SIGINT to the shell's process group, as Ctrl-C would; and the report is asked for once more, since the interrupt

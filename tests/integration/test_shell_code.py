@@ -224,6 +224,29 @@ def test_a_timeout_ends_the_run_and_not_the_context(agent):
     assert text_of(run(agent, "echo $x")) == "1\n"
 
 
+def test_a_text_that_cannot_be_given_to_the_shell_ends_its_run(agent, tmp_path):
+    """Each quote takes four bytes on the way: 16 MiB of them are more than a shell is given at once."""
+    def waiting():
+        return sum(session["queued"] for session in agent.client.get("/session").json()["sessions"])
+
+    context = create(agent)["id"]
+    meet, refused, behind = tmp_path / "meet", [], []
+    threads = [in_background(run, agent, f"x=1; while ! test -e {meet}; do sleep .02; done", "bash", context)]
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
+    body = {"code": "'" * (16 << 20), "timeout": 5000, "context": {"language": "bash", "id": context}}
+    threads.append(in_background(lambda: refused.append(agent.client.post("/code", json=body, timeout=30).text)))
+    eventually(lambda: waiting() == 1)
+    threads.append(in_background(lambda: behind.append(run(agent, "echo $x", context=context))))
+    eventually(lambda: waiting() == 2)
+    meet.touch()
+    for thread in threads:
+        thread.join(20)
+    ended = sse_events(refused[0])[-1]
+    assert ended["type"] == "error" and "quoted for the shell" in ended["error"]["evalue"], ended
+    assert ended["receipt"]["reason"] == "spawn_failed"
+    assert text_of(behind[0]) == "1\n"
+
+
 def test_a_run_can_be_seen_again(agent):
     first = post(agent, "printf 'one\\n\\ntwo'")
     again = agent.client.get(f"/command/{first.headers['x-execd-run-id']}/stream")
