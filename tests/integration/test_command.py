@@ -285,9 +285,10 @@ def test_B01_interrupt_ends_the_whole_tree(start_execd):
     eventually(lambda: not alive("321098"), 8, "a part of the tree outlives the interrupt")
 
 
-def test_repeated_interrupts_do_not_prolong_life(start_execd):
+def test_repeated_interrupts_do_not_prolong_life(start_execd, tmp_path):
     agent = start_execd()
-    ident, future = start_in_thread(agent, command="trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    ident, future = start_in_thread(agent, command=f"trap '' TERM; : >{tmp_path}/trapped; while :; do sleep 0.1; done")
+    eventually((tmp_path / "trapped").exists)
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         def later(delay):
@@ -299,10 +300,12 @@ def test_repeated_interrupts_do_not_prolong_life(start_execd):
     assert terminal(future.result(10))["error"]["traceback"] == ["signal: killed", "interrupted"]
 
 
-def test_an_interrupt_does_not_undo_the_timeout(start_execd):
+def test_an_interrupt_does_not_undo_the_timeout(start_execd, tmp_path):
     agent = start_execd()
     started = time.monotonic()
-    ident, future = start_in_thread(agent, command="trap '' TERM; while :; do sleep 0.1; done", timeout=600)
+    ident, future = start_in_thread(agent, command=f"trap '' TERM; : >{tmp_path}/trapped; while :; do sleep 0.1; done",
+                                    timeout=600)
+    eventually((tmp_path / "trapped").exists)
     agent.client.delete("/command", params={"id": ident})
     assert terminal(future.result(10))["error"]["traceback"][0] == "signal: killed"
     assert time.monotonic() - started < 2.5
