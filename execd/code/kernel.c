@@ -18,7 +18,10 @@
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
 
-#define PROBE_MS 100      /* between kernel_info requests while starting */
+/* Between kernel_info requests while starting; later half of the time it has had: they wait for it in its queue, and a
+ * slow one has to answer them all (tslab breaks down over too many at once: EBUSY). */
+#define PROBE_MS 100
+#define PROBE_MAX_MS 2000
 #define PROBE_AGAIN_MS 20 /* the reply came before the subscription was there */
 /* One that had less than a fifth of its time to start as CPU time, and is found ready to run, was starved, not stuck: the
  * time since the look before does not count, up to so many times its time. */
@@ -150,7 +153,7 @@ void kernel_start_tick(struct kernel *k)
     k->looked_ms = now;
     if (now < k->deadline_ms) {
         kernel_nudge(k);
-        kernel_arm(k, PROBE_MS);
+        kernel_arm(k, (int)MIN(MAX((now - k->started_ms) / 2, PROBE_MS), PROBE_MAX_MS));
         return;
     }
     char reason[160];

@@ -2,7 +2,7 @@
  * One kernel: its process tree, its sockets and its life, from spawn to the last file gone.
  *
  *   STARTING ──(kernel_info_reply and an iopub message)──► READY ──kernel_stop──► STOPPING
- *      │  kernel_info again every 100 ms,                    │      shutdown_request, 250 ms, SIGTERM,
+ *      │  kernel_info again and again,                       │      shutdown_request, 250 ms, SIGTERM,
  *      │  start budget                                       │      300 ms, SIGKILL to the tree
  *      └──────────────┬──────────────────────────────────────┴──────────┬─────────┘
  *                     ▼ process reaped                                   ▼

@@ -13,11 +13,12 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import httpx
+
+from harness.log_reader import LogReader
 
 BUILD = Path(os.environ.get("BUILD") or Path(__file__).resolve().parent.parent.parent / "build")
 EXECD = BUILD / "execd"
@@ -57,19 +58,6 @@ def status_field(pid, name):
         if key == name:
             return value.strip()
     raise KeyError(name)
-
-
-def log_entries(lines):
-    """Those of the lines that are log entries; what an entrypoint writes is left out."""
-    found = []
-    for line in list(lines):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
 
 
 def n_open(pid):
@@ -114,9 +102,6 @@ class Execd:
         self.folder = Path(folder)
         self.token = token
         self.socket = self.folder / "execd.sock"
-        self.lines = []
-        self._changed = threading.Condition()
-        self._closed = False
         command = [*launcher, str(binary)]
         if listen:
             command += ["--listen", "127.0.0.1:0", "--listen", f"unix:{self.socket}", "--inner-listen", "off"]
@@ -131,58 +116,34 @@ class Execd:
             stdin=subprocess.DEVNULL,
             pass_fds=pass_fds,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
         )
         self.pid = self.process.pid
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
+        self._log = LogReader(self.process.stderr)
         self._clients = []
         self._own = None
 
     # ---- log
 
-    def _read_log(self):
-        for line in self.process.stderr:
-            with self._changed:
-                self.lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    @property
+    def lines(self):
+        """What it has written so far, line by line."""
+        return self._log.lines
 
     @property
     def log(self):
         """The log so far, as dictionaries."""
-        return log_entries(self.lines)
+        return self._log.entries
 
     def wait_log(self, limit_s=10.0, **wanted):
         """The first log line with these values."""
-        deadline = time.monotonic() + limit_s
-        with self._changed:
-            while True:
-                for entry in self.log:
-                    if all(entry.get(key) == value for key, value in wanted.items()):
-                        return entry
-                left = deadline - time.monotonic()
-                if self._closed or left <= 0:
-                    raise AssertionError(f"no log line {wanted}; log:\n" + "\n".join(self.lines))
-                self._changed.wait(left)
+        return self._log.wait(lambda entry: all(entry.get(key) == value for key, value in wanted.items()),
+                              f"no log line {wanted}", limit_s)
 
     # ---- talking to it
 
     def _listening(self, prefix):
-        def search():
-            return next((e for e in self.log if e["msg"] == "listening" and e["where"].startswith(prefix)), None)
-
-        deadline = time.monotonic() + 10
-        with self._changed:
-            while (entry := search()) is None:
-                left = deadline - time.monotonic()
-                if self._closed or left <= 0:
-                    raise AssertionError("execd does not listen; log:\n" + "\n".join(self.lines))
-                self._changed.wait(left)
-        return entry
+        return self._log.wait(lambda e: e["msg"] == "listening" and e["where"].startswith(prefix),
+                              "execd does not listen", 10)
 
     @property
     def port(self):
@@ -230,7 +191,7 @@ class Execd:
 
     def wait(self, limit_s=15):
         code = self.process.wait(limit_s)
-        self._reader.join(5)
+        self._log.join(5)
         if self.stalls_matter:
             check_stalls(self.log)
         return code

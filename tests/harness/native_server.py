@@ -13,14 +13,13 @@ import json
 import os
 import signal
 import subprocess
-import threading
-import time
 import uuid
 from pathlib import Path
 
 import httpx
 
-from harness.execd import check_stalls, log_entries
+from harness.execd import check_stalls
+from harness.log_reader import LogReader
 
 BUILD = Path(os.environ.get("BUILD") or Path(__file__).resolve().parent.parent.parent / "build")
 SERVER = BUILD / "execd-server"
@@ -98,7 +97,6 @@ class Server:
         self.group = f"execd-test-{uuid.uuid4().hex[:8]}"
         self.binary = binary
         self.config = self.folder / "server.toml"
-        self.lines = []
         self.config.write_text(
             f'[server]\nhost = "127.0.0.1"\nport = 0\napi_key = "{API_KEY}"\n'
             f'[runtime]\nstate_dir = "{self.state}"\nexecd_path = "{execd}"\n'
@@ -124,34 +122,26 @@ class Server:
     # ---- the process
 
     def start(self):
-        self.lines = []
         self.process = subprocess.Popen([str(self.binary), "-c", str(self.config)], stdin=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True, errors="replace")
-        self._reader = threading.Thread(target=self._read_log, args=(self.process,), daemon=True)
-        self._reader.start()
-        deadline = time.monotonic() + 20
-        while True:
-            port = next((e["port"] for e in self.log if e.get("msg") == "listening" and e.get("module") == "server"), None)
-            if port is not None:
-                break
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError("the server does not start:\n" + "\n".join(self.lines))
-            time.sleep(0.005)
+                                        stderr=subprocess.PIPE)
+        self._log = LogReader(self.process.stderr)
+        port = self._log.wait(lambda e: e.get("msg") == "listening" and e.get("module") == "server",
+                              "the server does not start", 20)["port"]
         self.url = f"http://127.0.0.1:{port}/v1"
 
-    def _read_log(self, process):
-        for line in process.stderr:
-            self.lines.append(line.rstrip("\n"))
+    @property
+    def lines(self):
+        return self._log.lines
 
     @property
     def log(self):
-        return log_entries(self.lines)
+        return self._log.entries
 
     def kill(self):
         """As a crash: no chance to clean up."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        self._reader.join()
+        self._log.join()
 
     def stop(self):
         if self.process.poll() is None:
@@ -162,7 +152,7 @@ class Server:
                 self.process.kill()
                 self.process.wait()
                 raise
-        self._reader.join()
+        self._log.join()
         self.process.stderr.close()
         check_stalls(self.log)
 

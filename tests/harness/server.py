@@ -10,13 +10,12 @@ before and after.
 import os
 import signal
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import httpx
 
-from harness.execd import BUILD, check_stalls, eventually, log_entries
+from harness.execd import BUILD, check_stalls, eventually
+from harness.log_reader import LogReader
 
 SERVER = BUILD / "execd-server"
 IMAGES = BUILD / "images"
@@ -64,47 +63,28 @@ class Server:
         self.state = Path(state)
         self.key = key
         self.group = group
-        self.lines = []
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.state), **(env or {})}
         if key is not None:
             environment["OPENSANDBOX_SERVER_API_KEY"] = key
         self.process = subprocess.Popen([str(SERVER), "--config", str(write_config(state, group, extra, level, section)), *options],
-                                        env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                        errors="replace")
-        self._changed = threading.Condition()
-        self._closed = False
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
+                                        env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self._log = LogReader(self.process.stderr)
         self.port = int(self.wait_log("listening")["port"])
         self.base = f"http://127.0.0.1:{self.port}"
         headers = {"OPEN-SANDBOX-API-KEY": key} if key else {}
         self.client = httpx.Client(base_url=self.base, headers=headers, timeout=30)
 
-    def _read_log(self):
-        for line in self.process.stderr:
-            with self._changed:
-                self.lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    @property
+    def lines(self):
+        return self._log.lines
 
     @property
     def log(self):
         """The lines so far that are JSON."""
-        return log_entries(self.lines)
+        return self._log.entries
 
     def wait_log(self, msg, limit_s=20):
-        deadline = time.monotonic() + limit_s
-        with self._changed:
-            while True:
-                entry = next((entry for entry in self.log if entry.get("msg") == msg), None)
-                if entry is not None:
-                    return entry
-                left = deadline - time.monotonic()
-                if self._closed or left <= 0:
-                    raise AssertionError(f"no log line {msg!r}; log:\n" + "\n".join(self.lines))
-                self._changed.wait(left)
+        return self._log.wait(lambda entry: entry.get("msg") == msg, f"no log line {msg!r}", limit_s)
 
     # ---- sandboxes
 
@@ -135,7 +115,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(limit_s)
-        self._reader.join(5)
+        self._log.join(5)
         return code
 
     def __enter__(self):

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from harness.execd import eventually
 from harness.server import KEY, Server, write_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the built-in runtime needs root")
@@ -28,6 +29,14 @@ def ports(server):
     return server.port, int(server.wait_log("listening for ms-enclave")["port"])
 
 
+def is_refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_every_listener_drains(tmp_path):
     with Server(tmp_path, group="execd-test-stop", extra=ENCLAVE) as server:
         listening = ports(server)
@@ -36,8 +45,7 @@ def test_every_listener_drains(tmp_path):
         server.process.send_signal(signal.SIGTERM)
         server.wait_log("stopping; sandboxes keep running")
         for port in listening:
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port), timeout=5)
+            eventually(lambda: is_refused(port))
         for request in requests:
             assert server.process.poll() is None
             request.sendall(BODY)

@@ -96,9 +96,8 @@ def test_no_token_outside_needs_a_word(tmp_path, options, env, refused):
         assert ended.returncode == 2 and "--file-server-open" in ended.stderr
         return
     with Execd(tmp_path, *where, *options, env=env) as agent:
-        agent.client.get("/ping")
-        ports = [entry["port"] for entry in agent.log if entry.get("where") == "0.0.0.0:0 (files)"]
-        assert httpx.get(f"http://127.0.0.1:{ports[0]}/list", timeout=10).json() == []
+        port = agent.wait_log(where="0.0.0.0:0 (files)")["port"]
+        assert httpx.get(f"http://127.0.0.1:{port}/list", timeout=10).json() == []
         warned = any("file server without a token" in entry["msg"] for entry in agent.log)
         assert warned == (not env)
 
