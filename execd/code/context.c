@@ -168,6 +168,17 @@ static int refuse_stuck(struct err *err)
                    "of its processes");
 }
 
+/* With all that came while the old kernel went. */
+static void fail_restart(struct code_context *ctx, const struct err *err)
+{
+    context_note_no_start(ctx, err);
+    struct run_failure failure = {RUN_END_NOT_STARTED, "KernelStartError", ctx->death, NULL};
+    context_fail_runs(ctx, &failure);
+    ctx->state = CONTEXT_DEAD;
+    context_tell(ctx);
+    context_tell_death(ctx);
+}
+
 /* Who waits for its end is told; the kernel stays ours until it can die. A deletion waits on by itself. */
 static void on_kernel_stuck(void *arg, const char *reason)
 {
@@ -182,10 +193,7 @@ static void on_kernel_stuck(void *arg, const char *reason)
     struct err err = {0};
     ctx->restart_wanted = false;
     (void)refuse_stuck(&err); /* kept, not returned */
-    context_note_no_start(ctx, &err);
-    ctx->state = CONTEXT_DEAD;
-    context_tell(ctx);
-    context_tell_death(ctx);
+    fail_restart(ctx, &err);
 }
 
 static const struct kernel_ops kernel_callbacks = {
@@ -278,10 +286,7 @@ static void start_again(struct code_context *ctx)
     kernelspecs_free(specs);
     if (r >= 0)
         return;
-    context_note_no_start(ctx, &err);
-    ctx->state = CONTEXT_DEAD;
-    context_tell(ctx);
-    context_tell_death(ctx);
+    fail_restart(ctx, &err);
     (void)context_stay_dead(ctx); /* it stays in any case */
 }
 

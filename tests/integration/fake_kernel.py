@@ -146,6 +146,32 @@ def compiles_first(kernel, ident, parent):
     kernel.state("idle", parent)
 
 
+def control_meanwhile(kernel, ident, parent):
+    """As a kernel that answers on control while a cell runs."""
+    control = {**parent, "msg_id": uuid.uuid4().hex, "msg_type": "usage_request"}
+    kernel.state("busy", parent)
+    time.sleep(0.4)
+    try:
+        kernel.state("busy", control)
+        kernel.state("idle", control)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    kernel.reply(ident, {"status": "error", "ename": "Stopped", "evalue": "", "traceback": []}, parent)
+    kernel.state("idle", parent)
+
+
+def ends_during_control(kernel, ident, parent):
+    """The cell ends by itself while the kernel is at something on control. An interrupt from then on ends the kernel."""
+    control = {**parent, "msg_id": uuid.uuid4().hex, "msg_type": "usage_request"}
+    kernel.state("busy", parent)
+    time.sleep(0.4)
+    kernel.state("busy", control)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+    kernel.state("idle", control)
+
+
 def two_replies(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.reply(ident, OK, parent)
@@ -160,6 +186,17 @@ def dead_silence(kernel, ident, parent):
     """Neither busy nor anything else, and deaf to SIGINT, as a library that hangs in C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     time.sleep(3600)
+
+
+def hangs(kernel, ident, parent):
+    """As dead_silence, in the middle of its work; it has to be killed."""
+    kernel.state("busy", parent)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    dead_silence(kernel, ident, parent)
+
+
+def takes_a_second(kernel, ident, parent):
+    behave(kernel, ident, parent, lambda: time.sleep(1))
 
 
 def wrong_signature(kernel, ident, parent):
@@ -263,6 +300,43 @@ def huge_frame(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.text("x" * (33 << 20), parent)
     kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def huge_failure(kernel, ident, parent):
+    """What is lost with the connection is the end of a cell that has failed."""
+    kernel.state("busy", parent)
+    kernel.text("x" * (33 << 20), parent)
+    kernel.reply(ident, {"status": "error", "ename": "E", "evalue": "", "traceback": []}, parent)
+    kernel.state("idle", parent)
+
+
+def huge_frame_in_the_middle(kernel, ident, parent):
+    """The cell goes on behind what broke the connection."""
+    kernel.state("busy", parent)
+    kernel.text("x" * (33 << 20), parent)
+    time.sleep(2)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def huge_frame_behind_more(kernel, ident, parent):
+    """As huge_frame, of a kernel that is stopped just then: its reader is behind."""
+    sizes = [1 << 20] * 5 + [33 << 20]
+    texts = [kernel.frames("stream", {"name": "stdout", "text": "y" * size}, parent) for size in sizes]
+    kernel.state("busy", parent)
+    for frames in texts:
+        kernel.iopub.send_multipart([b"t", *frames], copy=False)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+
+
+def reply_overtakes_output(kernel, ident, parent):
+    """A large message takes longer than a small one on another socket."""
+    kernel.state("busy", parent)
+    kernel.reply(ident, OK, parent)
+    time.sleep(0.1)
+    kernel.text("x" * 3_500_000, parent)
     kernel.state("idle", parent)
 
 
@@ -425,6 +499,14 @@ MISBEHAVIOURS = {
     "idle_without_reply": idle_without_reply,
     "reply_without_idle": reply_without_idle,
     "idle_after_work": idle_after_work,
+    "hangs": hangs,
+    "takes_a_second": takes_a_second,
+    "huge_failure": huge_failure,
+    "huge_frame_in_the_middle": huge_frame_in_the_middle,
+    "huge_frame_behind_more": huge_frame_behind_more,
+    "reply_overtakes_output": reply_overtakes_output,
+    "control_meanwhile": control_meanwhile,
+    "ends_during_control": ends_during_control,
     "two_replies": two_replies,
     "dead_silence": dead_silence,
     "wrong_signature": wrong_signature,

@@ -180,11 +180,15 @@ def test_B17_a_run_whose_kernel_cannot_die_ends(pid1, hung, tmp_path):
 
 def test_B17_a_restart_of_a_kernel_that_cannot_die_is_refused(pid1, hung, tmp_path):
     agent, context = start_kernel(pid1, tmp_path)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(3) as pool, agent.new_client() as other:
         running = pool.submit(run_hung, agent, context, hung)
         eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 10,
                    "nobody waits for the file system")
-        answer = agent.client.post(f"/code/contexts/{context}/restart", timeout=20)
+        restarting = pool.submit(other.post, f"/code/contexts/{context}/restart", timeout=20)
+        eventually(lambda: state_of(agent, context) == "restarting")
+        waiting = pool.submit(run_hung, agent, context, hung)
+        answer = restarting.result(20)
         assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
         assert running.result(10)[-1]["receipt"]["reason"] == "cancelled"
+        assert waiting.result(10)[-1]["error"]["ename"] == "KernelStartError"
     assert state_of(agent, context) == "dead"

@@ -1,0 +1,83 @@
+"""Every run ends, and truly: whatever its kernel, its reader, its neighbours and a restart do at the wrong moment."""
+
+import json
+import socket
+import sys
+import time
+
+import pytest
+
+from harness.channels import Channels, is_status
+from harness.execd import Execd, TOKEN, TOKEN_HEADER, eventually, output_of, sse_events
+from harness.kernels import FAKE, body_of, create, error_of, in_background, run, write_spec
+
+GRACE_S = 1.5
+LINK_GRACE_S = 2  # for a connection that broke: execd/code/kernel.c
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ends")
+    write_spec(folder, "fake", [sys.executable, str(FAKE), "{connection_file}"])
+    with Execd(folder, "--kernel-interrupt-grace", f"{int(GRACE_S * 1000)}ms", "--kernel-pool", "0",
+               env={"JUPYTER_PATH": str(folder)}) as execd:
+        yield execd
+
+
+@pytest.fixture
+def context(agent):
+    made = create(agent, "fake")["id"]
+    yield made
+    agent.client.delete(f"/code/contexts/{made}")
+
+
+def state_of(agent, context):
+    return agent.client.get(f"/code/contexts/{context}").json()["state"]
+
+
+def restart(agent, context):
+    return agent.client.post(f"/code/contexts/{context}/restart", timeout=30)
+
+
+def read_slowly(agent, code, context, pause_s):
+    """The events of a run, for a reader whose socket swallows little and who rests behind the first of it."""
+    body = json.dumps(body_of(code, "fake", context))
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", agent.port))
+        reader.settimeout(20)
+        reader.sendall(f"POST /code HTTP/1.1\r\nHost: a\r\n{TOKEN_HEADER}: {TOKEN}\r\nConnection: close\r\n"
+                       f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        pieces = [reader.recv(1000)]
+        time.sleep(pause_s)
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        while pieces[-1]:
+            pieces.append(reader.recv(1 << 20))
+    return sse_events(unchunked(b"".join(pieces).partition(b"\r\n\r\n")[2]).decode())
+
+
+def unchunked(data):
+    pieces, at = [], 0
+    while size := int(data[at:data.index(b"\r\n", at)], 16):
+        start = data.index(b"\r\n", at) + 2
+        pieces.append(data[start:start + size])
+        at = start + size + 2
+    return b"".join(pieces)
+
+
+def test_H01_a_run_that_waits_for_a_restart_ends_when_that_fails(agent):
+    spec = agent.folder / "kernels/brief"
+    write_spec(agent.folder, "brief", [sys.executable, str(FAKE), "{connection_file}"])
+    context = create(agent, "brief")["id"]
+    hanging = in_background(run, agent, "hangs", "brief", context)
+    eventually(lambda: state_of(agent, context) == "busy")
+    (spec / "kernel.json").unlink()
+    restarted = in_background(restart, agent, context)
+    eventually(lambda: state_of(agent, context) == "restarting")
+    waiting = in_background(run, agent, "ok", "brief", context)
+    assert restarted.result(10).status_code >= 400
+    assert error_of(hanging.result(10))["ename"] == "KernelRestarted"
+    events = waiting.result(10)
+    assert error_of(events)["ename"] == "KernelStartError"
+    assert events[-1]["receipt"]["reason"] == "spawn_failed"
+    agent.client.delete(f"/code/contexts/{context}")
