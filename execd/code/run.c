@@ -244,6 +244,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct code_run *run = arg;
     if (run->state == RUN_RESTING) {
         send_code(run);
+    } else if (run->reply && !run->idle && run->head) {
+        return; /* its idle may be behind that: awaited anew once the reader has taken it */
     } else if (!!run->reply != run->idle && is_owed(run)) {
         return;
     } else if (run->reply && !run->idle) {

@@ -81,3 +81,9 @@ def test_H01_a_run_that_waits_for_a_restart_ends_when_that_fails(agent):
     assert error_of(events)["ename"] == "KernelStartError"
     assert events[-1]["receipt"]["reason"] == "spawn_failed"
     agent.client.delete(f"/code/contexts/{context}")
+
+
+def test_H03_output_behind_its_reply_waits_for_its_reader(agent, context):
+    events = read_slowly(agent, "reply_overtakes_output", context, 3.5)
+    assert (output_of(events, "stderr"), len(output_of(events))) == ("", 3_500_000)
+    assert events[-1]["type"] == "execution_complete"
