@@ -262,7 +262,7 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
         /* What else it answers meanwhile, on control or in a subshell, ends no cell. */
         if (state && strcmp(state, "busy") == 0) {
             ctx->client_work = hash;
-            ctx->client_replied = false;
+            ctx->client_replied = ctx->client_lost = false;
         } else if (ctx->client_work == hash) {
             ctx->client_work = 0;
         }
@@ -280,6 +280,24 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     for (struct code_client *c = ctx->clients; idle && c; c = c->next)
         close_route(c, find_route(c, hash));
     walk_end(ctx);
+}
+
+/* It comes to a nudge behind that: the reply to one tells that the work is over, where no idle does any more. */
+void clients_check_work(struct code_context *ctx)
+{
+    ctx->client_lost = ctx->client_work != 0;
+    if (ctx->client_lost)
+        kernel_nudge(ctx->kernel);
+}
+
+static void note_nudged(struct code_context *ctx, const struct jmsg *msg)
+{
+    if (!ctx->client_lost || strcmp(msg->type, "kernel_info_reply") != 0 ||
+        !kernel_is_own(ctx->kernel, msg->parent_id))
+        return;
+    ctx->client_work = 0;
+    ctx->client_lost = false;
+    context_tick(ctx);
 }
 
 /* What our own probes cause is nobody's business. */
@@ -354,6 +372,8 @@ bool clients_take(struct code_context *ctx, enum kernel_channel channel, const s
     uint64_t hash = hash_id(msg->parent_id);
     if (strcmp(msg->type, "execute_reply") == 0)
         note_reply(ctx, hash, msg);
+    else if (channel == CHANNEL_SHELL)
+        note_nudged(ctx, msg);
     struct route *route = NULL;
     struct code_client *client = ctx->clients;
     while (client && (client->gone || !(route = find_route(client, hash))))

@@ -123,6 +123,8 @@ static void on_kernel_output_lost(void *arg, const struct jmsg *msg)
     struct code_context *ctx = arg;
     if (ctx->current && !msg)
         run_output_lost(ctx->current);
+    if (!msg)
+        clients_check_work(ctx);
     clients_tell_lost(ctx, msg);
 }
 

@@ -83,6 +83,7 @@ struct code_context {
     unsigned clients_walked;        /* their list is being walked, so many times */
     uint64_t client_work;  /* hash of a request, no run, that the kernel works on; 0 = none */
     bool client_replied;   /* only the idle of that is missing */
+    bool client_lost;      /* that may have gone with a connection */
     bool client_interrupt; /* as soon as it does */
     char leftovers[LEFTOVERS_MAX][JMSG_ID_MAX]; /* requests of runs that were given up */
     unsigned n_leftovers;
@@ -183,5 +184,7 @@ int clients_interrupt(struct code_context *ctx, struct err *err) must_check;
 /* Who of the clients it concerns hears it. True: a reply or question was theirs. */
 bool clients_take(struct code_context *ctx, enum kernel_channel channel, const struct jmsg *msg);
 void clients_tell_lost(struct code_context *ctx, const struct jmsg *msg); /* as on_lost */
+/* The end of what the kernel does for a client may be among what was lost. */
+void clients_check_work(struct code_context *ctx);
 void clients_tell(struct code_context *ctx); /* the state, when it has changed; the end */
 void clients_end(struct code_context *ctx);

@@ -87,3 +87,24 @@ def test_H03_output_behind_its_reply_waits_for_its_reader(agent, context):
     events = read_slowly(agent, "reply_overtakes_output", context, 3.5)
     assert (output_of(events, "stderr"), len(output_of(events))) == ("", 3_500_000)
     assert events[-1]["type"] == "execution_complete"
+
+
+def test_H01_a_cell_whose_end_is_lost_holds_up_no_run(agent, context):
+    with Channels(agent, context) as client:
+        sent = client.execute("huge_failure")
+        client.until(lambda m: m.parent == sent and m.msg_type == "execute_reply")
+        waiting = in_background(run, agent, "ok", "fake", context)
+        assert output_of(waiting.result(10)) == "before\nafter\n"
+    assert state_of(agent, context) == "idle"
+
+
+def test_H02_a_cell_that_goes_on_behind_what_was_lost_is_still_waited_for(agent, context):
+    with Channels(agent, context) as client:
+        sent = client.execute("huge_frame_in_the_middle")
+        client.until(lambda m: m.msg_type == "stream" and m.content["name"] == "stderr")  # what is said for the lost one
+        assert state_of(agent, context) == "busy"
+        events = run(agent, "ok", "fake", context, timeout=200)
+        assert error_of(events)["ename"] == "ExecutionTimeout" and output_of(events) == ""
+        reply = client.until(lambda m: m.parent == sent and m.msg_type == "execute_reply")[-1]
+        assert reply.content["status"] == "ok"
+        assert output_of(run(agent, "ok", "fake", context)) == "before\nafter\n"
