@@ -30,6 +30,7 @@ void leftovers_forget(struct code_context *ctx)
 {
     ctx->n_leftovers = 0;
     ctx->leftover_busy = false;
+    (void)event_del(ctx->interrupt_timer); /* for that kernel; cannot fail for an event of ours */
 }
 
 static void begin(struct code_context *ctx)

@@ -108,3 +108,18 @@ def test_H02_a_cell_that_goes_on_behind_what_was_lost_is_still_waited_for(agent,
         reply = client.until(lambda m: m.parent == sent and m.msg_type == "execute_reply")[-1]
         assert reply.content["status"] == "ok"
         assert output_of(run(agent, "ok", "fake", context)) == "before\nafter\n"
+
+
+def test_H02_the_kernel_of_a_restart_does_not_pay_for_the_one_before(agent, context):
+    """That was deaf in a run that had been given up."""
+    with Channels(agent, context) as client:
+        client.execute("takes_a_second")
+        second = client.execute("takes_a_second")
+        events = run(agent, "hangs", "fake", context, timeout=1500)
+        assert error_of(events)["ename"] == "ExecutionTimeout"
+        client.until(lambda m: m.parent == second and is_status(m, "idle"))
+        client.until(lambda m: m.parent not in (None, second) and is_status(m, "busy"))
+        killed_at = time.monotonic() + GRACE_S
+        assert restart(agent, context).status_code == 200
+        time.sleep(max(killed_at - time.monotonic(), 0) + 0.5)
+    assert output_of(run(agent, "ok", "fake", context)) == "before\nafter\n"
