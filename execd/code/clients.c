@@ -237,20 +237,6 @@ static void walk_end(struct code_context *ctx)
 
 /* ---- from the kernel ----------------------------------------------------------------------------- */
 
-/* Requests that do not count as work (contracts/jupyter.md 2.2). */
-static bool is_tracked(const char *type)
-{
-    static const char *const quiet[] = {"kernel_info_request",     "comm_info_request",
-                                        "shutdown_request",        "interrupt_request",
-                                        "debug_request",           "history_request",
-                                        "create_subshell_request", "delete_subshell_request",
-                                        "list_subshell_request",   "usage_request"};
-    for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
-        if (strcmp(type, quiet[i]) == 0)
-            return false;
-    return true;
-}
-
 static void note_status(struct code_context *ctx, const struct jmsg *msg)
 {
     struct slice text = msg->parts.content;
@@ -258,7 +244,7 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     const char *state = json_string_value(json_object_get(content, "execution_state"));
     bool idle = state && strcmp(state, "idle") == 0;
     uint64_t hash = hash_id(msg->parent_id);
-    if (is_tracked(msg->parent_type) && !kernel_is_own(ctx->kernel, msg->parent_id)) {
+    if (kernel_is_work(msg->parent_type) && !kernel_is_own(ctx->kernel, msg->parent_id)) {
         /* What else it answers meanwhile, on control or in a subshell, ends no cell. */
         if (state && strcmp(state, "busy") == 0) {
             ctx->client_work = hash;

@@ -144,6 +144,8 @@ int kernel_send_parts(struct kernel *k, enum kernel_channel channel,
                       const struct jmsg_parts *parts) must_check;
 /* The id belongs to a message of kernel_execute, kernel_nudge and the like. */
 bool kernel_is_own(const struct kernel *k, const char *msg_id);
+/* A request of this type is something that a kernel is at, and that can be interrupted (contracts/jupyter.md 2.2). */
+bool kernel_is_work(const char *type);
 /* Sends something harmless on shell: wakes a kernel that has missed a request (contracts/jupyter.md 1.12). */
 void kernel_nudge(struct kernel *k);
 /* SIGINT to its process group, or interrupt_request where its kernelspec says so; a moment later where the kernel has

@@ -81,9 +81,25 @@ int kernel_execute(struct kernel *k, const char *code, bool may_ask, char ret_id
 
 /* ---- receiving --------------------------------------------------------------------------------- */
 
-/* The second status of a request is its end: an interrupt that was for it must not hit the next one. */
+bool kernel_is_work(const char *type)
+{
+    static const char *const quiet[] = {"kernel_info_request",     "comm_info_request",
+                                        "shutdown_request",        "interrupt_request",
+                                        "debug_request",           "history_request",
+                                        "create_subshell_request", "delete_subshell_request",
+                                        "list_subshell_request",   "usage_request"};
+    for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
+        if (strcmp(type, quiet[i]) == 0)
+            return false;
+    return true;
+}
+
+/* The second status of a request is its end: an interrupt that was for it must not hit the next one. What is answered on
+ * control meanwhile is neither. */
 static void note_status(struct kernel *k, const struct jmsg *msg)
 {
+    if (!kernel_is_work(msg->parent_type))
+        return;
     bool ended = strcmp(k->status_of, msg->parent_id) == 0;
     if (ended)
         (void)event_del(k->interrupt); /* cannot fail for an event of ours */

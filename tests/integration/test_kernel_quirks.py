@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harness.channels import Channels, is_status
 from harness.execd import eventually, output_of, rss_kib, sse_events
 from harness.kernels import FAKE, create, error_of, in_background, results, run, write_spec
 
@@ -102,6 +103,21 @@ def test_an_interrupt_of_what_is_still_compiled_is_repeated_until_it_hits(start)
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
     assert error_of(future.result(15))["ename"] == "Stopped"
     time.sleep(0.6)  # one more than that would come by now, and end the kernel
+    assert run(agent, "ok", "fake", context)[-1]["type"] == "execution_complete"
+
+
+@pytest.mark.parametrize("cell, status", [("control_meanwhile", "error"), ("ends_during_control", "ok")])
+def test_what_is_answered_on_control_meanwhile_neither_ends_nor_hides_a_cell(start, cell, status):
+    """An interrupt that waits until the cell is compiled hits that cell or nothing."""
+    agent = start("compiles-first")
+    context = create(agent, "fake")["id"]
+    with Channels(agent, context, limit_s=10) as client:
+        sent = client.execute(cell)
+        client.until(lambda m: m.parent == sent and is_status(m, "busy"))
+        assert agent.client.post(f"/api/kernels/{context}/interrupt", content=b"{}").status_code == 204
+        seen = client.until(lambda m: m.parent == sent and m.msg_type == "execute_reply")
+        assert seen[-1].content["status"] == status
+    time.sleep(1.2)  # one that hits nobody's cell would come by now, and end the kernel
     assert run(agent, "ok", "fake", context)[-1]["type"] == "execution_complete"
 
 
