@@ -236,7 +236,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         settle_tick(k);
         break;
     case KERNEL_READY:
-        kernel_kill(k, "it closed its connection");
+        if (k->held == 0) /* what is stopped mends nothing */
+            kernel_kill(k, "it closed its connection");
         break;
     case KERNEL_DEAD:
         break;
@@ -294,6 +295,8 @@ void kernel_hold(struct kernel *k, enum kernel_hold who, bool value)
         return;
     signal_leader(k, k->held ? SIGSTOP : SIGCONT);
     kernel_pause_output(k, k->held != 0);
+    if (k->held == 0 && k->state == KERNEL_READY && k->links_down != 0)
+        kernel_arm(k, LINK_GRACE_MS); /* only now it can mend them */
 }
 
 /* A stopped process can react to nothing; who still lags behind says so again. */

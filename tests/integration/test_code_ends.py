@@ -89,6 +89,14 @@ def test_H03_output_behind_its_reply_waits_for_its_reader(agent, context):
     assert events[-1]["type"] == "execution_complete"
 
 
+def test_H01_a_kernel_that_is_held_cannot_mend_its_connection(agent, context):
+    """Its reader is behind: it is stopped, and not to be blamed for it."""
+    events = read_slowly(agent, "huge_frame_behind_more", context, LINK_GRACE_S + 1.5)
+    assert events[-1]["type"] == "execution_complete", events[-1]
+    assert output_of(events).startswith("y" * (5 << 20)) and "may be missing" in output_of(events, "stderr")
+    assert output_of(run(agent, "ok", "fake", context)) == "before\nafter\n"
+
+
 def test_H01_a_cell_whose_end_is_lost_holds_up_no_run(agent, context):
     with Channels(agent, context) as client:
         sent = client.execute("huge_failure")
