@@ -86,7 +86,8 @@ static int find_dir(int top, char name[256])
     while (rc == -ENOENT && (entry = readdir(dir)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        if (unlinkat(top, entry->d_name, 0) == 0 || unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0)
+        if (unlinkat(top, entry->d_name, 0) == 0 || errno == ENOENT ||
+            unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0)
             continue;
         snprintf(name, 256, "%s", entry->d_name);
         rc = 0;
@@ -109,6 +110,9 @@ int store_remove_tree(int dir_fd, const char *name, int64_t limit_ms)
         rc = empty_into(top, child, &serial);
         if (rc < 0 && rc != -ENOENT) /* somebody else removes it, too */
             return rc;
+        /* One that is empty and stays (immutable, a mount point) would be found again without end. */
+        if (unlinkat(top, child, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && errno != ENOENT)
+            return -errno;
         if (limit_ms > 0 && clock_monotonic_ms() > until)
             return -ETIMEDOUT;
     }

@@ -382,6 +382,27 @@ def test_commit_waits_for_nobody(agent):
 # ---- files, seen as the session sees them --------------------------------------------------------
 
 
+def commit(agent, session):
+    return agent.client.post(f"{BASE}/session/{session}/commit", timeout=10)
+
+
+@pytest.mark.parametrize("where", ["a/stuck", "a/b/stuck"])
+def test_commit_ends_at_what_cannot_be_removed(agent, where):
+    stuck = agent.work / where
+    stuck.mkdir(parents=True)
+    session = create(agent)
+    run(agent, session, "rm -rf a")
+    if subprocess.run(["chattr", "+i", stuck], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no immutable files here")
+    try:
+        status, kind, message = error(commit(agent, session))
+        assert (status, kind) == (500, "RUNTIME_ERROR") and "'a'" in message
+    finally:
+        subprocess.run(["chattr", "-i", *agent.work.rglob("*")], check=True)
+    assert commit(agent, session).json() == {"committed": 1, "skipped": 0}
+    assert not (agent.work / "a").exists()
+
+
 def files(agent, session, method, path, **more):
     return agent.client.request(method, f"{BASE}/session/{session}/{path}", **more)
 
