@@ -18,6 +18,13 @@ static int failed(const struct layer_entry *e, int errnum, struct err *err)
     return err_sys(err, 0, errnum, "commit '%.150s'", e->path);
 }
 
+/* What is mounted would be written over, hidden or carried away unseen. */
+static int busy(const struct layer_entry *e, struct err *err)
+{
+    return err_set(err, 0, EBUSY, "commit '%.150s': something is mounted %s", e->path,
+                   e->is_covered ? "there" : "inside");
+}
+
 static int remove_at(int dir, const char *name)
 {
     if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
@@ -28,9 +35,10 @@ static int remove_at(int dir, const char *name)
 static int remove_hidden(void *arg, const struct layer_entry *e, int lower_dir, const char *name,
                          struct err *err)
 {
-    int rc = remove_at(lower_dir, name);
-
     (void)arg;
+    if (e->is_covered || e->holds_mount)
+        return busy(e, err);
+    int rc = remove_at(lower_dir, name);
     return rc < 0 ? failed(e, -rc, err) : 0;
 }
 
@@ -139,6 +147,8 @@ int apply_entry(const struct layer_entry *e, bool *ret_skipped, struct err *err)
         rc = layer_each_hidden(e, remove_hidden, NULL, err);
     if (rc < 0 || e->kind == LAYER_SAME)
         return rc;
+    if (e->is_covered || (e->holds_mount && !is_dir))
+        return busy(e, err);
     if (e->lower_dir < 0)
         return failed(e, ENOENT, err);
     if (e->kind == LAYER_DELETED)

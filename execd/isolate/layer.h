@@ -1,7 +1,8 @@
 /*
  * One layer of an isolated session, entry by entry: what lies in the upper directory, and what it stands for below.
  *
- * Symbolic links are never followed on either side. Blocking: for the worker pool. Thread rule: one thread at a time.
+ * Symbolic links are never followed on either side. What is mounted inside the lower directory was not in the session's
+ * sight and is not in ours: only the directory that it covers. Blocking: for the worker pool. Thread rule: one thread at a time.
  */
 #pragma once
 
@@ -18,7 +19,8 @@ struct layer_entry {
     int lower_dir; /* where `name` lies in the lower layer, O_PATH; -1 = its directory is not there; borrowed */
     struct stat upper, lower; /* lower: only with has_lower */
     bool has_lower;
-    bool opaque; /* a directory that hides the lower one's content */
+    bool opaque;                  /* a directory that hides the lower one's content */
+    bool is_covered, holds_mount; /* something is mounted at or above it; below it */
     enum layer_kind kind;
 };
 

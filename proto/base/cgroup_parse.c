@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/mountinfo.h"
+
 /* Is word one of the comma-separated words of list[0..len)? The empty word matches the empty list. */
 static bool list_has(const char *list, size_t len, const char *word)
 {
@@ -36,36 +38,6 @@ static int copy_field(const char *from, const char *end, char *out)
     return 0;
 }
 
-static bool is_octal(const char *p)
-{
-    return p[0] >= '0' && p[0] <= '3' && p[1] >= '0' && p[1] <= '7' && p[2] >= '0' && p[2] <= '7';
-}
-
-/* mountinfo writes blank, tab, newline and backslash as \ooo. */
-static void unescape(char *text)
-{
-    char *to = text;
-
-    for (const char *p = text; *p != '\0';) {
-        if (*p == '\\' && is_octal(p + 1)) {
-            *to++ = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
-            p += 4;
-        } else {
-            *to++ = *p++;
-        }
-    }
-    *to = '\0';
-}
-
-static int copy_escaped(const char *from, const char *end, char *out)
-{
-    int rc = copy_field(from, end, out);
-
-    if (rc == 0)
-        unescape(out);
-    return rc;
-}
-
 int cgroup_parse_own_path(const char *text, const char *name, char *out)
 {
     for (const char *line = text; *line != '\0';) {
@@ -79,38 +51,7 @@ int cgroup_parse_own_path(const char *text, const char *name, char *out)
     return -ENOENT;
 }
 
-/* One line: id parent major:minor root point options [optional...] - type source super-options */
-struct mount_line {
-    const char *field[6], *field_end[6];
-    const char *type, *type_end, *super, *super_end;
-};
-
-static bool split_mount(const char *line, const char *end, struct mount_line *m)
-{
-    const char *p = line;
-
-    for (int i = 0; i < 6; i++) {
-        const char *stop = memchr(p, ' ', (size_t)(end - p));
-        if (stop == NULL)
-            return false;
-        m->field[i] = p;
-        m->field_end[i] = stop;
-        p = stop + 1;
-    }
-    const char *dash = memmem(p - 1, (size_t)(end - p + 1), " - ", 3);
-    if (dash == NULL)
-        return false;
-    m->type = dash + 3;
-    m->type_end = memchr(m->type, ' ', (size_t)(end - m->type));
-    if (m->type_end == NULL)
-        return false;
-    const char *source_end = memchr(m->type_end + 1, ' ', (size_t)(end - m->type_end - 1));
-    m->super = source_end != NULL ? source_end + 1 : end;
-    m->super_end = end;
-    return true;
-}
-
-static bool is_hierarchy(const struct mount_line *m, const char *name)
+static bool is_hierarchy(const struct mountinfo_line *m, const char *name)
 {
     size_t len = (size_t)(m->type_end - m->type);
 
@@ -122,13 +63,15 @@ static bool is_hierarchy(const struct mount_line *m, const char *name)
 
 int cgroup_parse_mount(const char *text, const char *name, char *ret_root, char *ret_point)
 {
-    struct mount_line m;
+    struct mountinfo_line m;
 
     for (const char *line = text; *line != '\0';) {
         const char *end = strchrnul(line, '\n');
-        if (split_mount(line, end, &m) && is_hierarchy(&m, name)) {
-            int rc = copy_escaped(m.field[3], m.field_end[3], ret_root);
-            return rc < 0 ? rc : copy_escaped(m.field[4], m.field_end[4], ret_point);
+        if (mountinfo_split(line, end, &m) && is_hierarchy(&m, name)) {
+            int rc = mountinfo_copy(m.field[MOUNTINFO_ROOT], m.field_end[MOUNTINFO_ROOT], ret_root);
+            return rc < 0 ? rc
+                          : mountinfo_copy(m.field[MOUNTINFO_POINT], m.field_end[MOUNTINFO_POINT],
+                                           ret_point);
         }
         line = *end == '\n' ? end + 1 : end;
     }

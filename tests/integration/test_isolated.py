@@ -1,5 +1,6 @@
 """Isolated sessions over HTTP: life cycle, runs, background runs, refusals (contracts/v1.1.md 1.6)."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -13,17 +14,22 @@ BASE = "/v1/isolated"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
+@contextlib.contextmanager
+def started(folder, launcher=()):
+    for name in ("work", "data", "run"):
+        (folder / name).mkdir()
+    with Execd(folder / "run", "--isolation-root", folder / "layers", "--isolation-writable",
+               folder / "data", env={"SEEN": "yes", "HIDDEN": "yes"}, launcher=launcher) as execd:
+        execd.work, execd.data, execd.layers = folder / "work", folder / "data", folder / "layers"
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        yield execd
+
+
 @pytest.fixture
 def agent(tmp_path):
     """An execd whose sessions may write below tmp_path/data; the workspace is tmp_path/work."""
-    (tmp_path / "work").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "run").mkdir()
-    with Execd(tmp_path / "run", "--isolation-root", tmp_path / "layers", "--isolation-writable",
-               tmp_path / "data", env={"SEEN": "yes", "HIDDEN": "yes"}) as execd:
-        execd.work, execd.data, execd.layers = tmp_path / "work", tmp_path / "data", tmp_path / "layers"
-        if os.geteuid() != 0:
-            pytest.skip("needs root")
+    with started(tmp_path) as execd:
         yield execd
 
 
@@ -382,8 +388,84 @@ def test_commit_waits_for_nobody(agent):
 # ---- files, seen as the session sees them --------------------------------------------------------
 
 
+@pytest.fixture
+def mounting(tmp_path):
+    """An execd in a mount namespace of its own: what is mounted there goes with it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: mounts")
+    with started(tmp_path, ["unshare", "--mount", "--propagation", "private"]) as execd:
+        execd.wait_log(msg="listening")  # from now on it is in there
+        execd.root = Path(f"/proc/{execd.pid}/root")
+        yield execd
+
+
 def commit(agent, session):
     return agent.client.post(f"{BASE}/session/{session}/commit", timeout=10)
+
+
+def mount_volume(agent, name, *files):
+    """A file system in memory at `name` of the workspace, as execd sees it; returns its place."""
+    place = agent.work / name
+    place.mkdir(parents=True)
+    (place / "below").write_text("covered\n")
+    subprocess.run(["nsenter", f"--mount=/proc/{agent.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", place], check=True)
+    volume = agent.root / str(place)[1:]
+    for file in files:
+        (volume / file).parent.mkdir(exist_ok=True)
+        (volume / file).write_text(file)
+    return volume
+
+
+@pytest.mark.parametrize("where, code, named", [
+    ("data", "rm -rf data", "data"),
+    ("data", "rm -rf data; echo x >data", "data"),
+    ("data", "rm -rf data; ln -s / data", "data"),
+    ("a/b", "rm -rf a", "a"),
+    ("a/b", "rm -rf a; echo x >a", "a"),
+    ("a/b", "rm -rf a; mkdir a; touch a/new", "a"),
+    ("a/b/c", "rm -rf a", "a"),
+    ("a/b/c/a b", "rm -rf a", "a"),
+    ("data", "echo x >data/file", "data/file"),
+    ("data", "rm -f data/below", "data/below"),
+    ("data", "echo x >data/dir", "data/dir"),
+])
+def test_commit_leaves_volumes_alone(mounting, where, code, named):
+    held = ("file", "dir/inner")
+    volume = mount_volume(mounting, where, *held)
+    beside = mounting.work / Path(where).parts[0] / "beside"
+    if where != "data":
+        beside.write_text("beside")
+    session = create(mounting)
+    assert text(mounting, session, f"cat '{where}/below'") == "covered\n"  # overlays do not show what is mounted inside
+    run(mounting, session, code)
+    status, kind, message = error(commit(mounting, session))
+    assert (status, kind) == (500, "RUNTIME_ERROR") and f"'{named}'" in message and "mounted" in message
+    assert {name: (volume / name).read_text() for name in held} == {name: name for name in held}
+    assert where == "data" or beside.read_text() == "beside"
+    assert mounting.client.delete(f"{BASE}/session/{session}").status_code == 200
+
+
+@pytest.mark.parametrize("where", ["a", "a/b", "a/b/c"])
+def test_commit_ends_at_an_empty_volume(mounting, where):
+    volume = mount_volume(mounting, where)
+    session = create(mounting)
+    run(mounting, session, "rm -rf a")
+    assert "mounted" in error(commit(mounting, session))[2]
+    assert volume.is_mount()
+    run(mounting, session, "mkdir -p a/b/c")  # as good as untouched
+
+
+def test_commit_beside_a_volume(mounting):
+    volume = mount_volume(mounting, "a/data", "file")
+    (mounting.work / "gone").mkdir()
+    (mounting.work / "a" / "old").write_text("x")
+    session = create(mounting)
+    run(mounting, session, "rmdir gone; rm a/old; echo x >a/new; chmod 700 a; touch a/data/x; rm a/data/x; echo y >b")
+    answer = commit(mounting, session)
+    assert answer.status_code == 200, answer.text
+    assert sorted(path.name for path in mounting.work.iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in (mounting.work / "a").iterdir()) == ["data", "new"]
+    assert [path.name for path in volume.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("where", ["a/stuck", "a/b/stuck"])
