@@ -23,6 +23,7 @@
 #define PROCS_MAX (256U << 10) /* bytes of one cgroup.procs that are looked at per call */
 #define KILL_BUDGET_MS 3
 #define BATCH 256
+#define RETRIES 4 /* condemned leaves that are tried with a new one */
 
 struct leaf {
     char *name; /* owned */
@@ -33,7 +34,7 @@ struct leaf {
     uint64_t tag; /* TREE_NO_TAG with a group */
     pid_t leader;
     uint64_t oom_kills; /* as last read */
-    LIST_ENTRY(leaf) in_condemned;
+    TAILQ_ENTRY(leaf) in_condemned;
 };
 
 static struct {
@@ -41,8 +42,8 @@ static struct {
     struct cgroup_dirs work; /* parent of the leaves; all -1 without groups */
     bool has_work;
     char mode[96];
-    uint64_t oom_kills;          /* of all leaves, as far as read */
-    LIST_HEAD(, leaf) condemned; /* freed by their users, whose groups could not be removed yet */
+    uint64_t oom_kills;           /* of all leaves, as far as read */
+    TAILQ_HEAD(, leaf) condemned; /* freed by their users, whose groups could not be removed yet */
 } leaves;
 
 /* ---- what this container gives ---- */
@@ -195,7 +196,7 @@ static void try_groups(bool was_handed)
 void leaf_setup(struct cgroup_dirs *handed)
 {
     bool was_handed = handed != NULL && has_any(handed);
-    LIST_INIT(&leaves.condemned);
+    TAILQ_INIT(&leaves.condemned);
     cgroup_dirs_init(&leaves.work);
     leaves.has_work = false;
     if (was_handed) {
@@ -263,25 +264,29 @@ static void destroy(struct leaf *leaf)
     free(leaf);
 }
 
-/* Zombies and late exits keep a group busy for a moment: it is removed with a later leaf. */
+/* Zombies and late exits keep a group busy for a moment, a daemon for as long as it lives: some are tried with every
+ * later leaf, in turn, so that those that stay cost no more the more they are. */
 static void retry_condemned(void)
 {
-    struct leaf *leaf = LIST_FIRST(&leaves.condemned), *next;
-    for (; leaf != NULL; leaf = next) {
-        next = LIST_NEXT(leaf, in_condemned);
+    const struct leaf *kept = NULL;
+    struct leaf *leaf;
+    for (int i = 0; i < RETRIES && (leaf = TAILQ_FIRST(&leaves.condemned)) != kept; i++) {
+        TAILQ_REMOVE(&leaves.condemned, leaf, in_condemned);
         if (remove_group(leaf)) {
-            LIST_REMOVE(leaf, in_condemned);
             destroy(leaf);
+            continue;
         }
+        TAILQ_INSERT_TAIL(&leaves.condemned, leaf, in_condemned);
+        kept = kept != NULL ? kept : leaf;
     }
 }
 
 void leaf_teardown(void)
 {
     struct leaf *leaf;
-    retry_condemned();
-    while ((leaf = LIST_FIRST(&leaves.condemned)) != NULL) {
-        LIST_REMOVE(leaf, in_condemned);
+    while ((leaf = TAILQ_FIRST(&leaves.condemned)) != NULL) {
+        TAILQ_REMOVE(&leaves.condemned, leaf, in_condemned);
+        (void)remove_group(leaf); /* the last try */
         destroy(leaf);
     }
     if (leaves.has_work && cgroup_dirs_remove_child(&leaves.root, WORK_GROUP) < 0)
@@ -332,7 +337,7 @@ void leaf_free(struct leaf *leaf)
     if (!leaf->has_group || remove_group(leaf))
         destroy(leaf);
     else
-        LIST_INSERT_HEAD(&leaves.condemned, leaf, in_condemned);
+        TAILQ_INSERT_TAIL(&leaves.condemned, leaf, in_condemned);
 }
 
 void leaf_add_to_plan(struct leaf *leaf, struct spawn_plan *plan)
