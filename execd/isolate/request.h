@@ -2,8 +2,8 @@
  * The body of POST /v1/isolated/session: decoded, checked, and turned into the plan of a session.
  *
  * Everything that can be told beforehand is refused here, so that the new process finds nothing but surprises: paths
- * must be absolute, clean, unique and there; what is to be written beyond overlays must lie in the allowed
- * directories, after symbolic links are resolved.
+ * must be absolute, clean, unique and there; extra_writable and the sources of binds must lie in the allowed directories,
+ * after symbolic links are resolved. The overlays need not, whatever their mode: they say what the session works on.
  * Thread rule: loop thread. Strings live in the caller's arena. Source: contracts/v1.1.md 1.6.
  */
 #pragma once

@@ -132,6 +132,12 @@ def test_modes_and_binds(agent):
     assert output_of(events, "stderr").count("Read-only") == 3
 
 
+def test_overlays_need_not_lie_in_the_allowed_directories(agent):
+    session = create(agent, workspace={"path": str(agent.work), "mode": "rw"})  # only agent.data is allowed
+    run(agent, session, "echo x >new")
+    assert (agent.work / "new").read_text() == "x\n"
+
+
 def test_environment(agent):
     code = "echo $SEEN-$HIDDEN"
     assert text(agent, create(agent), code).strip() == "yes-yes"
