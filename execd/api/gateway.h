@@ -34,5 +34,5 @@ enum http_result gateway_no_kernels(struct http_req *req);
 int gateway_start_kernel(struct http_req *req, struct api *api,
                          const struct kernels_request *request, struct code_context **ret_ctx,
                          struct err *err) must_check;
-/* Answers 204 when its processes are gone. */
+/* Answers 204 when its processes are gone, or as context_delete.h. */
 enum http_result gateway_delete_kernel(struct http_req *req, struct code_context *ctx);

@@ -1,8 +1,7 @@
-#include <errno.h>
-#include <event2/event.h>
 #include <string.h>
 
 #include "execd/api/shell_code.h"
+#include "execd/api/context_delete.h"
 #include "execd/api/context_json.h"
 #include "execd/api/context_request.h"
 #include "execd/api/stream.h"
@@ -25,6 +24,7 @@
 #define RUN_PREFIX "error running codes "
 #define CREATE_PREFIX "error creating code context. "
 #define RESTART_PREFIX "error restarting code context. "
+#define DELETE_PREFIX "error deleting code context. "
 
 struct context_body {
     const char *id, *language, *cwd;
@@ -372,71 +372,6 @@ enum http_result h_context_get(struct http_req *req, void *app)
     return ctx ? http_resp_json(req, 200, describe_fully(ctx)) : context_request_not_found(req);
 }
 
-/* A request that waits until contexts are gone. It may leave earlier; the contexts go in any case. */
-struct delete_wait {
-    struct http_req *req; /* NULL once it has left */
-    struct event *limit;  /* owned; NULL until somebody waits */
-    size_t left;
-};
-
-/* A kernel that is not dead by then is held by the system, on a file that does not answer (hardening B17). */
-#define DELETE_WAIT_S 5
-
-static void on_delete_closed(void *arg)
-{
-    struct delete_wait *wait = arg;
-    wait->req = NULL;
-    if (wait->limit)
-        (void)event_del(wait->limit); /* cannot fail for an event of ours */
-}
-
-static void on_delete_limit(evutil_socket_t fd, short what, void *arg)
-{
-    struct delete_wait *wait = arg;
-    struct http_req *req = wait->req;
-    (void)fd;
-    (void)what;
-    http_req_on_close(req, NULL, NULL);
-    on_delete_closed(wait);
-    (void)http_resp_fail(req, ERR_RUNTIME_ERROR,
-                         "error deleting code context. it was killed and is not dead yet: the "
-                         "system holds one of its processes");
-}
-
-static void delete_wait_free(struct delete_wait *wait)
-{
-    if (wait->limit)
-        event_free(wait->limit);
-    free(wait);
-}
-
-static void on_context_gone(void *arg)
-{
-    struct delete_wait *wait = arg;
-    if (--wait->left > 0)
-        return;
-    if (wait->req) {
-        http_req_on_close(wait->req, NULL, NULL);
-        (void)http_resp_empty(wait->req, 200);
-    }
-    delete_wait_free(wait);
-}
-
-static enum http_result wait_until_gone(struct http_req *req, struct delete_wait *wait)
-{
-    static const struct timeval limit = {.tv_sec = DELETE_WAIT_S};
-    if (wait->left == 0) {
-        delete_wait_free(wait);
-        return http_resp_empty(req, 200);
-    }
-    wait->req = req;
-    wait->limit = evtimer_new(http_req_base(req), on_delete_limit, wait);
-    if (wait->limit)
-        (void)event_add(wait->limit, &limit); /* without memory it waits as long as it takes */
-    http_req_on_close(req, on_delete_closed, wait);
-    return H_WAIT;
-}
-
 enum http_result h_context_delete_all(struct http_req *req, void *app)
 {
     struct api *api = app;
@@ -447,17 +382,15 @@ enum http_result h_context_delete_all(struct http_req *req, void *app)
         return http_resp_fail(req, ERR_RUNTIME_ERROR, "unsupported language context operation: %s",
                               language);
     shell_context_delete_all(api->sessions, language);
-    struct delete_wait *wait = xnew(struct delete_wait);
+    struct context_delete *wait = context_delete_new(req, 200, DELETE_PREFIX);
     struct code_context *ctx = api->code ? code_context_next(api->code, NULL) : NULL;
     while (ctx) {
         struct code_context *next = code_context_next(api->code, ctx);
-        if (code_context_speaks(ctx, language)) {
-            wait->left++;
-            code_context_delete(ctx, on_context_gone, wait);
-        }
+        if (code_context_speaks(ctx, language))
+            context_delete_add(wait, ctx);
         ctx = next;
     }
-    return wait_until_gone(req, wait);
+    return context_delete_wait(wait);
 }
 
 enum http_result h_context_delete(struct http_req *req, void *app)
@@ -468,10 +401,5 @@ enum http_result h_context_delete(struct http_req *req, void *app)
         session_delete(shell);
         return http_resp_empty(req, 200);
     }
-    if (!ctx)
-        return context_request_not_found(req);
-    struct delete_wait *wait = xnew(struct delete_wait);
-    wait->left = 1;
-    code_context_delete(ctx, on_context_gone, wait);
-    return wait_until_gone(req, wait);
+    return ctx ? context_delete_one(req, ctx, 200, DELETE_PREFIX) : context_request_not_found(req);
 }

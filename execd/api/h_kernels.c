@@ -1,6 +1,6 @@
-#include <stdlib.h>
 #include <string.h>
 
+#include "execd/api/context_delete.h"
 #include "execd/api/context_request.h"
 #include "execd/api/gateway.h"
 #include "proto/api/errors.h"
@@ -120,33 +120,9 @@ enum http_result h_kernel_restart(struct http_req *req, void *app)
 
 /* ---- deleting: the answer tells that its processes are gone -------------------------------------- */
 
-struct delete_wait {
-    struct http_req *req; /* NULL once the client has left; the kernel goes in any case */
-};
-
-static void on_delete_closed(void *arg)
-{
-    struct delete_wait *wait = arg;
-    wait->req = NULL;
-}
-
-static void on_kernel_gone(void *arg)
-{
-    struct delete_wait *wait = arg;
-    if (wait->req != NULL) {
-        http_req_on_close(wait->req, NULL, NULL);
-        (void)http_resp_empty(wait->req, 204);
-    }
-    free(wait);
-}
-
 enum http_result gateway_delete_kernel(struct http_req *req, struct code_context *ctx)
 {
-    struct delete_wait *wait = xnew(struct delete_wait);
-    wait->req = req;
-    http_req_on_close(req, on_delete_closed, wait);
-    code_context_delete(ctx, on_kernel_gone, wait);
-    return H_WAIT;
+    return context_delete_one(req, ctx, 204, "error deleting the kernel. ");
 }
 
 enum http_result h_kernel_delete(struct http_req *req, void *app)

@@ -457,7 +457,8 @@ int code_client_send(struct code_client *client, enum kernel_channel channel, co
     size_t size = channel == CHANNEL_STDIN ? 0 : parts_size(parts), waiting = 0;
     for (const struct code_client *c = ctx ? ctx->clients : NULL; c; c = c->next)
         waiting += c->open_bytes;
-    if (!ctx || !ctx->kernel || ctx->kernel_ended || ctx->restart_wanted)
+    if (!ctx || !ctx->kernel || ctx->kernel_ended || ctx->restart_wanted ||
+        ctx->state == CONTEXT_DEAD) /* its kernel may only wait for its end: the system holds it */
         return err_set(err, ERR_KERNEL_UNAVAILABLE, ESRCH, "%s",
                        ctx && ctx->state == CONTEXT_DEAD ? ctx->death
                                                          : "the kernel is not there just now");

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.channels import Channels, reply_of, types
 from harness.execd import eventually, output_of, sse_events
 from harness.kernels import make_specs, write_spec
 
@@ -192,3 +193,19 @@ def test_B17_a_restart_of_a_kernel_that_cannot_die_is_refused(pid1, hung, tmp_pa
         assert running.result(10)[-1]["receipt"]["reason"] == "cancelled"
         assert waiting.result(10)[-1]["error"]["ename"] == "KernelStartError"
     assert state_of(agent, context) == "dead"
+
+
+def test_B17_clients_of_a_kernel_that_cannot_die_are_answered(pid1, hung, tmp_path):
+    agent, context = start_kernel(pid1, tmp_path)
+    run_hung(agent, context, hung, timeout=500)
+    eventually(lambda: state_of(agent, context) == "dead", 5, "its context lives")
+    with Channels(agent, context) as client:
+        mine = client.run("1")
+        assert types(mine) == ["busy", "error", "execute_reply", "idle"], "nothing of it is sent to a dead kernel"
+        assert "not dead yet" in reply_of(mine).content["evalue"]
+    session = agent.client.post("/api/sessions", json={"path": "a", "type": "notebook", "kernel": {"id": context}}).json()
+    answer = agent.client.delete(f"/api/sessions/{session['id']}", timeout=20)
+    assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
+    assert agent.client.get(f"/api/kernels/{context}").status_code == 404
+    hung.answer_all()
+    eventually(lambda: "D" not in states(agent), 10, "its process is not reaped")
