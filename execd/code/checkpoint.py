@@ -146,7 +146,7 @@ def descriptors():
 
 def names_of_socket(fd):
     """Of both ends, as far as it has them."""
-    sock = socket.socket(fileno=os.dup(fd))
+    sock = adopt(os.dup(fd))
     names = []
     for name in (sock.getsockname, sock.getpeername):
         try:

@@ -33,6 +33,16 @@ def receive(sock):
         raise
 
 
+def adopt(fd):
+    """A socket of ours: what the user has set for his own (socket.setdefaulttimeout) is none of its business."""
+    usual = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(None)
+    try:
+        return socket.socket(fileno=fd)
+    finally:
+        socket.setdefaulttimeout(usual)
+
+
 def error_text(error):
     """What execd hands on; no text of an object that raises while it is asked for one."""
     name = type(error).__name__
@@ -128,7 +138,7 @@ class Control:
 
     def refuse(self, error, fds):
         try:
-            sock = socket.socket(fileno=fds[0]) if fds else self.talk
+            sock = adopt(fds[0]) if fds else self.talk
             try:
                 sock.send(error_text(error))
             finally:
@@ -147,7 +157,7 @@ class Control:
             raise RuntimeError(reason)
         middle = fork_twice(fork_alike)
         if middle:
-            self.copied = Copied(request, socket.socket(fileno=fds[0]), fds[1:], middle)
+            self.copied = Copied(request, adopt(fds[0]), fds[1:], middle)
             raise self.copied
 
     def enter(self, request):

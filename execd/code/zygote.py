@@ -175,7 +175,7 @@ def serve(sock, fork, check):
         request, fds = receive(sock)
         if request is None:
             os._exit(0)
-        talk = socket.socket(fileno=fds[0])
+        talk = adopt(fds[0])
         why = check()
         if why:
             talk.send(b"error: " + why.encode())

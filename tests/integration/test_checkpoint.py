@@ -316,6 +316,21 @@ def test_one_that_dies_says_so(execd, context):
     assert printed(execd, context, "print('unharmed')") == "unharmed"
 
 
+def test_a_timeout_for_the_users_sockets_is_not_one_for_ours(execd, context):
+    printed(execd, context, "import socket, time\nsocket.setdefaulttimeout(0.2)\nx = 'saved'")
+    origin = checkpoint(execd, context)
+    printed(execd, context, "x = 'later'; time.sleep(0.6)")
+    assert [c["state"] for c in listed(execd, context)] == ["ready"]
+    good(post(execd, context, "rewind", checkpoint=origin))
+    assert printed(execd, context, "print(x, socket.getdefaulttimeout())") == "saved 0.2"
+
+
+def test_a_question_whether_it_can_be_copied_leaves_the_users_sockets_alone(execd, context):
+    printed(execd, context, "import os, socket\na, b = socket.socketpair()\nsocket.setdefaulttimeout(0.2)")
+    assert "socket" in post(execd, context, "checkpoint").json()["message"]
+    assert printed(execd, context, "print(a.gettimeout(), os.get_blocking(a.fileno()))") == "None True"
+
+
 def test_a_stopped_one_wakes_for_a_rewind(execd, context):
     known = {pid for pid, _ in children(execd.pid)}
     printed(execd, context, "x = 'saved'")
