@@ -104,21 +104,35 @@ static bool add_entry(struct strbuf *out, const struct spot *folder, int dir_fd,
     return false;
 }
 
+/* A list that is not whole would look as if it were: it is refused. */
+static int add_entries(struct contents_call *call, const struct spot *spot, DIR *dir)
+{
+    const struct dirent *entry;
+    int n = 0, shown = 0;
+    while ((entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (++n > CONTENTS_ENTRIES_MAX)
+            return err_set(&call->err, ERR_FILE_TOO_LARGE, EFBIG,
+                           "folder '%.160s' has more than %d entries, too many for a list",
+                           spot->path, CONTENTS_ENTRIES_MAX);
+        shown += add_entry(&call->out, spot, dirfd(dir), entry->d_name, shown == 0);
+    }
+    return 0;
+}
+
 static int get_folder(struct contents_call *call, const struct spot *spot)
 {
     int fd = path_open_in_root(spot->root_fd, spot->path[0] != '\0' ? spot->path : ".",
                                O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    const struct dirent *entry;
-    int shown = 0;
     if (dir == NULL)
         return contents_fail(&call->err, fd < 0 ? -fd : errno, "open", spot->path);
     strbuf_adds(&call->out, "\"content\":[");
-    for (int i = 0; i < CONTENTS_ENTRIES_MAX && (entry = readdir(dir)) != NULL; i++)
-        shown += add_entry(&call->out, spot, dirfd(dir), entry->d_name, shown == 0);
+    int r = add_entries(call, spot, dir);
     closedir(dir);
     strbuf_adds(&call->out, "],\"format\":\"json\",\"mimetype\":null}");
-    return 0;
+    return r;
 }
 
 /* ---- files ---- */

@@ -122,6 +122,18 @@ def test_documents_that_nobody_reads_cost_nothing_in_the_end(agent, client, root
     assert len(base64.b64decode(get(client, "big.bin")["content"])) == 8 << 20
 
 
+def test_a_folder_of_too_many_entries_is_refused_and_never_cut(client, root):
+    folder = root / "many"
+    folder.mkdir()
+    for number in range(10_000):
+        (folder / str(number)).touch()
+    assert len(get(client, "many")["content"]) == 10_000
+    (folder / "one more").touch()
+    assert "10000 entries" in is_error(client.get("/api/contents/many"), 413)["message"]
+    assert get(client, "many", content=0)["type"] == "directory"
+    assert "many" in [model["name"] for model in get(client, "")["content"]]
+
+
 # ---- saving ---------------------------------------------------------------------------------------
 
 
