@@ -69,8 +69,10 @@ static bool send_some(struct client *c, const struct ring *ring, uint64_t end)
     struct slice parts[2];
     size_t n = 0;
     c->offset = MAX(c->offset, ring_oldest(ring));
+    if (c->offset >= end) /* a next shell has overtaken the end of this one */
+        return false;
     size_t max = (size_t)MIN(end - c->offset, (uint64_t)sizeof(bytes));
-    size_t n_parts = max > 0 ? ring_read(ring, c->offset, max, parts) : 0;
+    size_t n_parts = ring_read(ring, c->offset, max, parts);
     for (size_t i = 0; i < n_parts; i++) {
         memcpy(bytes + n, parts[i].ptr, parts[i].len);
         n += parts[i].len;

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import socket
 import time
 
 import pytest
@@ -18,8 +19,8 @@ def start(client, **body):
 
 
 class Terminal(ws.WebSocket):
-    def __init__(self, execd, name, headers=(f"{TOKEN_HEADER}: {TOKEN}",), query=""):
-        super().__init__(execd.connect(), f"/terminals/websocket/{name}{query}", headers)
+    def __init__(self, execd, name, headers=(f"{TOKEN_HEADER}: {TOKEN}",), query="", connection=None):
+        super().__init__(connection or execd.connect(), f"/terminals/websocket/{name}{query}", headers)
         self.seen = ""
 
     def frame(self):
@@ -135,6 +136,39 @@ def test_the_end_of_the_shell(execd, connect):
     is_error(execd.client.get(f"/api/terminals/{name}"), 404)
     assert execd.client.get("/api/terminals").json() == []
     eventually(lambda: execd.client.get("/pty").json() == [], 5, "the session is left behind")
+
+
+def test_who_lags_behind_the_end_of_a_shell_sees_nothing_of_the_next_one(execd):
+    ident = execd.client.post("/pty", json={}).json()["session_id"]
+    auth = f"{TOKEN_HEADER}: {TOKEN}"
+
+    def run(command):
+        """In a shell of its own, to its end."""
+        shell = ws.WebSocket(execd.connect(), f"/pty/{ident}/ws", [auth])
+        shell.send(ws.BINARY, b"\0" + command.encode() + b"; exit\n")
+        yield
+        while shell.read().opcode != ws.CLOSE:
+            pass
+        shell.socket.close()
+        yield
+
+    first = run("sleep 0.3; head -c 1500000 /dev/zero | tr '\\0' o")
+    next(first)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", execd.port))
+    late = Terminal(execd, ident, connection=connection)
+    next(first)
+    second = run("head -c 3000000 /dev/zero | tr '\\0' N")
+    next(second), next(second)
+    frames = [late.frame()]
+    while frames[-1][0] != "disconnect":
+        frames.append(late.frame())
+    code, _ = late.read_close()
+    late.socket.close()
+    text = "".join(frame[1] for frame in frames if frame[0] == "stdout")
+    assert "oooooooo" in text and "NNNNNNNN" not in text and code == 1000
+    execd.client.delete(f"/pty/{ident}")
 
 
 def test_deleting_a_terminal_ends_its_clients(execd, connect):
