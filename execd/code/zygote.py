@@ -52,8 +52,7 @@ def warm_up(extra, sock):
                 raise
     note = preload(extra, sock)
     if "numpy" in sys.modules:
-        import numpy.random
-        os.register_at_fork(after_in_child=numpy.random.seed)
+        import numpy.random  # whose numbers begin anew in each kernel
     gc.collect()
     gc.freeze()
     return note
@@ -80,6 +79,8 @@ def announce(request, talk, middle):
 
 
 def become_kernel(request, talk, out, groups, middle):
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()  # not by a hook, which would act on forks of the user's too
     join(request, groups)
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (out, 1), (out, 2)):

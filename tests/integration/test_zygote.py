@@ -157,6 +157,27 @@ os.register_at_fork(before=end)
     assert printed(execd, warm(execd), "import sys; print('blas' in sys.modules)") == "True\n"
 
 
+def test_forks_of_the_users_go_on_with_numpys_numbers(agent):
+    """As in a cold kernel: only the kernels themselves begin with numbers of their own."""
+    execd = agent("--preload", "numpy.random")
+    (execd.extra / "numpy").mkdir()
+    (execd.extra / "numpy/__init__.py").write_text("from . import random\n")
+    (execd.extra / "numpy/random.py").write_text(
+        "import random\ngenerator = random.Random(0)\nseed, rand = generator.seed, generator.random\n"
+        "get_state, set_state = generator.getstate, generator.setstate\n")
+    contexts = [warm(execd), warm(execd)]
+    assert len({printed(execd, context, "import numpy; print(numpy.random.rand())") for context in contexts}) == 2
+    assert printed(execd, contexts[0], """
+import os
+numpy.random.seed(0)
+ends = os.pipe()
+if os.fork() == 0:
+    os.write(ends[1], repr(numpy.random.rand()).encode())
+    os._exit(0)
+os.wait()
+print(float(os.read(ends[0], 100)) == numpy.random.rand())""") == "True\n"
+
+
 def test_a_forked_kernel_copies_few_pages(agent):
     execd = agent()
     context = warm(execd)
