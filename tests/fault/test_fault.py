@@ -101,6 +101,11 @@ def remove(client, made, path, key):
     return made
 
 
+def shell_code(client, folder):
+    """With a limit, which is only for a shell whose reports cannot be read."""
+    return client.post("/code", json={"code": "echo hello", "timeout": 2000, "context": {"id": (folder / "context").read_text()}})
+
+
 DELETED_AT = {"/v1/isolated/sessions": "/v1/isolated/session"}  # the others: where they are listed
 
 # What makes something that stays: how, where it is listed and deleted, and what names it.
@@ -164,6 +169,7 @@ ENDPOINTS = {
     "no such kernel": lambda c, f: c.post("/code/context", json={"language": "missing"}),
     # Kernels: what libzmq does inside is spared (wrap.c), all that is ours is not.
     "code": lambda c, f: c.post("/code", json={"code": "ok", "context": {"language": "fake"}}),
+    "shell code": shell_code,
     "context": lambda c, f: remove_context(c, c.post("/code/context", json={"language": "fake"})),
     "kernelspecs": lambda c, f: c.get("/api/kernelspecs"),
     "logo": lambda c, f: c.get("/kernelspecs/missing/logo-64x64.png"),
@@ -190,6 +196,7 @@ WHOLE = {
     "info": shape_of,
     "contexts": shape_of_contexts,
     "one context": shape_of,
+    "shell code": lambda answer: '"reason":"timeout"' in answer.text,
     "sessions": shape_of,
     "ptys": shape_of,
     "list": shape_of,
