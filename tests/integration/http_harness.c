@@ -427,6 +427,13 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
     http_server_drain(app->server, 2000, on_drained, app->base);
 }
 
+static unsigned read_env(const char *name, unsigned otherwise)
+{
+    const char *text = getenv(name);
+
+    return text ? (unsigned)strtoul(text, NULL, 10) : otherwise;
+}
+
 int main(int argc, char **argv)
 {
     struct app app = {.base = event_base_new(), .address = "127.0.0.1"};
@@ -438,11 +445,8 @@ int main(int argc, char **argv)
 
     config.limits.head_deadline_ms = 2000; /* tests have little time */
     config.limits.idle_ms = 4000;
-    config.limits.write_stall_ms = 3000;
-    if (getenv("CONNS_MAX"))
-        config.limits.conns_max = (unsigned)strtoul(getenv("CONNS_MAX"), NULL, 10);
-    if (getenv("STALL_MS"))
-        config.limits.write_stall_ms = (int)strtol(getenv("STALL_MS"), NULL, 10);
+    config.limits.conns_max = read_env("CONNS_MAX", config.limits.conns_max);
+    config.limits.write_stall_ms = (int)read_env("STALL_MS", 3000);
     app.backend = argc > 2 ? (uint16_t)strtoul(argv[2], NULL, 10) : 0;
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2 || http_server_new(app.base, &config, &app.server) < 0 ||
