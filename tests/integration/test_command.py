@@ -263,9 +263,10 @@ def test_interrupt_of_nothing(execd):
     assert response.status_code == 500 and "no such session" in response.json()["message"]
 
 
-def test_interrupt_of_one_that_ignores_it(start_execd):
+def test_interrupt_of_one_that_ignores_it(start_execd, tmp_path):
     agent = start_execd()
-    ident, future = start_in_thread(agent, command="trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    ident, future = start_in_thread(agent, command=f"trap '' TERM; : >{tmp_path}/trapped; while :; do sleep 0.1; done")
+    eventually((tmp_path / "trapped").exists)
     started = time.monotonic()
     assert agent.client.delete("/command", params={"id": ident}).status_code == 200
     assert 2 < time.monotonic() - started < 8
