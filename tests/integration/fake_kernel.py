@@ -88,6 +88,7 @@ class Kernel:
 
 
 OK = {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {}}
+STOPPED = {"status": "error", "ename": "Stopped", "evalue": "", "traceback": []}
 
 
 def behave(kernel, ident, parent, middle=lambda: None, reply=OK):
@@ -142,7 +143,7 @@ def compiles_first(kernel, ident, parent):
         time.sleep(60)
     except KeyboardInterrupt:
         kernel.publish("error", {"ename": "Stopped", "evalue": "", "traceback": []}, parent)
-    kernel.reply(ident, {"status": "error", "ename": "Stopped", "evalue": "", "traceback": []}, parent)
+    kernel.reply(ident, STOPPED, parent)
     kernel.state("idle", parent)
 
 
@@ -157,7 +158,7 @@ def control_meanwhile(kernel, ident, parent):
         time.sleep(60)
     except KeyboardInterrupt:
         pass
-    kernel.reply(ident, {"status": "error", "ename": "Stopped", "evalue": "", "traceback": []}, parent)
+    kernel.reply(ident, STOPPED, parent)
     kernel.state("idle", parent)
 
 
