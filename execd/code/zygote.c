@@ -109,26 +109,6 @@ static void keep_trouble(struct zygote *z, const char *reason)
     keep(z, z->trouble, "an interpreter does not get warm", text);
 }
 
-static void on_zygote_exit(void *arg, const struct exit_status *status)
-{
-    struct zygote *z = arg;
-    int64_t now = clock_monotonic_ms();
-    char text[EXIT_TEXT_MAX];
-
-    exit_status_text(status, text, sizeof(text));
-    if (!z->was_warm && !z->has_failed)
-        keep_trouble(z, text);
-    pidref_done(&z->pid);
-    z->pid = PIDREF_UNSET;
-    cool_down(z);
-    leaf_free(take_ptr(&z->leaf)); /* its kernels are in leaves of their own */
-    if (z->deaths == 0 || now - z->first_death_ms > DEATHS_MS) {
-        z->deaths = 0;
-        z->first_death_ms = now;
-    }
-    z->deaths++;
-}
-
 static void fail(struct zygote *z, const char *reason)
 {
     z->has_failed = true;
@@ -156,22 +136,61 @@ static bool take_word(struct zygote *z, const char *word)
     return is_good;
 }
 
+/* As recv(): how long it was. */
+static ssize_t hear(struct zygote *z, bool *ret_is_good)
+{
+    char word[WORD_MAX + 1];
+
+    ssize_t n = recv(z->fd, word, WORD_MAX, MSG_DONTWAIT);
+    word[MAX(n, 0)] = '\0';
+    *ret_is_good = n > 0 && take_word(z, word);
+    return n;
+}
+
+/* Its end may be seen before what it said, and that is the better reason. */
+static void hear_last_words(struct zygote *z)
+{
+    bool is_good = z->fd >= 0 && !z->was_warm;
+
+    while (is_good)
+        (void)hear(z, &is_good);
+}
+
 static void on_zygote_word(evutil_socket_t fd, short what, void *arg)
 {
     struct zygote *z = arg;
-    char word[WORD_MAX + 1];
+    bool is_good = false;
 
-    ssize_t n = what & EV_TIMEOUT ? 0 : recv(fd, word, WORD_MAX, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    word[MAX(n, 0)] = '\0';
-    if (n > 0 && take_word(z, word))
+    (void)fd;
+    ssize_t n = what & EV_TIMEOUT ? 0 : hear(z, &is_good);
+    if (is_good || (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     cool_down(z); /* the closed socket ends it */
     if (pidref_is_set(&z->pid) && (what & EV_TIMEOUT)) {
         fail(z, "it takes too long");
         (void)!pidref_signal(&z->pid, SIGKILL); /* it may be gone */
     }
+}
+
+static void on_zygote_exit(void *arg, const struct exit_status *status)
+{
+    struct zygote *z = arg;
+    int64_t now = clock_monotonic_ms();
+    char text[EXIT_TEXT_MAX];
+
+    exit_status_text(status, text, sizeof(text));
+    hear_last_words(z);
+    if (!z->was_warm && !z->has_failed)
+        keep_trouble(z, text);
+    pidref_done(&z->pid);
+    z->pid = PIDREF_UNSET;
+    cool_down(z);
+    leaf_free(take_ptr(&z->leaf)); /* its kernels are in leaves of their own */
+    if (z->deaths == 0 || now - z->first_death_ms > DEATHS_MS) {
+        z->deaths = 0;
+        z->first_death_ms = now;
+    }
+    z->deaths++;
 }
 
 static int spawn_zygote(struct zygote *z, int peer, struct err *err)

@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from harness.execd import eventually, sse_events
+from harness.execd import children, eventually, sse_events
 from harness.kernels import FAKE, write_spec
 from harness.python_kernels import create as create_context, printed, start_with_python
 
@@ -112,6 +113,25 @@ def test_a_module_that_ends_the_warm_interpreter_is_told(start_execd, tmp_path):
     for _ in range(4):  # more than it is tried
         assert note_with(agent, "exits", "cold") == note
     assert warnings(agent) == [note]
+    agent.stop()
+
+
+def test_last_words_and_the_end_that_come_at_once(start_execd, tmp_path):
+    """The end of the interpreter is seen while what it said is still unread."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    agent = with_preload(start_execd, tmp_path, ["waits", "wave", "colorsys", "stringprep", "exits"])
+    (agent.extra / "waits.py").write_text(f"open({str(gate)!r}).close()\n")
+    context = create_context(agent)
+    writer = os.open(gate, os.O_WRONLY)  # it has come to that module
+    agent.stalls_matter = False
+    agent.send_signal(signal.SIGSTOP)
+    os.close(writer)
+    eventually(lambda: "Z" in [state for _, state in children(agent.pid)])
+    agent.send_signal(signal.SIGCONT)
+    wanted = "no warm start: preload exits: exit status 9"
+    assert note_with(agent, "exits", "cold") == wanted
+    assert warnings(agent) == [wanted] and context["start"] == "cold"
     agent.stop()
 
 
