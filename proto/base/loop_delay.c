@@ -1,5 +1,6 @@
 #include "proto/base/loop_delay.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -138,8 +139,17 @@ static void begin_round(void)
     }
 }
 
-/* In the place of the C library's, for libevent too: libevent 2.1 has no callback around its wait. Not for what other
- * threads or other loops wait for. Visible: the server links libevent dynamically. */
+/* A signal, a stop or a freeze of the process ends the wait although sockets may have become ready, and libevent then
+ * runs all timers that are due: the answer that they wait for would be read behind them. So there is one more look. */
+static int wait_and_look(int epoll_fd, struct epoll_event *events, int n, int timeout_ms)
+{
+    int result = epoll_pwait(epoll_fd, events, n, timeout_ms, NULL);
+
+    return result < 0 && errno == EINTR ? epoll_pwait(epoll_fd, events, n, 0, NULL) : result;
+}
+
+/* In the place of the C library's, for libevent too: libevent 2.1 has no callback around its wait. What other threads
+ * or other loops wait for is not measured. Visible: the server links libevent dynamically. */
 __attribute__((visibility("default"))) int epoll_wait(int epoll_fd, struct epoll_event *events,
                                                       int n, int timeout_ms)
 {
@@ -148,8 +158,8 @@ __attribute__((visibility("default"))) int epoll_wait(int epoll_fd, struct epoll
     bool ours = measured && epoll_fd == loop.epoll_fd;
     if (ours)
         end_round();
-    int result = epoll_pwait(epoll_fd, events, n, timeout_ms, NULL);
-    if (ours && result >= 0) /* a signal makes no round, and errno stays its */
+    int result = wait_and_look(epoll_fd, events, n, timeout_ms);
+    if (ours && result >= 0) /* an error makes no round, and errno stays its */
         begin_round();
     return result;
 }

@@ -6,8 +6,10 @@
  * nothing. What ran is known where somebody said so (LOOP_WORK). A round of LOOP_STALL_MS or more is one warning,
  * module "loop": its longest piece of work, its milliseconds, and how many of these the thread was ready but had no CPU
  * (a starved machine, a quota), where the kernel tells.
- * Thread rule: the thread that called loop_delay_start; other threads' epoll_wait is left alone.
- * Source: hardening.md N05.
+ * That epoll_wait never answers EINTR: interrupted, it looks once more and tells what is ready, on every thread. Behind a
+ * stop or a freeze (a paused sandbox) the loop so reads what has arrived before it runs the timers that came due.
+ * Thread rule: the thread that called loop_delay_start; other threads' rounds are not measured.
+ * Source: hardening.md N05; signal(7), "Interruption of system calls".
  */
 #pragma once
 

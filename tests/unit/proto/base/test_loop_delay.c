@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -104,6 +105,42 @@ static void test_N05_other_loops_are_not_counted(void **state)
     assert_int_equal(rounds(), before);
 }
 
+static int word[2];
+
+/* As behind a stop: the wait has ended with nothing, and meanwhile something has arrived. */
+static void on_signal(int signum)
+{
+    (void)signum;
+    assert_int_equal(write(word[1], "x", 1), 1);
+}
+
+static void *interrupt(void *arg)
+{
+    nap(50);
+    (void)pthread_kill(*(pthread_t *)arg, SIGUSR1);
+    return NULL;
+}
+
+static void test_an_interrupted_wait_tells_what_has_arrived(void **state)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    pthread_t thread, self = pthread_self();
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    (void)state;
+
+    assert_int_equal(pipe2(word, O_CLOEXEC | O_NONBLOCK), 0);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = word[0]};
+    assert_int_equal(epoll_ctl(fd, EPOLL_CTL_ADD, word[0], &event), 0);
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, interrupt, &self), 0);
+    assert_int_equal(epoll_wait(fd, &event, 1, 60000), 1);
+    assert_int_equal(event.data.fd, word[0]);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LEN(word); i++)
+        close(word[i]);
+    close(fd);
+}
+
 static void test_N05_metrics(void **state)
 {
     cleanup_strbuf struct strbuf out;
@@ -122,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_N05_a_stall_is_told_once_with_what_ran),
         cmocka_unit_test(test_N05_other_loops_are_not_counted),
+        cmocka_unit_test(test_an_interrupted_wait_tells_what_has_arrived),
         cmocka_unit_test(test_N05_metrics),
     };
 
