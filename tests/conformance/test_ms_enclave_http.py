@@ -4,7 +4,6 @@ import asyncio
 import io
 import tarfile
 
-import httpx
 import pytest
 
 pytest.importorskip("ms_enclave", reason="ms-enclave is not installed (make setup)")
@@ -15,6 +14,7 @@ from ms_enclave.sandbox.model import (  # noqa: E402
     DockerNotebookConfig, DockerSandboxConfig, ExecutionStatus, SandboxManagerConfig, SandboxStatus, SandboxType,
     VolcengineSandboxConfig)
 
+from harness import web  # noqa: E402
 from harness.execd import TOKEN, Execd  # noqa: E402
 from harness.server import KEY  # noqa: E402
 
@@ -210,7 +210,7 @@ def test_the_key(server):
     with pytest.raises(RuntimeError):
         manage(server, lambda manager: manager.create_sandbox(SandboxType.DOCKER, {}), key=None)
     for path, query, status in (("/stats", KEY, 200), ("/stats", "wrong", 401), ("/v1/sandboxes", KEY, 401)):
-        answer = httpx.get(enclave_base(server) + path, params={"api_key": query})
+        answer = web.get(enclave_base(server) + path, params={"api_key": query})
         assert answer.status_code == status
         assert status == 200 or path != "/stats" or answer.json()["detail"]
 
@@ -303,5 +303,5 @@ def test_stopped_twice_is_listed_once(server):
 
 
 def test_an_unknown_status_is_refused(server):
-    answer = httpx.get(f"{enclave_base(server)}/sandboxes", params={"status": "asleep"}, headers={"X-API-Key": KEY})
+    answer = web.get(f"{enclave_base(server)}/sandboxes", params={"status": "asleep"}, headers={"X-API-Key": KEY})
     assert answer.status_code == 422 and "asleep" in answer.json()["detail"]

@@ -7,6 +7,7 @@ import subprocess
 import httpx
 import pytest
 
+from harness import web
 from harness.execd import BUILD, Execd, eventually
 from harness.server import KEY
 
@@ -33,7 +34,7 @@ class Prometheus:
              f"--web.listen-address={self.url.removeprefix('http://')}"], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def get(self, path, **params):
-        answer = httpx.get(self.url + path, params=params, timeout=5).json()
+        answer = web.get(self.url + path, params=params).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
@@ -44,7 +45,7 @@ class Prometheus:
     def is_ready(self):
         assert self.process.poll() is None, open(self.log.name).read()[-2000:]
         try:
-            return httpx.get(self.url + "/-/ready", timeout=2).status_code == 200
+            return web.get(self.url + "/-/ready", timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -8,6 +8,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect, unix_connect
 
+from harness import web
 from harness.execd import TOKEN, TOKEN_HEADER, Execd
 
 HEADERS = {TOKEN_HEADER: TOKEN}
@@ -134,7 +135,7 @@ def test_through_execds_own_proxy(execd):
 def test_in_a_sandbox_through_the_servers_proxy(sandbox):
     endpoint = sandbox.get_endpoint(44772)
     headers = endpoint.headers
-    made = httpx.post(f"http://{endpoint.endpoint}/pty", headers=headers, json={"command": "tty; id -u; read x; echo got-$x"})
+    made = web.post(f"http://{endpoint.endpoint}/pty", headers=headers, json={"command": "tty; id -u; read x; echo got-$x"})
     assert made.status_code == 201, made.text
     session = made.json()["session_id"]
 

@@ -7,6 +7,7 @@ import uuid
 from types import SimpleNamespace
 
 from harness.execd import TOKEN, TOKEN_HEADER
+from harness.patience import PATIENCE_S
 from harness.ws import BINARY, CLOSE, TEXT, WebSocket
 
 V1 = "v1.kernel.websocket.jupyter.org"
@@ -58,7 +59,7 @@ class Closed(Exception):
 class Channels:
     """One connection. Messages are namespaces with the keys of KEYS."""
 
-    def __init__(self, agent, kernel, query="", v1=False, limit_s=15, connection=None, headers=()):
+    def __init__(self, agent, kernel, query="", v1=False, limit_s=PATIENCE_S, connection=None, headers=()):
         headers = [f"{TOKEN_HEADER}: {TOKEN}", *headers] + ([f"Sec-WebSocket-Protocol: {V1}"] if v1 else [])
         self.ws = WebSocket(connection or agent.connect(), f"/api/kernels/{kernel}/channels{query}", headers, limit_s)
         assert self.ws.headers.get("sec-websocket-protocol") == (V1 if v1 else None)
@@ -103,7 +104,7 @@ class Channels:
             raise Closed(struct.unpack("!H", frame.payload[:2])[0] if frame.payload else 1005, frame.payload[2:].decode())
         return self.decode(frame)
 
-    def until(self, wanted, limit_s=15):
+    def until(self, wanted, limit_s=PATIENCE_S):
         """All messages up to the first one for which wanted(message) is true."""
         deadline, seen = time.monotonic() + limit_s, []
         while time.monotonic() < deadline:
@@ -112,12 +113,12 @@ class Channels:
                 return seen
         raise AssertionError(f"not in time; seen: {[(m.channel, m.msg_type) for m in seen[-20:]]}")
 
-    def result(self, msg_id, limit_s=15):
+    def result(self, msg_id, limit_s=PATIENCE_S):
         """What belongs to a request, up to and with its idle."""
         seen = self.until(lambda m: m.parent == msg_id and is_status(m, "idle"), limit_s)
         return [m for m in seen if m.parent == msg_id]
 
-    def status(self, state, limit_s=15):
+    def status(self, state, limit_s=PATIENCE_S):
         """Reads up to a status of the kernel itself: without a parent."""
         return self.until(lambda m: m.parent is None and is_status(m, state), limit_s)
 

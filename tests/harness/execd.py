@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 
 from harness.log_reader import LogReader
+from harness.patience import PATIENCE_S
 
 BUILD = Path(os.environ.get("BUILD") or Path(__file__).resolve().parent.parent.parent / "build")
 EXECD = BUILD / "execd"
@@ -26,7 +27,7 @@ TOKEN = "integration-token-5b1e"
 TOKEN_HEADER = "X-EXECD-ACCESS-TOKEN"
 
 
-def eventually(condition, limit_s=5.0, message="condition not met in time"):
+def eventually(condition, limit_s=PATIENCE_S, message="condition not met in time"):
     """Wait for a condition that another process brings about; returns its value."""
     deadline = time.monotonic() + limit_s
     while True:
@@ -134,7 +135,7 @@ class Execd:
         """The log so far, as dictionaries."""
         return self._log.entries
 
-    def wait_log(self, limit_s=10.0, **wanted):
+    def wait_log(self, limit_s=PATIENCE_S, **wanted):
         """The first log line with these values."""
         return self._log.wait(lambda entry: all(entry.get(key) == value for key, value in wanted.items()),
                               f"no log line {wanted}", limit_s)
@@ -143,7 +144,7 @@ class Execd:
 
     def _listening(self, prefix):
         return self._log.wait(lambda e: e["msg"] == "listening" and e["where"].startswith(prefix),
-                              "execd does not listen", 10)
+                              "execd does not listen", PATIENCE_S)
 
     @property
     def port(self):
@@ -159,7 +160,7 @@ class Execd:
     def new_client(self, token=TOKEN, **options):
         self._listening("unix:")
         headers = {TOKEN_HEADER: token} if token is not None else {}
-        options.setdefault("timeout", 20)
+        options.setdefault("timeout", PATIENCE_S)
         transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)  # certificates would only cost time
         client = httpx.Client(base_url="http://execd", headers=headers, transport=transport, **options)
         self._clients = [other for other in self._clients if not other.is_closed] + [client]
@@ -189,14 +190,14 @@ class Execd:
     def send_signal(self, signum):
         os.kill(self.pid, signum)
 
-    def wait(self, limit_s=15):
+    def wait(self, limit_s=PATIENCE_S):
         code = self.process.wait(limit_s)
         self._log.join(5)
         if self.stalls_matter:
             check_stalls(self.log)
         return code
 
-    def stop(self, signum=signal.SIGTERM, limit_s=15):
+    def stop(self, signum=signal.SIGTERM, limit_s=PATIENCE_S):
         """Ends it; the exit code."""
         self.close_clients()
         if self.process.poll() is None:

@@ -20,6 +20,7 @@ import httpx
 
 from harness.execd import check_stalls
 from harness.log_reader import LogReader
+from harness.patience import PATIENCE_S
 
 BUILD = Path(os.environ.get("BUILD") or Path(__file__).resolve().parent.parent.parent / "build")
 SERVER = BUILD / "execd-server"
@@ -102,7 +103,7 @@ class Server:
             f'[runtime]\nstate_dir = "{self.state}"\nexecd_path = "{execd}"\n'
             f'[native]\ncgroup_parent = "{self.group}"\n{config}'
         )
-        self.client = httpx.Client(timeout=30)
+        self.client = httpx.Client(timeout=PATIENCE_S)
         self.process = None
 
     def __enter__(self):

@@ -1,8 +1,9 @@
 """HTTP byte by byte: for requests that no library would send, and for answers as they really are."""
 
 import socket
-import time
 from collections import namedtuple
+
+from harness.patience import PATIENCE_S
 
 Response = namedtuple("Response", "status reason headers body")
 
@@ -10,7 +11,7 @@ Response = namedtuple("Response", "status reason headers body")
 class RawConnection:
     """A connection on which exact bytes are sent. Use as a context manager."""
 
-    def __init__(self, connection, limit_s=10):
+    def __init__(self, connection, limit_s=PATIENCE_S):
         self.socket = connection
         self.limit_s = limit_s
         self.buffer = b""
@@ -76,16 +77,6 @@ class RawConnection:
         else:
             body = self.read_all()
         return Response(int(status), "".join(reason), headers, body)
-
-    def is_closed_by_peer(self, limit_s=5):
-        """Does the peer close within the time, without sending anything more?"""
-        deadline = time.monotonic() + limit_s
-        while not self.closed and time.monotonic() < deadline:
-            try:
-                self.fill(max(0.01, deadline - time.monotonic()))
-            except (TimeoutError, socket.timeout):
-                return False
-        return self.closed and not self.buffer
 
     def __enter__(self):
         return self

@@ -16,6 +16,7 @@ import httpx
 
 from harness.execd import BUILD, check_stalls, eventually
 from harness.log_reader import LogReader
+from harness.patience import PATIENCE_S
 
 SERVER = BUILD / "execd-server"
 IMAGES = BUILD / "images"
@@ -72,7 +73,7 @@ class Server:
         self.port = int(self.wait_log("listening")["port"])
         self.base = f"http://127.0.0.1:{self.port}"
         headers = {"OPEN-SANDBOX-API-KEY": key} if key else {}
-        self.client = httpx.Client(base_url=self.base, headers=headers, timeout=30)
+        self.client = httpx.Client(base_url=self.base, headers=headers, timeout=PATIENCE_S)
 
     @property
     def lines(self):
@@ -83,7 +84,7 @@ class Server:
         """The lines so far that are JSON."""
         return self._log.entries
 
-    def wait_log(self, msg, limit_s=20):
+    def wait_log(self, msg, limit_s=PATIENCE_S):
         return self._log.wait(lambda entry: entry.get("msg") == msg, f"no log line {msg!r}", limit_s)
 
     # ---- sandboxes
@@ -97,7 +98,7 @@ class Server:
         """A client for the sandbox's execd, by the endpoint that the server names."""
         endpoint = self.client.get(f"/v1/sandboxes/{ident}/endpoints/44772").json()
         return httpx.Client(base_url="http://" + endpoint["endpoint"], headers=endpoint["headers"],
-                            timeout=options.pop("timeout", 30), **options)
+                            timeout=options.pop("timeout", PATIENCE_S), **options)
 
     def delete_all(self):
         for item in self.client.get("/v1/sandboxes", params={"pageSize": 200}).json()["items"]:
@@ -110,7 +111,7 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, limit_s=15):
+    def stop(self, limit_s=PATIENCE_S):
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

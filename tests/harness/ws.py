@@ -9,6 +9,8 @@ import struct
 import time
 from collections import namedtuple
 
+from harness.patience import PATIENCE_S
+
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 Frame = namedtuple("Frame", "opcode payload fin rsv")
@@ -51,7 +53,7 @@ class Refused(Exception):
 class WebSocket:
     """A connected client over `connection`. Refused when the answer is not 101."""
 
-    def __init__(self, connection, path, headers=(), limit_s=10, more=b""):
+    def __init__(self, connection, path, headers=(), limit_s=PATIENCE_S, more=b""):
         self.socket, self.limit_s, self.buffer = connection, limit_s, b""
         self.socket.settimeout(limit_s)
         key = base64.b64encode(os.urandom(16)).decode()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
 if not BUILD.is_absolute():
@@ -34,7 +36,7 @@ class Server:
         self.head_deadline_s = head_deadline_s
         self.is_harness = head_deadline_s < 10
 
-    def connect(self, timeout=5.0):
+    def connect(self, timeout=PATIENCE_S):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
     def head(self, method, path, *fields, version="HTTP/1.1", host=True):
@@ -43,7 +45,7 @@ class Server:
         text = "\r\n".join(lines).encode("latin-1") + b"\r\n"
         return text + self.auth + b"\r\n"
 
-    def talk(self, data, timeout=5.0, half_close=False):
+    def talk(self, data, timeout=PATIENCE_S, half_close=False):
         """Sends bytes, returns everything until the server closes (b"..." of a reset included)."""
         with self.connect(timeout) as s:
             send(s, data)
@@ -51,7 +53,7 @@ class Server:
                 s.shutdown(socket.SHUT_WR)
             return drain(s)
 
-    def ask(self, data, timeout=5.0):
+    def ask(self, data, timeout=PATIENCE_S):
         """Sends one request, returns its one response, connection closed by us."""
         with self.connect(timeout) as s:
             send(s, data)

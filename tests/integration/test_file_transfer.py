@@ -9,9 +9,9 @@ import socket
 import threading
 import zipfile
 
-import httpx
 import pytest
 
+from harness import web
 from harness.execd import TOKEN, TOKEN_HEADER, eventually, rss_kib
 
 SIZE = 24 << 20
@@ -50,7 +50,7 @@ def large(tmp_path_factory):
 def test_large_files_over_both_kinds_of_sockets(execd, large):
     whole = large.read_bytes()
     assert download(execd, large).content == whole
-    response = httpx.get(f"http://127.0.0.1:{execd.port}/files/download", params={"path": str(large)},
+    response = web.get(f"http://127.0.0.1:{execd.port}/files/download", params={"path": str(large)},
                          headers={TOKEN_HEADER: TOKEN})
     assert response.content == whole
 

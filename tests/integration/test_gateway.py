@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness import web
 from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, eventually
 
 FAKE = Path(__file__).with_name("fake_kernel.py")
@@ -142,11 +143,11 @@ def test_an_open_gateway_opens_kernels_and_nothing_else(start_execd, specs):
                         env={"JUPYTER_PATH": str(specs)})
     agent.wait_log(msg="listening")
     base = f"http://127.0.0.1:{gateway_port(agent)}"
-    assert httpx.get(base + "/api").status_code == 200
-    assert httpx.get(base + "/api", headers={"Authorization": "token"}).status_code == 200
-    assert httpx.get(base + "/api/kernelspecs", headers={"Authorization": "token whatever"}).status_code == 200
+    assert web.get(base + "/api").status_code == 200
+    assert web.get(base + "/api", headers={"Authorization": "token"}).status_code == 200
+    assert web.get(base + "/api/kernelspecs", headers={"Authorization": "token whatever"}).status_code == 200
     for path in ("/ports", "/nothing", "/files/info?path=/", "/proxy/1/x"):
-        answer = httpx.get(base + path)
+        answer = web.get(base + path)
         assert answer.status_code == 403 and answer.json()["code"] == "FORBIDDEN", path
         assert "serves Jupyter's routes only" in answer.json()["message"], "what opens nothing is not asked for"
     assert [e["where"] for e in agent.log if e["msg"] == "listening"] == ["127.0.0.1:0"], "nothing else is served"
@@ -162,12 +163,12 @@ def test_E07_an_open_gateway_answers_under_names_only_that_nobody_else_owns(star
                         env={"JUPYTER_PATH": str(specs)})
     agent.client.get("/ping")
     base = f"http://127.0.0.1:{gateway_port(agent)}"
-    answer = httpx.get(base + "/api/kernels", headers={"Host": host})
+    answer = web.get(base + "/api/kernels", headers={"Host": host})
     assert answer.status_code == status, answer.text
     if status == 403:
         assert is_jupyter_error(answer, 403)["code"] == "FORBIDDEN"
-        assert httpx.post(base + "/api/kernels", headers={"Host": host, "Origin": f"http://{host}"}).status_code == 403
-    with_token = httpx.get(base + "/api/kernels", headers={"Host": host, "Authorization": f"token {TOKEN}"})
+        assert web.post(base + "/api/kernels", headers={"Host": host, "Origin": f"http://{host}"}).status_code == 403
+    with_token = web.get(base + "/api/kernels", headers={"Host": host, "Authorization": f"token {TOKEN}"})
     assert with_token.status_code == 200, "who has the token may call us as he likes"
 
 
@@ -176,8 +177,8 @@ def test_tokens_of_images_are_taken_and_not_passed_on(start_execd, name):
     agent = start_execd("--gateway-listen", "127.0.0.1:0", env={name: "canary-4711"})
     agent.client.get("/ping")
     base = f"http://127.0.0.1:{gateway_port(agent)}/api"
-    assert httpx.get(base).status_code == 401
-    assert httpx.get(base, headers={"Authorization": "token canary-4711"}).status_code == 200
+    assert web.get(base).status_code == 401
+    assert web.get(base, headers={"Authorization": "token canary-4711"}).status_code == 200
     events = agent.command("env; cat /proc/$PPID/environ | tr '\\0' '\\n'")
     assert "canary-4711" not in json.dumps(events) and "canary-4711" not in "\n".join(agent.lines)
 
@@ -198,8 +199,8 @@ def test_jupyter_port_names_the_inner_listener(tmp_path, start_execd):
         port = probe.getsockname()[1]
     agent = start_execd("--listen", f"unix:{tmp_path}/s", listen=False, env={"JUPYTER_PORT": str(port)})
     agent.wait_log(msg="listening", where=f"127.0.0.1:{port}")
-    assert httpx.get(f"http://127.0.0.1:{port}/api").status_code == 401
-    assert httpx.get(f"http://127.0.0.1:{port}/api", headers={"Authorization": f"token {TOKEN}"}).status_code == 200
+    assert web.get(f"http://127.0.0.1:{port}/api").status_code == 401
+    assert web.get(f"http://127.0.0.1:{port}/api", headers={"Authorization": f"token {TOKEN}"}).status_code == 200
     probe = "timeout 5 bash -c ': > /dev/tcp/127.0.0.1/${JUPYTER_PORT:-44771}' && echo open"
     with httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/s"), headers={TOKEN_HEADER: TOKEN}) as client:
         assert "open" in client.post("http://x/command", json={"command": probe}).text
@@ -212,7 +213,7 @@ def test_a_taken_inner_port_is_a_warning(tmp_path, start_execd):
         port = taken.getsockname()[1]
         agent = start_execd("--listen", "127.0.0.1:0", listen=False, env={"JUPYTER_PORT": str(port)})
         agent.wait_log(msg="no listener for programs inside the sandbox")
-        assert httpx.get(f"http://127.0.0.1:{agent.port}/ping").status_code == 200
+        assert web.get(f"http://127.0.0.1:{agent.port}/ping").status_code == 200
 
 
 # ---- pages of other origins -----------------------------------------------------------------------
@@ -495,10 +496,10 @@ def test_a_drop_in_for_kernel_gateway(tmp_path, specs):
                "--KernelGatewayApp.some_trait=1"]
     with as_jupyter(tmp_path, specs, *options) as agent:
         base = f"http://127.0.0.1:{agent.port}"
-        answer = httpx.get(base + "/api", headers={"Origin": "https://any.example"})
+        answer = web.get(base + "/api", headers={"Origin": "https://any.example"})
         assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == "*"
-        assert httpx.post(base + "/api/kernels").status_code == 201
-        assert httpx.get(base + "/ports").status_code == 403
+        assert web.post(base + "/api/kernels").status_code == 201
+        assert web.get(base + "/ports").status_code == 403
         assert any("some_trait has no effect" in line for line in agent.lines)
 
 
@@ -507,8 +508,8 @@ def test_a_drop_in_with_a_token(tmp_path, specs):
                "--JupyterWebsocketPersonality.list_kernels=true"]
     with as_jupyter(tmp_path, specs, *options) as agent:
         base = f"http://127.0.0.1:{agent.port}/api/kernels"
-        assert httpx.get(base).status_code == 401
-        assert httpx.get(base, headers={"Authorization": "token canary-9"}).json() == []
+        assert web.get(base).status_code == 401
+        assert web.get(base, headers={"Authorization": "token canary-9"}).json() == []
         assert b"canary-9" not in Path(f"/proc/{agent.pid}/cmdline").read_bytes()
 
 

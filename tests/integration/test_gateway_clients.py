@@ -11,6 +11,7 @@ import uuid
 import httpx
 import pytest
 
+from harness import web
 from harness.execd import Execd
 from harness.ws import PING, PONG, TEXT, Refused, WebSocket
 
@@ -83,8 +84,8 @@ def smolagents_run(base, kernel, code):
 
 
 def test_smolagents(base):
-    assert httpx.get(f"{base}/api/kernelspecs", params={"token": SECRET}).status_code == 200
-    created = httpx.post(f"{base}/api/kernels", params={"token": SECRET})
+    assert web.get(f"{base}/api/kernelspecs", params={"token": SECRET}).status_code == 200
+    created = web.post(f"{base}/api/kernels", params={"token": SECRET})
     assert created.status_code == 201
     kernel = created.json()["id"]
     assert smolagents_run(base, kernel, "x = 41\nprint('hello')") == (None, "hello\n")
@@ -150,7 +151,7 @@ def test_autogen(base):
 
 def test_openhands(base):
     headers = {"Authorization": f"Bearer {SECRET}"}
-    kernel = httpx.post(f"{base}/api/kernels", json={"name": "python"}, headers=headers).json()["id"]
+    kernel = web.post(f"{base}/api/kernels", json={"name": "python"}, headers=headers).json()["id"]
     connection = Socket(base, f"/api/kernels/{kernel}/channels?token={SECRET}")
 
     def execute(code):
@@ -180,7 +181,7 @@ def test_openhands(base):
     while (frame := connection.read_frame()).opcode != PONG:
         pass
     assert frame.payload == b"beat"
-    interrupt = httpx.post(f"{base}/api/kernels/{kernel}/interrupt", json={"kernel_id": kernel}, headers=headers)
+    interrupt = web.post(f"{base}/api/kernels/{kernel}/interrupt", json={"kernel_id": kernel}, headers=headers)
     assert interrupt.status_code == 204
     assert execute("1 / 0") == "ZeroDivisionError"
     connection.socket.close()
@@ -234,7 +235,7 @@ def test_enterprise_gateway_client(base):
 
 def test_what_was_sent_before_an_error_is_dropped_and_what_comes_behind_it_is_run(base):
     """Run All: an error stops the cells behind it. Who has seen it and goes on is heard, on any connection."""
-    kernel = httpx.post(f"{base}/api/kernels", params={"token": SECRET}).json()["id"]
+    kernel = web.post(f"{base}/api/kernels", params={"token": SECRET}).json()["id"]
     address = f"/api/kernels/{kernel}/channels?token={SECRET}"
     one, other = Socket(base, address), Socket(base, address)
 
@@ -266,7 +267,7 @@ def test_what_was_sent_before_an_error_is_dropped_and_what_comes_behind_it_is_ru
 
 
 def test_connections_without_the_token_are_refused(base):
-    kernel = httpx.post(f"{base}/api/kernels", params={"token": SECRET}).json()["id"]
+    kernel = web.post(f"{base}/api/kernels", params={"token": SECRET}).json()["id"]
     for query, headers in (("", ()), ("?token=wrong", ()), ("", ["Authorization: token wrong"])):
         with pytest.raises(Refused) as refused:
             Socket(base, f"/api/kernels/{kernel}/channels{query}", headers)

@@ -8,9 +8,9 @@ import os
 import re
 from pathlib import Path
 
-import httpx
 import pytest
 
+from harness import web
 from harness.contract import Contract, filled
 from harness.execd import TOKEN_HEADER
 from harness.server import SERVER, Server
@@ -121,7 +121,7 @@ def server(tmp_path_factory):
 @pytest.mark.parametrize(**listed(SERVER_API))
 def test_E01_server_asks_for_the_key(server, method, path, operation):
     for headers in ({}, {"OPEN-SANDBOX-API-KEY": "wrong"}, {"Authorization": "Bearer wrong"}):
-        response = httpx.request(method, server.base + filled(path), headers=headers)
+        response = web.request(method, server.base + filled(path), headers=headers)
         if SERVER_API.is_open(operation):
             assert response.status_code == 200
         else:
@@ -168,7 +168,7 @@ def test_server_routes_every_method(server, method, path, operation):
 @pytest.mark.root
 def test_E03_server_knows_no_other_path(server):
     for path in ("/", "/healthXYZ", "/v1/health", "/docs", "/v2/sandboxes", "/sandboxes/"):
-        assert httpx.get(server.base + path).status_code == 401
+        assert web.get(server.base + path).status_code == 401
         SERVER_API.check_error(server.client.get(path), 404)
 
 

@@ -5,6 +5,7 @@ import os
 import httpx
 import pytest
 
+from harness import web
 from harness.server import KEY, Server
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the built-in runtime needs root")
@@ -40,12 +41,12 @@ def test_pages_may_use_what_they_have_the_key_for(guarded, path, method):
         assert asked.status_code == 200 and asked.headers["access-control-allow-origin"] == "*"
         assert method in asked.headers["access-control-allow-methods"]
         assert asked.headers["access-control-allow-headers"] == "content-type, x-api-key"
-    answer = httpx.get(f"{guarded.base}/stats", headers={**PAGE, "X-API-Key": KEY})
+    answer = web.get(f"{guarded.base}/stats", headers={**PAGE, "X-API-Key": KEY})
     assert answer.status_code == 200 and answer.headers["access-control-allow-origin"] == "*"
 
 
 def test_pages_without_the_key_learn_nothing(guarded):
-    answer = httpx.get(f"{enclave(guarded)}/sandboxes", headers=PAGE)
+    answer = web.get(f"{enclave(guarded)}/sandboxes", headers=PAGE)
     assert answer.status_code == 401 and set(answer.json()) == {"code", "message", "detail"}
 
 
@@ -66,7 +67,7 @@ def test_without_a_key_pages_of_others_are_refused(keyless, method, path):
 
 def raw(server, host, path="/v1/sandboxes", method="GET"):
     headers = {"Host": host, "Origin": f"http://{host}"} if host else {}
-    return httpx.request(method, server.base + path, headers=headers)
+    return web.request(method, server.base + path, headers=headers)
 
 
 @pytest.mark.parametrize("host", ["evil.example:{}", "evil.example", "127.0.0.1.evil.example:{}", "localhost.evil.example"])
@@ -89,7 +90,7 @@ def test_without_a_key_a_socket_asks_for_no_name(keyless):
 
 
 def test_with_a_key_any_name_is_served(guarded):
-    answer = httpx.get(f"{guarded.base}/v1/sandboxes", headers={"Host": "boxes.example", "OPEN-SANDBOX-API-KEY": KEY})
+    answer = web.get(f"{guarded.base}/v1/sandboxes", headers={"Host": "boxes.example", "OPEN-SANDBOX-API-KEY": KEY})
     assert answer.status_code == 200
 
 

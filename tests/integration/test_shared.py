@@ -8,6 +8,7 @@ import subprocess
 import httpx
 import pytest
 
+from harness import web
 from harness.execd import EXECD, Execd, eventually
 
 TOKEN = "write-token-7c1d"
@@ -97,7 +98,7 @@ def test_no_token_outside_needs_a_word(tmp_path, options, env, refused):
         return
     with Execd(tmp_path, *where, *options, env=env) as agent:
         port = agent.wait_log(where="0.0.0.0:0 (files)")["port"]
-        assert httpx.get(f"http://127.0.0.1:{port}/list", timeout=10).json() == []
+        assert web.get(f"http://127.0.0.1:{port}/list").json() == []
         warned = any("file server without a token" in entry["msg"] for entry in agent.log)
         assert warned == (not env)
 

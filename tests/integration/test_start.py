@@ -5,9 +5,9 @@ import signal
 import subprocess
 import threading
 
-import httpx
 import pytest
 
+from harness import web
 from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, fds, output_of
 
 
@@ -58,10 +58,10 @@ def test_E07_without_a_token_strange_names_are_refused_but_over_unix_sockets(tmp
         path, strange = "/files/info?path=/", {"Host": "rebound.example"}
         assert agent.new_client(token=None).get(path, headers=strange).status_code == 200
         base = f"http://127.0.0.1:{agent.port}"
-        answer = httpx.get(base + path, headers=strange)
+        answer = web.get(base + path, headers=strange)
         assert answer.status_code == 403 and answer.json()["code"] == "FORBIDDEN"
         assert "AUTH_007" in answer.json()["message"] and "rebound.example" in answer.json()["message"]
-        assert httpx.get(base + path).status_code == 200
+        assert web.get(base + path).status_code == 200
 
 
 def test_ping_and_ready_need_no_token(execd):
@@ -206,4 +206,4 @@ def test_N03_a_storm_of_signals_changes_nothing(execd):
 def test_localhost_is_served_without_a_look_up(start_execd):
     agent = start_execd("--listen", "localhost:0", listen=False)
     where = agent.wait_log(msg="listening", where="localhost:0")
-    assert httpx.get(f"http://127.0.0.1:{where['port']}/ping").status_code == 200
+    assert web.get(f"http://127.0.0.1:{where['port']}/ping").status_code == 200
