@@ -31,8 +31,10 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     struct askline *c = arg;
     char text[ANSWER_MAX];
 
-    ssize_t n = what & EV_TIMEOUT ? 0 : recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    /* Behind the limit too: libevent tells of that alone when both are there. */
+    ssize_t n = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+    bool nothing = n < 0 && (errno == EAGAIN || errno == EINTR);
+    if (nothing && !(what & EV_TIMEOUT))
         return;
     text[MAX(n, 0)] = '\0';
     if (strcmp(text, "ok") == 0)
@@ -40,7 +42,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     else if (n > 0)
         answer(c, text);
     else
-        answer(c, what & EV_TIMEOUT ? "no answer in time" : "the kernel has ended");
+        answer(c, nothing ? "no answer in time" : "the kernel has ended");
 }
 
 struct askline *askline_new(struct event_base *base, int fd)

@@ -56,13 +56,15 @@ static void on_talk(evutil_socket_t fd, short what, void *arg)
     char text[600];
     pid_t sender = 0;
 
-    ssize_t n = what & EV_TIMEOUT ? 0 : receive(fd, text, sizeof(text) - 1, &sender);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    /* Behind the limit too: libevent tells of that alone when both are there. */
+    ssize_t n = receive(fd, text, sizeof(text) - 1, &sender);
+    bool nothing = n < 0 && (errno == EAGAIN || errno == EINTR);
+    if (nothing && !(what & EV_TIMEOUT))
         return;
     text[MAX(n, 0)] = '\0';
     (void)event_del(b->event); /* cannot fail for an event of ours */
-    if (n > 0 && strcmp(text, "here") == 0 && sender > 1 && reaper_is_child(sender) &&
-        !reaper_is_watched(sender)) {
+    bool is_here = n > 0 && strcmp(text, "here") == 0;
+    if (is_here && sender > 1 && reaper_is_child(sender) && !reaper_is_watched(sender)) {
         reaper_expect(sender);
         b->fn(b->arg, sender, NULL);
         return;
@@ -71,9 +73,9 @@ static void on_talk(evutil_socket_t fd, short what, void *arg)
     void *fn_arg = b->arg;
     birth_free(b);
     fn(fn_arg, 0,
-       n > 0               ? text
-       : what & EV_TIMEOUT ? "no answer in time"
-                           : "the new process ended before it was there");
+       n > 0 && !is_here ? text
+       : nothing         ? "no answer in time"
+                         : "the new process ended before it was there"); /* or just behind that */
 }
 
 static int ask(int server_fd, json_t *fields, struct leaf *leaf, int out_fd, int talk)

@@ -162,11 +162,13 @@ static void on_zygote_word(evutil_socket_t fd, short what, void *arg)
     bool is_good = false;
 
     (void)fd;
-    ssize_t n = what & EV_TIMEOUT ? 0 : hear(z, &is_good);
-    if (is_good || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+    /* Behind the limit too: libevent tells of that alone when both are there. */
+    ssize_t n = hear(z, &is_good);
+    bool nothing = n < 0 && (errno == EAGAIN || errno == EINTR);
+    if (is_good || (nothing && !(what & EV_TIMEOUT)))
         return;
     cool_down(z); /* the closed socket ends it */
-    if (pidref_is_set(&z->pid) && (what & EV_TIMEOUT)) {
+    if (pidref_is_set(&z->pid) && nothing) {
         fail(z, "it takes too long");
         (void)!pidref_signal(&z->pid, SIGKILL); /* it may be gone */
     }
