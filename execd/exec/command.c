@@ -63,6 +63,18 @@ static bool kill_tree(struct command *c)
 
 static void check_done(struct command *c);
 
+/* Its exit may not have been read yet, and is what ended it: no timeout and nobody's wish that is looked at first. */
+static bool leader_has_ended(const struct command *c)
+{
+    return c->leader_gone || pidref_has_ended(&c->leader);
+}
+
+static void set_reason(struct command *c, enum command_end reason)
+{
+    if (c->end == COMMAND_END_NONE && !leader_has_ended(c))
+        c->end = reason;
+}
+
 /* The leader counts as killed, although it is there still. */
 static void give_up_leader(struct command *c)
 {
@@ -80,15 +92,14 @@ static void kill_step(struct command *c)
     if (kill_tree(c)) {
         if (c->closed) /* finish() does not look at it: the log may be what is waited for */
             free_leaf(c);
-    } else if (!c->leader_gone && !c->held && clock_monotonic_ms() - c->killed_ms >= HELD_MS) {
+    } else if (!c->held && clock_monotonic_ms() - c->killed_ms >= HELD_MS && !leader_has_ended(c)) {
         give_up_leader(c);
     }
 }
 
 void command_kill(struct command *c, enum command_end reason)
 {
-    if (c->end == COMMAND_END_NONE && !c->leader_gone)
-        c->end = reason;
+    set_reason(c, reason);
     c->killing = true;
     kill_step(c);
 }
@@ -97,8 +108,7 @@ void command_terminate(struct command *c, enum command_end reason, int grace_ms)
 {
     if (c->killing)
         return;
-    if (c->end == COMMAND_END_NONE && !c->leader_gone)
-        c->end = reason;
+    set_reason(c, reason);
     if (!c->terminating && c->leaf != NULL)
         (void)leaf_signal(c->leaf, SIGTERM); /* nobody to signal is what we want in the end */
     c->terminating = true;
@@ -107,14 +117,14 @@ void command_terminate(struct command *c, enum command_end reason, int grace_ms)
 
 void command_shut_down(struct command *c, int signum)
 {
-    if (c->end == COMMAND_END_NONE && !c->leader_gone)
-        c->end = COMMAND_END_SHUTDOWN;
+    set_reason(c, COMMAND_END_SHUTDOWN);
     (void)event_del(c->timer);
     if (c->leaf != NULL && !c->leader_gone)
         (void)leaf_signal_leader(c->leaf, signum); /* gone is what we want in the end */
 }
 
-/* The timeout or the end of a grace: SIGKILL. Then the next round of it, until the tree is empty. */
+/* The timeout or the end of a grace: SIGKILL. Then the next round of it, until the tree is empty. A leader that ended in
+ * its time has met its timeout: what it leaves behind may live. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct command *c = arg;
@@ -123,7 +133,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (c->killing)
         kill_step(c);
-    else
+    else if (c->terminating || !leader_has_ended(c))
         command_kill(c, COMMAND_END_TIMEOUT);
 }
 

@@ -32,6 +32,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct hook *hook = arg;
     (void)fd;
     (void)what;
+    if (!hook->timed_out && pidref_has_ended(&hook->process))
+        return; /* in its time: on_reaped follows */
     hook->timed_out = true;
     (void)leaf_kill(hook->leaf); /* again until the leader is reaped */
     arm(hook, KILL_EVERY_MS);

@@ -1,6 +1,7 @@
 #include "execd/proc/pidref.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +31,13 @@ int pidref_signal(const struct pidref *p, int signum)
     if (!pidref_is_set(p))
         return -ESRCH;
     return syscall(SYS_pidfd_send_signal, p->fd, signum, NULL, 0) < 0 ? -errno : 0;
+}
+
+bool pidref_has_ended(const struct pidref *p)
+{
+    struct pollfd end = {.fd = p->fd, .events = POLLIN}; /* -1 is passed over */
+
+    return poll(&end, 1, 0) > 0;
 }
 
 bool pid_list_has(const struct pid_list *list, pid_t pid)

@@ -20,6 +20,8 @@ int pidref_open(struct pidref *ret_p, pid_t pid) must_check;
 bool pidref_is_set(const struct pidref *p);
 void pidref_done(struct pidref *p);
 int pidref_signal(const struct pidref *p, int signum) must_check; /* -ESRCH once it was reaped */
+/* It is over, also when nobody has reaped it yet: what happens from now on did not end it. False when unset. */
+bool pidref_has_ended(const struct pidref *p);
 
 /* A few process numbers; NULL is an empty list. */
 struct pid_list {

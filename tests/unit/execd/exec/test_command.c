@@ -8,9 +8,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "execd/exec/command.h"
@@ -118,11 +120,25 @@ static struct command *start(const struct command_request *request, struct viewe
     return c;
 }
 
-static void finish(struct viewer *v, const char *expected)
+#define TURNS 3000 /* half a minute: only a fault takes so long */
+
+static void await_text(const struct viewer *v, const char *text)
 {
-    for (int i = 0; i < 1000 && !v->over; i++)
+    for (int i = 0; i < TURNS && (v->seen.len == 0 || strstr(v->seen.data, text) == NULL); i++)
+        turn();
+    assert_non_null(strstr(v->seen.data, text));
+}
+
+static void await_end(const struct viewer *v)
+{
+    for (int i = 0; i < TURNS && !v->over; i++)
         turn();
     assert_true(v->over);
+}
+
+static void finish(struct viewer *v, const char *expected)
+{
+    await_end(v);
     if (!v->is_ticket)
         assert_int_equal(v->receipts, 1); /* one end, one receipt */
     if (expected != NULL)
@@ -182,13 +198,52 @@ static void test_C08_last_bytes_before_terminal(void **state)
                     "\"traceback\":[\"signal: killed\"]})");
 }
 
+/* What a command like "sleep 60 & printf $!" leaves behind. */
+static pid_t daemon_of(const struct viewer *v)
+{
+    int pid = 0;
+
+    assert_int_equal(sscanf(v->seen.data, "init stdout(%d)", &pid), 1);
+    return pid;
+}
+
 static void test_B03_held_pipe_delays_little(void **state)
 {
-    int64_t before = clock_monotonic_ms();
+    struct viewer v;
 
     (void)state;
-    (void)shell("sleep 3 & printf x", "init stdout(x) execution_complete");
-    assert_true(clock_monotonic_ms() - before < 2500);
+    (void)start(&(struct command_request){.command = "sleep 60 & printf $!"}, &v);
+    await_end(&v); /* which waits less than that */
+    assert_int_equal(kill(daemon_of(&v), SIGKILL), 0);
+    finish(&v, NULL);
+}
+
+/* The process is over before anybody has looked, and then everything is found at once: its time limit first. */
+static struct command *start_and_end(const char *text, struct viewer *v)
+{
+    const struct command_request request = {.command = text, .timeout_ms = 1000000};
+    struct command *c = start(&request, v);
+    siginfo_t info;
+
+    assert_int_equal(waitid(P_PID, (id_t)c->leader.pid, &info, WEXITED | WNOWAIT), 0);
+    event_active(c->timer, EV_TIMEOUT, 0);
+    return c;
+}
+
+static void test_an_end_before_the_timeout_that_is_seen_behind_it(void **state)
+{
+    struct viewer v;
+
+    (void)state;
+    struct command *c = start_and_end("exit 3", &v);
+    finish(&v, "init error({\"ename\":\"CommandExecError\",\"evalue\":\"3\","
+               "\"traceback\":[\"exit status 3\"]})");
+    assert_int_equal(status_of(c).end, COMMAND_END_EXIT);
+    c = start_and_end("sleep 60 & printf $!", &v);
+    await_end(&v);
+    assert_int_equal(status_of(c).end, COMMAND_END_EXIT);
+    assert_int_equal(kill(daemon_of(&v), SIGKILL), 0); /* it was not killed: nothing was late */
+    finish(&v, NULL);
 }
 
 static void test_timeout(void **state)
@@ -214,17 +269,17 @@ static void test_interrupt(void **state)
     unsigned gone = 0, forgotten = 0;
 
     (void)state;
-    struct command *c =
-        start(&(struct command_request){.command = "trap '' TERM; while :; do sleep 1; done"}, &v);
-    for (int i = 0; i < 20; i++)
-        turn(); /* the trap is set */
+    struct command *c = start(
+        &(struct command_request){.command = "trap '' TERM; printf go; while :; do sleep 1; done"},
+        &v);
+    await_text(&v, "go"); /* the trap is set */
     assert_int_equal(command_interrupt(c, count, &gone, &err), 0);
     assert_int_equal(command_interrupt(c, count, &forgotten, &err), 0);
     command_cancel_wait(c, &forgotten);
     assert_int_equal(gone, 0); /* posted, never from inside */
-    finish(&v, "init error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
+    finish(&v, "init stdout(go) error({\"ename\":\"CommandExecError\",\"evalue\":\"-1\","
                "\"traceback\":[\"signal: killed\",\"interrupted\"]})");
-    for (int i = 0; i < 100 && gone == 0; i++)
+    for (int i = 0; i < TURNS && gone == 0; i++)
         turn();
     assert_int_equal(gone, 1);
     assert_int_equal(forgotten, 0);
@@ -243,8 +298,7 @@ static void test_interrupt_that_is_handled(void **state)
         start(&(struct command_request){.command = "exec 2>/dev/null; trap 'printf bye; exit 0' "
                                                    "TERM; printf go; while :; do sleep 0.02; done"},
               &v);
-    for (int i = 0; i < 500 && v.seen.len < strlen("init stdout(go)"); i++)
-        turn();
+    await_text(&v, "go");
     assert_int_equal(command_interrupt(c, NULL, NULL, &err), 0);
     finish(&v, "init stdout(go) stdout(bye) execution_complete");
     assert_int_equal(status_of(c).end, COMMAND_END_EXIT);
@@ -321,11 +375,14 @@ static void test_background_ticket(void **state)
     struct viewer v;
 
     (void)state;
-    struct command *c =
-        start(&(struct command_request){.command = "sleep 0.1; exit 4", .background = true}, &v);
+    struct command *c = start(&(struct command_request){.command = "read x; exit 4",
+                                                        .background = true,
+                                                        .stdin_open = true},
+                              &v);
     finish(&v, "init execution_complete");
     assert_true(status_of(c).running);
-    for (int i = 0; i < 500 && status_of(c).running; i++)
+    assert_int_equal(feed_write(command_stdin(c), "\n", 1), 0);
+    for (int i = 0; i < TURNS && status_of(c).running; i++)
         turn();
     assert_int_equal(status_of(c).exit_code, 4);
 }
@@ -345,7 +402,7 @@ static void do_nothing(void *arg)
 static void open_gate(int fd, const struct command *c)
 {
     assert_int_equal(write(fd, "x", 1), 1);
-    for (int i = 0; i < 500 && !c->done; i++)
+    for (int i = 0; i < TURNS && !c->done; i++)
         turn();
     assert_true(c->done);
 }
@@ -366,11 +423,11 @@ static void check_late_tree(bool log_first)
                                         .background = true},
               &v);
     finish(&v, "init execution_complete");
-    for (int i = 0; i < 500 && spool_size(c->spool) <= SPOOL_MEMORY_MAX; i++)
+    for (int i = 0; i < TURNS && spool_size(c->spool) <= SPOOL_MEMORY_MAX; i++)
         turn(); /* it is in a file now, which the pool does not write */
     slow_to_die = true;
     command_kill(c, COMMAND_END_TIMEOUT);
-    for (int i = 0; i < 500 && !c->closed; i++)
+    for (int i = 0; i < TURNS && !c->closed; i++)
         turn();
     assert_true(c->closed && !c->done && c->leaf != NULL);
     if (log_first) {
@@ -378,7 +435,7 @@ static void check_late_tree(bool log_first)
         assert_non_null(c->leaf);
     }
     slow_to_die = seen_empty = false;
-    for (int i = 0; i < 500 && !seen_empty; i++)
+    for (int i = 0; i < TURNS && !seen_empty; i++)
         turn();
     assert_true(seen_empty && c->done == log_first);
     if (!log_first)
@@ -441,6 +498,7 @@ int main(void)
         TEST(test_B07_ends_are_true),
         TEST(test_C08_last_bytes_before_terminal),
         TEST(test_B03_held_pipe_delays_little),
+        TEST(test_an_end_before_the_timeout_that_is_seen_behind_it),
         TEST(test_timeout),
         TEST(test_interrupt),
         TEST(test_interrupt_that_is_handled),
