@@ -84,9 +84,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct control *c = arg;
     char buffer[512];
 
-    ssize_t n = what & EV_TIMEOUT ? 0 : receive(c, buffer, sizeof(buffer));
+    ssize_t n = receive(c, buffer, sizeof(buffer)); /* at the deadline it may be there unread */
     (void)fd;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !(what & EV_TIMEOUT))
         return;
     if (n <= 0) {
         gone(c);
@@ -101,6 +101,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
     if (c->line.data[c->line.len - 1] == '\n' && !take_reply(c))
         gone(c);
+}
+
+void control_hear(struct control *c)
+{
+    on_readable(c->fd, EV_READ, c);
 }
 
 /* The buffer of a socket takes it as a whole, or it is refused. */

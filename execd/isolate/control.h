@@ -23,4 +23,6 @@ int control_new(struct event_base *base, const struct isolate_plan *plan,
                 int *ret_theirs, struct err *err) must_check;
 /* The session's mount namespace, borrowed; -1 until it is set up. */
 int control_mount_ns(const struct control *c);
+/* Reads once what is there, for an owner who knows from elsewhere that the other end is gone. Callbacks as ever. */
+void control_hear(struct control *c);
 void control_free(struct control *c); /* no callback afterwards; NULL is fine */

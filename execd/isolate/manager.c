@@ -156,11 +156,13 @@ static void fail(struct isolate_session *s, const char *why)
     isolate_delete(s);
 }
 
+/* A run may have come since it was found to be time; its end begins a new one. */
 static void on_idle(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    isolate_delete(arg);
+    if (!is_busy(arg))
+        isolate_delete(arg);
 }
 
 static void arm_idle(void *arg)

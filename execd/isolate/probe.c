@@ -14,6 +14,7 @@
 #include "proto/base/mem.h"
 
 #define PROBE_DIR "probe"
+#define READS_MAX 16 /* more than its answer takes */
 
 static void settle(struct isolate_manager *m, const struct isolate_reply *reply)
 {
@@ -44,11 +45,14 @@ static void on_gone(void *arg)
 
 static const struct control_ops probe_ops = {on_reply, on_gone};
 
+/* Its end may be seen before its answer. */
 static void on_exit_status(void *arg, const struct exit_status *status)
 {
     struct isolate_manager *m = arg;
 
     (void)status;
+    for (int i = 0; i < READS_MAX && !m->probe.known; i++)
+        control_hear(m->probe.control);
     pidref_done(&m->probe.child);
     control_free(take_ptr(&m->probe.control));
     isolate_leave_store(m, PROBE_DIR);
