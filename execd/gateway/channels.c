@@ -5,7 +5,7 @@
 
 #include "execd/gateway/channels_priv.h"
 #include "proto/api/errors.h"
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 struct channels *channels_new(struct event_base *base)
@@ -199,7 +199,7 @@ void channels_detach(struct channels_client *client)
     }
     TAILQ_REMOVE(&c->clients, client, link);
     TAILQ_INSERT_TAIL(&c->clients, client, link);
-    client->away_end_ms = clock_monotonic_ms() + CHANNELS_AWAY_MS;
+    client->away_end_ms = loop_clock_ms() + CHANNELS_AWAY_MS;
     channels_client_settle(client);
     trim_away(c, client->ctx); /* not this one: it left last */
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "execd/gateway/channels_priv.h"
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/str.h"
 
 #define HOLD_AT (1u << 20) /* unsent bytes above which the kernel waits */
@@ -24,7 +24,7 @@ static void arm(struct channels_client *client, int64_t at_ms)
         (void)event_del(client->timer); /* cannot fail for an event of ours */
         return;
     }
-    int64_t ms = MAX(at_ms - clock_monotonic_ms(), (int64_t)0);
+    int64_t ms = MAX(at_ms - loop_clock_ms(), (int64_t)0);
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     (void)event_add(client->timer, &tv); /* fails only when memory is exhausted */
 }
@@ -54,7 +54,7 @@ static bool reads_on(const struct channels_client *client, int64_t held_ms)
 /* The time since the last look, which the kernel spent on this client, was well spent, or comes out of its budget. */
 static bool account_hold(struct channels_client *client)
 {
-    int64_t held_ms = clock_monotonic_ms() - client->hold_start_ms;
+    int64_t held_ms = loop_clock_ms() - client->hold_start_ms;
 
     if (reads_on(client, held_ms))
         return true;
@@ -69,7 +69,7 @@ static void go_on_holding(struct channels_client *client)
     bool trusted = is_alone(client) || code_client_may_hold(client->code);
 
     client->taken = 0;
-    client->hold_start_ms = clock_monotonic_ms();
+    client->hold_start_ms = loop_clock_ms();
     client->hold_end_ms = client->hold_start_ms + (trusted ? CHANNELS_HOLD_MS : SHOW_MS);
 }
 
@@ -237,7 +237,7 @@ static bool try_send(struct channels_client *client, const struct frame *frame)
         return false;
     if (r < 0)
         refuse(client, frame, err.text);
-    else if (requests_add(&client->requests, frame, clock_monotonic_ms()) < 0)
+    else if (requests_add(&client->requests, frame, loop_clock_ms()) < 0)
         channels_client_end_soon(client, CHANNELS_NO_MEMORY); /* nobody would see to its end */
     return true;
 }
@@ -258,7 +258,7 @@ static void retry(struct channels_client *client)
         return;
     message_frame(client->kept, &frame);
     if (!try_send(client, &frame)) {
-        client->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        client->retry_ms = loop_clock_ms() + RETRY_MS;
         return;
     }
     message_free(client->kept);
@@ -285,7 +285,7 @@ bool channels_send(struct channels_client *client, struct frame *frame)
     }
     if (!try_send(client, frame)) {
         client->kept = message_keep(frame);
-        client->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        client->retry_ms = loop_clock_ms() + RETRY_MS;
         if (client->kept == NULL)
             channels_client_end_soon(client, CHANNELS_NO_MEMORY);
         return false;
@@ -317,7 +317,7 @@ static void take(struct channels_client *client, const struct jmsg *msg,
             continue;
         struct message *own = message_share(m);
         if (own != NULL)
-            requests_take(&client->requests, own, clock_monotonic_ms());
+            requests_take(&client->requests, own, loop_clock_ms());
         else
             channels_client_end_soon(client, CHANNELS_NO_MEMORY);
     }
@@ -409,7 +409,7 @@ void channels_client_settle(struct channels_client *client)
     bool wake = false;
     bool idle = code_context_state(client->ctx) == CODE_IDLE;
     bool held = channels_is_held(client->channels, client->ctx);
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
 
     if (held)
         requests_postpone(&client->requests, now);
@@ -428,7 +428,7 @@ void channels_client_settle(struct channels_client *client)
 void channels_client_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct channels_client *client = arg;
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
 
     (void)fd;
     (void)what;

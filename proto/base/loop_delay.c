@@ -8,11 +8,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/log.h"
 
 /* The time without a CPU is read this often at most: a system call, and a round can be a microsecond. */
 #define SAMPLE_NS INT64_C(100000000)
 #define NS_PER_MS INT64_C(1000000)
+/* So long a stretch without a look is the way of any machine; the rest of a longer one is time away. */
+#define AWAY_MIN_NS (20 * NS_PER_MS)
 
 const double loop_delay_bounds_s[LOOP_DELAY_BOUNDS] = {0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1};
 
@@ -30,6 +33,8 @@ static struct {
     int64_t sampled_ns, waited_ns; /* when last read, and what it said */
     struct loop_delay sum;
 } loop = {.epoll_fd = -1, .schedstat_fd = -1};
+static int64_t wait_ns; /* when its wait began */
+static int64_t away_ns; /* left out by loop_clock_ms */
 
 /* Not clock.h's: tests shift that one, and a shift is no delay. */
 static int64_t now_ns(void)
@@ -62,6 +67,21 @@ void loop_delay_start(void)
 void loop_delay_get(struct loop_delay *ret)
 {
     *ret = loop.sum;
+}
+
+/* Of a stretch in which the loop did not look. */
+static int64_t away_of(int64_t ns)
+{
+    return MAX(ns - AWAY_MIN_NS, INT64_C(0));
+}
+
+int64_t loop_clock_ms(void)
+{
+    int64_t now = now_ns(), away = measured ? away_ns : 0;
+
+    if (measured && loop.round_ns != 0)
+        away += away_of(now - loop.round_ns);
+    return (now - away) / NS_PER_MS + clock_test_shift_ms;
 }
 
 static void end_work(int64_t now)
@@ -107,9 +127,11 @@ static void tell(int64_t ns)
 
 static void end_round(void)
 {
+    int64_t now = wait_ns = now_ns();
     if (loop.round_ns == 0)
         return;
-    int64_t now = now_ns(), ns = now - loop.round_ns;
+    int64_t ns = now - loop.round_ns;
+    away_ns += away_of(ns);
     uint64_t us = (uint64_t)(ns / 1000);
     size_t i = 0;
 
@@ -126,10 +148,13 @@ static void end_round(void)
     loop.round_ns = 0;
 }
 
-static void begin_round(void)
+/* How long an interrupted wait was a stop nobody knows: none of it counts. */
+static void begin_round(bool interrupted, int timeout_ms)
 {
-    int64_t now = now_ns();
+    int64_t now = now_ns(), waited = now - wait_ns;
 
+    if (interrupted || timeout_ms >= 0)
+        away_ns += away_of(waited - (interrupted ? 0 : timeout_ms * NS_PER_MS));
     loop.round_ns = now;
     loop.now = (struct work){.ns = now};
     loop.longest = (struct work){0};
@@ -141,11 +166,13 @@ static void begin_round(void)
 
 /* A signal, a stop or a freeze of the process ends the wait although sockets may have become ready, and libevent then
  * runs all timers that are due: the answer that they wait for would be read behind them. So there is one more look. */
-static int wait_and_look(int epoll_fd, struct epoll_event *events, int n, int timeout_ms)
+static int wait_and_look(int epoll_fd, struct epoll_event *events, int n, int timeout_ms,
+                         bool *ret_interrupted)
 {
     int result = epoll_pwait(epoll_fd, events, n, timeout_ms, NULL);
 
-    return result < 0 && errno == EINTR ? epoll_pwait(epoll_fd, events, n, 0, NULL) : result;
+    *ret_interrupted = result < 0 && errno == EINTR;
+    return *ret_interrupted ? epoll_pwait(epoll_fd, events, n, 0, NULL) : result;
 }
 
 /* In the place of the C library's, for libevent too: libevent 2.1 has no callback around its wait. What other threads
@@ -155,12 +182,12 @@ __attribute__((visibility("default"))) int epoll_wait(int epoll_fd, struct epoll
 {
     if (measured && loop.epoll_fd < 0)
         loop.epoll_fd = epoll_fd;
-    bool ours = measured && epoll_fd == loop.epoll_fd;
+    bool ours = measured && epoll_fd == loop.epoll_fd, interrupted;
     if (ours)
         end_round();
-    int result = wait_and_look(epoll_fd, events, n, timeout_ms);
+    int result = wait_and_look(epoll_fd, events, n, timeout_ms, &interrupted);
     if (ours && result >= 0) /* an error makes no round, and errno stays its */
-        begin_round();
+        begin_round(interrupted, timeout_ms);
     return result;
 }
 

@@ -9,6 +9,7 @@
 
 #include "proto/api/errors.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/http/reply.h"
@@ -25,6 +26,7 @@ struct http_call {
     struct strbuf body;
     http_call_fn on_done;
     void *arg;
+    int64_t deadline_ms; /* of loop_clock_ms */
     unsigned interim;
     bool connected, eof, over;
     int status;
@@ -69,12 +71,23 @@ static void fail(struct http_call *call, int code, int errnum, const char *text)
     finish(call, 0);
 }
 
+static int arm(struct http_call *call)
+{
+    int64_t ms = MAX(call->deadline_ms - loop_clock_ms(), (int64_t)1);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+    return event_add(call->timer, &tv);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct http_call *call = arg;
 
     (void)fd;
-    if (!call->over && (what & EV_TIMEOUT))
+    (void)what;
+    if (!call->over && loop_clock_ms() < call->deadline_ms && arm(call) == 0)
+        return;
+    if (!call->over)
         fail(call, ERR_BACKEND_TIMEOUT, ETIMEDOUT, "no answer in time");
     else
         deliver(call);
@@ -168,14 +181,14 @@ int http_call_start(struct event_base *base, const struct relay_target *target, 
                     struct http_call **ret_call)
 {
     struct http_call *call = xnew(struct http_call);
-    struct timeval tv = {.tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000};
 
     call->on_done = on_done;
     call->arg = arg;
+    call->deadline_ms = loop_clock_ms() + timeout_ms;
     reply_init(&call->reply, strcmp(method, "HEAD") == 0, HEAD_MAX);
     strbuf_init(&call->body, max_body > 0 ? max_body : 1);
     call->timer = evtimer_new(base, on_timer, call);
-    if (!call->timer || event_add(call->timer, &tv) < 0) {
+    if (!call->timer || arm(call) < 0) {
         http_call_cancel(call);
         return -ENOMEM;
     }

@@ -18,7 +18,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 int64_t conn_now_ms(void)
 {
-    return clock_monotonic_ms();
+    return loop_clock_ms();
 }
 
 /* The one place where bufferevents of accepted sockets are made: TLS goes in here. */

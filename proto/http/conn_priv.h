@@ -170,7 +170,7 @@ void conn_break(struct conn *c); /* the peer is lost or to be cut: freed in the 
 void conn_enable(struct conn *c, short what); /* EV_READ, EV_WRITE; breaks it when that fails */
 void conn_shut_when_idle(struct conn *c);     /* draining */
 bool conn_drop_oldest(struct http_server *server); /* makes room; false when all are busy */
-int64_t conn_now_ms(void);
+int64_t conn_now_ms(void); /* loop_clock_ms: what nobody could look at is not late */
 
 /* conn_deadline.c */
 void conn_arm_timer(struct conn *c);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/http/relay_head.h"
 #include "proto/http/relay_priv.h"
 
@@ -68,7 +68,7 @@ static int on_body_data(void *arg, const char *p, size_t n, struct err *err)
     char size[24];
 
     (void)err;
-    r->moved_ms = clock_monotonic_ms();
+    r->moved_ms = loop_clock_ms();
     if (!out || r->up_deaf)
         return 0; /* the backend wants no more of it; its answer is on the way */
     if (r->chunked_body) {
@@ -123,7 +123,7 @@ static struct relay *relay_new(struct http_req *req, const struct relay_target *
     r->connect_ms = o->connect_ms > 0 ? o->connect_ms : CONNECT_MS;
     r->first_byte_ms = o->first_byte_ms;
     r->idle_ms = o->idle_ms;
-    r->since_ms = r->moved_ms = clock_monotonic_ms();
+    r->since_ms = r->moved_ms = loop_clock_ms();
     r->upgrade = head_is_websocket(&req->head);
     r->has_body = req->head.chunked || req->head.content_length > 0;
     r->chunked_body = req->head.chunked;

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/http/relay_priv.h"
 #include "proto/http/upstream.h"
 #include "proto/http/upstream_pool.h"
@@ -17,7 +17,7 @@ static void on_up_read(struct bufferevent *bev, void *arg)
     struct relay *r = arg;
 
     (void)bev;
-    r->moved_ms = clock_monotonic_ms();
+    r->moved_ms = loop_clock_ms();
     relay_pump(r);
 }
 
@@ -26,7 +26,7 @@ static void on_up_written(struct bufferevent *bev, void *arg)
     struct relay *r = arg;
 
     (void)bev;
-    r->moved_ms = clock_monotonic_ms();
+    r->moved_ms = loop_clock_ms();
     if (r->body_paused && !r->over) {
         r->body_paused = false;
         http_req_resume_body(r->req);
@@ -37,7 +37,7 @@ static void on_up_written(struct bufferevent *bev, void *arg)
 void relay_connected(struct relay *r)
 {
     r->connected = true;
-    r->since_ms = r->moved_ms = clock_monotonic_ms();
+    r->since_ms = r->moved_ms = loop_clock_ms();
     if (r->has_body)
         http_req_read_body(r->req, &relay_body_ops, r);
     arm(r);
@@ -107,7 +107,7 @@ static int64_t deadline(const struct relay *r)
 
 static void arm(struct relay *r)
 {
-    int64_t at = deadline(r), delay = MAX(at - clock_monotonic_ms(), (int64_t)1);
+    int64_t at = deadline(r), delay = MAX(at - loop_clock_ms(), (int64_t)1);
     struct timeval tv = {.tv_sec = delay / 1000, .tv_usec = (delay % 1000) * 1000};
 
     if (at != 0)
@@ -125,7 +125,7 @@ void relay_on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (r->over)
         return;
-    if (at == 0 || clock_monotonic_ms() < at)
+    if (at == 0 || loop_clock_ms() < at)
         arm(r);
     else
         relay_fail_text(r, ERR_BACKEND_TIMEOUT, ETIMEDOUT,
@@ -151,7 +151,7 @@ int relay_open_backend(struct relay *r, struct err *err)
     if (result < 0)
         return result;
     r->connected = false;
-    r->since_ms = clock_monotonic_ms();
+    r->since_ms = loop_clock_ms();
     use_backend(r);
     arm(r);
     return 0;

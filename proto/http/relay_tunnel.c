@@ -7,7 +7,7 @@
  */
 #include <sys/socket.h>
 
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/http/conn_priv.h"
 #include "proto/http/watch.h"
 
@@ -71,7 +71,7 @@ static void on_read(struct bufferevent *bev, void *arg)
     struct side *s = arg;
     struct evbuffer *out = bufferevent_get_output(s->other->bev);
 
-    s->tunnel->moved_ms = clock_monotonic_ms();
+    s->tunnel->moved_ms = loop_clock_ms();
     (void)evbuffer_add_buffer(out, bufferevent_get_input(bev)); /* moves chains, needs no memory */
     if (evbuffer_get_length(out) >= TUNNEL_HIGH)
         bufferevent_disable(bev, EV_READ);
@@ -83,7 +83,7 @@ static void on_written(struct bufferevent *bev, void *arg)
     struct side *s = arg;
 
     (void)bev;
-    s->tunnel->moved_ms = clock_monotonic_ms();
+    s->tunnel->moved_ms = loop_clock_ms();
     if (!s->other->eof && !(bufferevent_get_enabled(s->other->bev) & EV_READ))
         watch_enable(s->other->bev, EV_READ);
     (void)settle(s->tunnel); /* either way nothing is left to do here */
@@ -104,7 +104,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 static void arm(struct tunnel *t)
 {
-    int64_t delay = MAX(t->moved_ms + t->idle_ms - clock_monotonic_ms(), (int64_t)1);
+    int64_t delay = MAX(t->moved_ms + t->idle_ms - loop_clock_ms(), (int64_t)1);
     struct timeval tv = {.tv_sec = delay / 1000, .tv_usec = (delay % 1000) * 1000};
 
     (void)event_add(t->timer, &tv); /* no memory: no deadline */
@@ -116,7 +116,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (clock_monotonic_ms() - t->moved_ms >= t->idle_ms)
+    if (loop_clock_ms() - t->moved_ms >= t->idle_ms)
         tunnel_free(t);
     else
         arm(t);
@@ -130,7 +130,7 @@ void tunnel_start(struct http_server *server, struct bufferevent *client,
 
     t->server = server;
     t->idle_ms = idle_ms;
-    t->moved_ms = clock_monotonic_ms();
+    t->moved_ms = loop_clock_ms();
     LIST_INSERT_HEAD(&server->tunnels, t, link);
     server->n_sockets++;
     if (idle_ms > 0) {

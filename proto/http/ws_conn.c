@@ -6,7 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/http/conn_priv.h"
 #include "proto/http/ws_conn_priv.h"
 #include "proto/http/watch.h"
@@ -83,7 +83,7 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
 
     (void)out;
     if (info->n_deleted > 0 || info->orig_size == 0)
-        ws->progress_ms = clock_monotonic_ms();
+        ws->progress_ms = loop_clock_ms();
 }
 
 void ws_conn_free(struct ws_conn *ws)
@@ -279,7 +279,7 @@ void ws_conn_pause(struct ws_conn *ws, bool paused)
     if (ws->paused == paused)
         return;
     ws->paused = paused;
-    ws->heard_ms = clock_monotonic_ms(); /* the silence so far was ours */
+    ws->heard_ms = loop_clock_ms(); /* the silence so far was ours */
     if (!paused && ws->state == WS_OPEN)
         event_active(&ws->tick, EV_TIMEOUT, 0);
 }
@@ -301,7 +301,7 @@ static void on_read(struct bufferevent *bev, void *arg)
     struct ws_conn *ws = arg;
 
     (void)bev;
-    ws->heard_ms = clock_monotonic_ms();
+    ws->heard_ms = loop_clock_ms();
     read_on(ws);
 }
 
@@ -315,7 +315,7 @@ static void on_written(struct bufferevent *bev, void *arg)
         return;
     }
     if (!ws->paused && !(bufferevent_get_enabled(ws->bev) & EV_READ)) {
-        ws->heard_ms = clock_monotonic_ms();
+        ws->heard_ms = loop_clock_ms();
         event_active(&ws->tick, EV_TIMEOUT, 0);
     }
     if (ws->handlers->on_writable != NULL)
@@ -352,7 +352,7 @@ static bool is_dead(const struct ws_conn *ws, int64_t now)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct ws_conn *ws = arg;
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
 
     (void)fd;
     (void)what;
@@ -379,7 +379,7 @@ static void start(struct ws_conn *ws, struct event_base *base)
     int ms = ws->options.ping_ms;
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
-    ws->heard_ms = ws->progress_ms = clock_monotonic_ms();
+    ws->heard_ms = ws->progress_ms = loop_clock_ms();
     (void)event_assign(&ws->tick, base, -1, 0, on_tick, ws); /* fails for bad flags only */
     (void)event_assign(&ws->timer, base, -1, EV_PERSIST, on_timer, ws);
     (void)evbuffer_add_cb(output(ws), on_output, ws); /* without: stalls are seen too early */

@@ -7,6 +7,7 @@
 #include <utlist.h>
 
 #include "proto/api/errors.h"
+#include "proto/base/loop_delay.h"
 
 /*
  * Sandboxes stand in one row; idle ones are taken from its front and put back at its end. Uses wait in another. `serve`
@@ -25,6 +26,7 @@ struct pool_use {
     char *tool;                /* owned */
     json_t *parameters;        /* owned */
     struct event *timer;       /* owned: how long it may wait */
+    int64_t deadline_ms;       /* of loop_clock_ms: until then */
     pool_done_fn on_done;
     void *arg;
     struct pool_use *prev, *next; /* in the pool's row while waiting */
@@ -252,23 +254,32 @@ void enclave_pool_forget(struct enclave_pool *pool, const void *arg)
 
 /* ---- using ---- */
 
+static int arm(struct pool_use *u)
+{
+    int64_t ms = MAX(u->deadline_ms - loop_clock_ms(), (int64_t)0);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+    return event_add(u->timer, &tv);
+}
+
 static void on_waited(evutil_socket_t fd, short what, void *arg)
 {
+    struct pool_use *u = arg;
     struct err err = {0};
 
     (void)fd;
     (void)what;
+    if (loop_clock_ms() < u->deadline_ms && arm(u) == 0)
+        return;
     (void)err_set(&err, ERR_POOL_TIMEOUT, ETIMEDOUT,
                   "Timeout waiting for available sandbox from pool");
-    answer(arg, NULL, &err);
+    answer(u, NULL, &err);
 }
 
 int enclave_pool_use(struct enclave_pool *pool, const char *tool, const json_t *parameters,
                      int64_t wait_ms, pool_done_fn on_done, void *arg, struct pool_use **ret_use,
                      struct err *err)
 {
-    struct timeval tv = {.tv_sec = wait_ms / 1000, .tv_usec = (wait_ms % 1000) * 1000};
-
     if (pool->n == 0 && pool->filling == 0)
         return err_set(err, ERR_POOL_EMPTY, ENOENT,
                        "Sandbox pool is empty, call initialize_pool first");
@@ -276,12 +287,16 @@ int enclave_pool_use(struct enclave_pool *pool, const char *tool, const json_t *
         return err_set(err, ERR_OVERLOADED, EAGAIN, "%d requests wait for the pool",
                        POOL_WAITING_MAX);
     struct pool_use *u = xnew(struct pool_use);
-    *u = (struct pool_use){.pool = pool, .on_done = on_done, .arg = arg, .tool = xstrdup(tool)};
+    *u = (struct pool_use){.pool = pool,
+                           .on_done = on_done,
+                           .arg = arg,
+                           .tool = xstrdup(tool),
+                           .deadline_ms = loop_clock_ms() + wait_ms};
     u->parameters = json_deep_copy(parameters);
     u->timer = evtimer_new(pool->base, on_waited, u);
     DL_APPEND(pool->waiting, u);
     pool->n_waiting++;
-    if (u->parameters == NULL || u->timer == NULL || event_add(u->timer, &tv) < 0) {
+    if (u->parameters == NULL || u->timer == NULL || arm(u) < 0) {
         use_free(u);
         return err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory to wait for the pool");
     }

@@ -110,6 +110,20 @@ def early_idle(kernel, ident, parent):
     kernel.reply(ident, OK, parent)
 
 
+def reply_to_a_stopped_agent(kernel, ident, parent):
+    """The reply is sent, behind an output, as soon as nobody can read it."""
+    kernel.state("busy", parent)
+    kernel.state("idle", parent)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with open(f"/proc/{os.getppid()}/stat", encoding="utf-8", errors="replace") as stat:
+            if stat.read().rpartition(")")[2].split()[0] == "T":
+                break
+        time.sleep(0.005)
+    kernel.text("before\n", parent)
+    kernel.reply(ident, OK, parent)
+
+
 def idle_without_reply(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.text("before\n", parent)
@@ -536,6 +550,7 @@ MISBEHAVIOURS = {
     "child_writes_past_the_protocol": child_writes_past_the_protocol,
     "display_for_result": display_for_result,
     "late_result": late_result,
+    "reply_to_a_stopped_agent": reply_to_a_stopped_agent,
     "compiles_first": compiles_first,
     "empty_ename": lambda k, i, p: behave(k, i, p, reply={"status": "error", "ename": "", "evalue": "3", "traceback": []}),
     "aborted": lambda k, i, p: behave(k, i, p, reply={"status": "aborted"}),

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "proto/api/errors.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 #include "proto/http/relay.h"
@@ -457,6 +458,7 @@ int main(int argc, char **argv)
     event_add(term, NULL);
     printf("port %d\n", port);
     fflush(stdout);
+    loop_delay_start();
     event_base_dispatch(app.base);
     http_server_free(app.server);
     event_free(term);

@@ -5,7 +5,6 @@
 #include <sys/syscall.h>
 
 #include "proto/api/errors.h"
-#include "proto/base/clock.h"
 #include "proto/base/fd.h"
 #include "proto/base/loop_delay.h"
 #include "server/runtime/native/native_priv.h"
@@ -140,7 +139,7 @@ static void tick_groups(struct removal *r)
     if (rc == -EBUSY || rc == -ENOTEMPTY) {
         group_thaw_all(&r->box->groups);
         (void)!group_kill(&r->box->groups); /* what is left is seen by the next attempt */
-        if (clock_monotonic_ms() < r->deadline_ms)
+        if (loop_clock_ms() < r->deadline_ms)
             wait_a_little(r);
         else
             fail(r, EBUSY, "processes do not end in the control group");
@@ -177,7 +176,7 @@ static void tick(struct removal *r)
     switch (r->state) {
     case REMOVAL_KILL:
         if (r->box->pidfd >= 0 && !r->box->dead) {
-            if (clock_monotonic_ms() >= r->deadline_ms)
+            if (loop_clock_ms() >= r->deadline_ms)
                 fail(r, EBUSY, "the first process does not end");
             else
                 thaw_again(r);
@@ -227,7 +226,7 @@ static void begin(struct removal *r)
     r->timer = evtimer_new(n->rt.base, on_timer, r);
     if (r->timer == NULL)
         abort(); /* no memory for a few words */
-    r->deadline_ms = clock_monotonic_ms() + GIVE_UP_MS;
+    r->deadline_ms = loop_clock_ms() + GIVE_UP_MS;
     r->retry_ms = RETRY_FIRST_MS;
     kill_first(r);
     arm(r, 0); /* nothing is answered before the caller is off the stack */

@@ -75,6 +75,7 @@ static void test_N05_a_stall_is_told_once_with_what_ran(void **state)
 {
     struct loop_delay sum;
     char text[2048] = "";
+    int64_t begin = loop_clock_ms(), begin_ms = clock_monotonic_ms();
     (void)state;
 
     loop_delay_start();
@@ -91,6 +92,9 @@ static void test_N05_a_stall_is_told_once_with_what_ran(void **state)
     assert_non_null(strstr(text, "\"longest\":\"POST /long\""));
     assert_non_null(strstr(text, "\"level\":\"warn\""));
     assert_null(strchr(strchr(text, '\n') + 1, '\n')); /* one line */
+    /* The clock for deadlines stood still while the loop did. */
+    assert_true(loop_clock_ms() >= begin);
+    assert_true(clock_monotonic_ms() - begin_ms - (loop_clock_ms() - begin) >= LOOP_STALL_MS);
 }
 
 static void test_N05_other_loops_are_not_counted(void **state)
@@ -141,6 +145,36 @@ static void test_an_interrupted_wait_tells_what_has_arrived(void **state)
     close(fd);
 }
 
+static void on_quiet_signal(int signum)
+{
+    (void)signum;
+}
+
+static void *interrupt_often(void *arg)
+{
+    for (int i = 0; i < 8; i++)
+        (void)interrupt(arg);
+    return NULL;
+}
+
+/* Of an interrupted wait nobody knows how much of it was a stop. */
+static void test_an_interrupted_wait_is_time_away(void **state)
+{
+    const struct timeval due = {.tv_usec = 300000};
+    struct sigaction action = {.sa_handler = on_quiet_signal};
+    pthread_t thread, self = pthread_self();
+    int64_t away = away_ns, begin = loop_clock_ms();
+    (void)state;
+
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    assert_int_equal(event_base_once(base, -1, EV_TIMEOUT, on_short, NULL, &due), 0);
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_often, &self), 0);
+    assert_true(event_base_dispatch(base) >= 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(away_ns > away);
+    assert_true(loop_clock_ms() >= begin);
+}
+
 static void test_N05_metrics(void **state)
 {
     cleanup_strbuf struct strbuf out;
@@ -160,6 +194,7 @@ int main(void)
         cmocka_unit_test(test_N05_a_stall_is_told_once_with_what_ran),
         cmocka_unit_test(test_N05_other_loops_are_not_counted),
         cmocka_unit_test(test_an_interrupted_wait_tells_what_has_arrived),
+        cmocka_unit_test(test_an_interrupted_wait_is_time_away),
         cmocka_unit_test(test_N05_metrics),
     };
 
