@@ -159,6 +159,14 @@ static const struct shell_ops shell_ops = {on_output, on_result, on_exit_status}
 
 /* ---- the steps of an end ---- */
 
+/* What a run has said before it is stopped counts. False: it has ended, or the shell. */
+static bool settle(struct session *s)
+{
+    if (s->current != NULL && s->driver != NULL)
+        shell_driver_settle(s->driver);
+    return s->current != NULL && s->driver != NULL;
+}
+
 static void stop_run(struct session *s, enum run_end reason)
 {
     if (s->current->end == RUN_END_NONE)
@@ -176,7 +184,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (s->current == NULL || s->driver == NULL)
+    if (!settle(s))
         return;
     switch (s->stop) {
     case STOP_NONE:
@@ -233,6 +241,16 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- runs ---- */
 
+/* A name of its own for each shell: the leaf of the one before it may still be under the knife. */
+static int make_leaf(struct session *s, struct err *err)
+{
+    static unsigned n_shells;
+    char name[ID_UUID_LEN + 16];
+
+    (void)snprintf(name, sizeof(name), "%s-%u", s->id, ++n_shells); /* fits */
+    return leaf_new(name, &s->leaf, err);
+}
+
 int session_start_shell(struct session *s, struct err *err)
 {
     struct shell_start start = {.wrap = s->wrap};
@@ -255,7 +273,7 @@ int session_start_shell(struct session *s, struct err *err)
         start.cwd =
             s->start_cwd; /* the last directory is gone; the first may be too: then exec says so */
     if (rc == 0)
-        rc = leaf_new(s->id, &s->leaf, err);
+        rc = make_leaf(s, err);
     start.leaf = s->leaf;
     if (rc == 0)
         rc = shell_driver_new(s->manager->base, &start, &shell_ops, s, &s->driver, err);
@@ -409,14 +427,15 @@ static void close_queued(struct session *s, struct session_run *run, enum run_en
 
 int session_interrupt(struct session *s, struct session_run *run, struct err *err)
 {
-    struct session_run *which = run != NULL ? run : s->current;
+    bool is_current = run == NULL || run == s->current;
 
-    if (which == NULL || which->closed)
+    /* Of the current one nothing may be left once it has settled. */
+    if (is_current ? !settle(s) : run->closed)
         return err_set(err, ERR_COMMAND_NOT_RUNNING, ESRCH, "nothing runs in session %s", s->id);
-    if (which == s->current)
+    if (is_current)
         stop_run(s, RUN_END_INTERRUPTED);
     else
-        close_queued(s, which, RUN_END_INTERRUPTED);
+        close_queued(s, run, RUN_END_INTERRUPTED);
     return 0;
 }
 
@@ -424,7 +443,7 @@ void session_interrupt_all(struct session *s)
 {
     while (s->queue != NULL)
         close_queued(s, s->queue, RUN_END_INTERRUPTED);
-    if (s->current != NULL)
+    if (settle(s))
         stop_run(s, RUN_END_INTERRUPTED);
 }
 
@@ -432,7 +451,7 @@ static void end_runs(struct session *s, enum run_end reason)
 {
     while (s->queue != NULL)
         close_queued(s, s->queue, reason);
-    if (s->current == NULL)
+    if (!settle(s))
         return;
     s->current->end = reason;
     s->current->status = -1;

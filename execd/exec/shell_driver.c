@@ -21,6 +21,7 @@
 
 #define READ_SIZE (64 * 1024)
 #define REPORT_MAX (8 * 1024)
+#define REPORT_READS 16 /* as much as a pipe holds */
 
 static struct jpair env_items[] = {
     {"PS1", ""}, {"PS2", ""}, {"ENV", ""}, {"PROMPT_COMMAND", ""}, {"HISTFILE", ""}};
@@ -174,35 +175,49 @@ static void take_reports(struct shell_driver *d)
             stragglers_chase(d->stragglers, shell_of(d));
         drain(d);
         d->ops->on_result(d->arg, (int)status, cwd);
-        return; /* the driver may be gone */
     }
 }
 
-static void on_report(evutil_socket_t fd, short what, void *arg)
+/* Once; false when there is no more. */
+static bool read_report(struct shell_driver *d)
 {
-    struct shell_driver *d = arg;
     char buffer[4096];
 
-    (void)what;
-    ssize_t n = read(fd, buffer, sizeof(buffer));
+    ssize_t n = read(d->report_fd, buffer, sizeof(buffer));
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (n <= 0) { /* the shell closed it: its end follows, or its runs end by their timeout */
         (void)event_del(d->on_report);
-        return;
+        return false;
     }
     strbuf_add(&d->report, buffer, (size_t)n);
     if (strbuf_check(&d->report) < 0) /* no report is so long: somebody's own text */
         strbuf_reset(&d->report);
     take_reports(d);
+    return true;
 }
 
+static void on_report(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)read_report(arg);
+}
+
+void shell_driver_settle(struct shell_driver *d)
+{
+    for (int i = 0; i < REPORT_READS && read_report(d); i++)
+        ;
+    drain(d);
+}
+
+/* Before it ended it may have reported, and that is how the run ended. */
 static void on_exit_status(void *arg, const struct exit_status *status)
 {
     struct shell_driver *d = arg;
 
     d->pid.pid = 0;
-    drain(d);
+    shell_driver_settle(d);
     d->ops->on_exit(d->arg, status);
 }
 

@@ -43,7 +43,7 @@ struct shell_start {
 struct shell_ops {
     /* Output of programs; stream 0 is stdout, 1 is stderr. */
     void (*on_output)(void *arg, int stream, const char *p, size_t n);
-    /* The run is over; all that it has written was given to on_output. */
+    /* The run is over; all that it has written was given to on_output. Leaves the driver alive. */
     void (*on_result)(void *arg, int status, const char *cwd);
     /* The shell is gone, and everything that it has written was given to on_output. Last callback. */
     void (*on_exit)(void *arg, const struct exit_status *status);
@@ -70,6 +70,9 @@ struct shell_text {
 /* One at a time: the next after on_result. -EPIPE when the shell is gone; -EOVERFLOW beyond SHELL_TEXT_MAX and -ENOMEM,
  * of which the shell hears nothing: it is ready for another. */
 int shell_driver_run(struct shell_driver *d, const struct shell_text *text) must_check;
+
+/* Looks at once for what the loop has not seen yet: output, and the end of the run. Calls back meanwhile. */
+void shell_driver_settle(struct shell_driver *d);
 
 /* SIGINT to the shell's process group, as Ctrl-C would; and the report is asked for once more, since the interrupt
  * may have hit it. */

@@ -4,16 +4,21 @@ execd stands still while its peers go on. When it goes on it finds several thing
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import signal
+import sys
+import termios
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from harness.execd import TOKEN, TOKEN_HEADER, children, eventually, output_of, sse_events
+from harness.execd import TOKEN, TOKEN_HEADER, children, eventually, fds, output_of, sse_events
+from harness.patience import PATIENCE_S
 from harness.raw import RawConnection
 
 
@@ -41,8 +46,8 @@ def await_end_of(agent, pid):
 class Gate:
     """`read x <PATH` in a shell waits until it is opened."""
 
-    def __init__(self, folder):
-        self.path = folder / "gate"
+    def __init__(self, path):
+        self.path = path
         os.mkfifo(self.path)
         self.fd = os.open(self.path, os.O_RDWR)
 
@@ -51,10 +56,21 @@ class Gate:
 
 
 @pytest.fixture
-def gate(tmp_path):
-    made = Gate(tmp_path)
-    yield made
-    os.close(made.fd)
+def make_gate(tmp_path):
+    made = []
+
+    def make():
+        made.append(Gate(tmp_path / f"gate{len(made)}"))
+        return made[-1]
+
+    yield make
+    for each in made:
+        os.close(each.fd)
+
+
+@pytest.fixture
+def gate(make_gate):
+    return make_gate()
 
 
 class Wire(RawConnection):
@@ -96,6 +112,97 @@ def test_an_interrupt_that_comes_with_the_end(execd, wire, gate):
     assert wire.read_response().status == 200
     status = execd.client.get(f"/command/status/{command}").json()
     assert status["exit_code"] == 3 and status["receipt"]["reason"] == "exit"
+
+
+# ---- shells
+
+
+def unread(path):
+    """Bytes in a pipe, which is one of a process's descriptors."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(fd)
+
+
+class Run:
+    """A run in a session of its own that waits for a gate, says "said" and ends with status 5."""
+
+    def __init__(self, agent, gate, **body):
+        before = {pid for pid, _ in children(agent.pid)}
+        self.session = agent.client.post("/session").json()["session_id"]
+        [self.shell] = {pid for pid, _ in children(agent.pid)} - before
+        report = os.readlink(f"/proc/{self.shell}/fd/3")
+        self.report = next(number for number, link in fds(agent.pid).items() if link == report)
+        self.agent = agent
+        self.pool = ThreadPoolExecutor(1)
+        self.gate, begun = gate, gate.path.with_name("begun")
+        text = f"read x <{gate.path}; echo said; (exit 5)"
+        client = agent.new_client()
+        self.answer = self.pool.submit(client.post, f"/session/{self.session}/run",
+                                       json={"command": f"echo >{begun}; {text}", **body})
+        eventually(begun.exists)
+        eventually(lambda: self.unread_report() == 0)
+
+    def unread_report(self):
+        return unread(f"/proc/{self.agent.pid}/fd/{self.report}")
+
+    def finish(self):
+        """It is over, and execd has not taken notice."""
+        self.gate.open()
+        eventually(lambda: self.unread_report() > 0)
+
+    def check(self):
+        """It ended as it did."""
+        answer = self.answer.result(PATIENCE_S)
+        self.pool.shutdown()
+        self.agent.client.delete(f"/session/{self.session}")  # if it is there still
+        events = sse_events(answer.text)
+        assert output_of(events) == "said\n", events
+        assert events[-1]["error"]["evalue"] == "5" and events[-1]["receipt"]["reason"] == "exit", events
+
+
+def test_a_report_before_the_end_of_its_shell(execd, make_gate):
+    """Which is seen with an earlier end, before the report."""
+    run, gate = Run(execd, make_gate()), make_gate()
+    execd.command(f"read x <{gate.path}", background=True)
+    [command] = {pid for pid, _ in children(execd.pid)} - {run.shell}
+    with standstill(execd):
+        gate.open()
+        await_end_of(execd, command)
+        run.finish()
+        os.kill(run.shell, signal.SIGKILL)
+        await_end_of(execd, run.shell)
+    eventually(lambda: execd.client.get(f"/session/{run.session}").json()["alive"] is False)
+    run.check()
+
+
+def test_an_interrupt_of_a_run_that_is_over(execd, wire, gate):
+    run = Run(execd, gate)
+    with standstill(execd):
+        wire.request("DELETE", f"/command?id={run.session}")
+        run.finish()
+    assert "nothing runs" in wire.read_response().body.decode()
+    run.check()
+
+
+def test_a_session_that_is_deleted_behind_its_run(execd, wire, gate):
+    run = Run(execd, gate)
+    with standstill(execd):
+        wire.request("DELETE", f"/session/{run.session}")
+        run.finish()
+    assert wire.read_response().status == 200
+    run.check()
+
+
+def test_a_timeout_of_a_run_that_is_over(execd, gate):
+    run = Run(execd, gate, timeout=1000)
+    with standstill(execd):
+        late = time.monotonic() + 1
+        run.finish()
+        eventually(lambda: time.monotonic() > late)
+    run.check()
 
 
 # ---- isolated sessions

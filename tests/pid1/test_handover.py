@@ -1,12 +1,14 @@
 """The sandbox's own cgroup, handed to execd as open directories (design decision 19)."""
 
+import json
 import os
 import uuid
 from pathlib import Path
 
 import pytest
 
-from harness.execd import Execd, children, eventually
+from harness.execd import Execd, children, eventually, output_of, sse_events
+from harness.hung import HungFileSystem
 from harness.kernels import create, error_of, make_specs, results, run
 
 V1 = ("memory", "pids", "freezer", "cpuacct")
@@ -232,3 +234,59 @@ def test_out_of_memory_is_counted_and_told(tmp_path, sandbox_groups):
         assert '"kills":' in value
         text = agent.client.get("/metrics", headers={"Accept": "text/plain"}).text
         assert float(next(x for x in text.splitlines() if x.startswith("sandbox_oom_kills_total")).split()[1]) >= 1
+
+
+# ---- leaves that are not empty yet
+
+
+@pytest.fixture
+def hung(tmp_path):
+    folder = tmp_path / "hung"
+    folder.mkdir()
+    made = HungFileSystem(folder)
+    yield made
+    made.end()
+
+
+def await_hung(hung):
+    """Somebody waits for that file system, and cannot be killed."""
+    wanted = f"{hung.folder.decode()}/file".encode()
+    return eventually(lambda: next((path for path in Path("/proc").glob("[0-9]*") if holds(path, wanted)), None))
+
+
+def holds(process, argument):
+    try:
+        return (argument in (process / "cmdline").read_bytes().split(b"\0")
+                and "request_wait_answer" in (process / "wchan").read_text())
+    except OSError:
+        return False
+
+
+def test_a_new_shell_is_not_killed_with_what_the_last_one_left(tmp_path, sandbox_groups, hung):
+    with start_in(tmp_path, sandbox_groups) as agent:
+        session = agent.client.post("/session").json()["session_id"]
+
+        def run(text):
+            answer = agent.client.post(f"/session/{session}/run", json={"command": text})
+            return sse_events(answer.text)
+
+        run(f"cat {hung.folder.decode()}/file & :")
+        left = await_hung(hung)
+        assert run("exit 3")[-1]["error"]["evalue"] == "3"
+        events = run("sleep 0.3; echo here")  # the killing goes on all the time
+        assert output_of(events) == "here\n" and events[-1]["type"] == "execution_complete", events
+        assert left.exists()
+        hung.answer_all()
+        eventually(lambda: not left.exists())
+
+
+def test_hooks_that_run_at_once_end_apart(tmp_path, sandbox_groups):
+    """The time limit of one is not for the other."""
+    told = tmp_path / "told"
+    lifecycle = {"periodic": [
+        {"name": "quick", "schedule": "@every 1s", "command": ["sleep", "1000"], "timeoutSeconds": 1},
+        {"name": "slow", "schedule": "@every 1s", "command": ["sh", "-c", f"sleep 3; echo here >>{told}"]}]}
+    with start_in(tmp_path, sandbox_groups, env={"OPENSANDBOX_LIFECYCLE": json.dumps(lifecycle)}) as agent:
+        agent.wait_log(msg="a hook took too long", hook="quick")
+        assert agent.wait_log(msg="a hook has ended", hook="slow")["code"] == "0"
+        assert told.exists()
