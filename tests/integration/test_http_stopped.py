@@ -1,11 +1,12 @@
 """A server that was stopped, as a paused sandbox's is: what arrived meanwhile is read before anything is late."""
 
+import os
 import socket
 import threading
 
 from harness.execd import eventually
 from harness.stopped import stopped
-from harness.ws import TEXT, WebSocket
+from harness.ws import TEXT, WebSocket, frame
 from http_fixtures import *  # noqa: F401,F403  fixtures
 from http_fixtures import drain, read_response, send
 
@@ -63,3 +64,65 @@ def test_an_answer_that_a_backend_gave_in_time(relay, backend):
             go.set()
         response = read_response(s.makefile("rb"))
         assert (response.status, response.body) == (200, b"ok")
+
+
+# ---- last words: a peer says something and resets the connection, and both are seen together
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+def open_tunnel(relay, s):
+    send(s, relay.head("GET", "/relay/ws", "Upgrade: websocket", "Connection: Upgrade"))
+    assert read_response(s.makefile("rb", buffering=0)).status == 101
+
+
+def test_the_last_words_of_a_tunnels_backend(relay, backend):
+    ready, go, over = threading.Event(), threading.Event(), threading.Event()
+
+    def script(connection, request):
+        connection.sendall(SWITCH)
+        connection.recv(1, socket.MSG_PEEK)
+        ready.set()
+        assert go.wait(20)
+        connection.sendall(b"last words")
+        os.close(connection.detach())  # with something unread: a reset
+        over.set()
+
+    backend.script = script
+    with relay.connect() as s:
+        open_tunnel(relay, s)
+        send(s, b"nobody reads this")
+        assert ready.wait(20)
+        with stopped(relay.process.pid, 0):
+            go.set()
+            assert over.wait(20)
+        assert drain(s) == b"last words"
+
+
+def test_the_last_words_of_a_tunnels_client(relay, backend):
+    heard = []
+
+    def script(connection, request):
+        connection.sendall(SWITCH + b"nobody reads this")
+        heard.append(connection.recv(100))
+
+    backend.script = script
+    with relay.connect() as s:
+        open_tunnel(relay, s)
+        s.recv(1, socket.MSG_PEEK)
+        with stopped(relay.process.pid, 0):
+            send(s, b"last words")
+            s.close()
+        eventually(lambda: heard)
+    assert heard == [b"last words"]
+
+
+def test_the_last_words_of_a_websocket(harness):
+    """While it takes nothing of what is sent to it, which shows first."""
+    with WebSocket(harness.connect(), "/ws?flood=1") as ws:
+        ws.socket.recv(1, socket.MSG_PEEK)
+        with stopped(harness.process.pid, 0):
+            ws.send_raw(frame(TEXT, b"close me"))
+            ws.drop()
+        eventually(lambda: stats(harness)["unclosed"] == 0)
+        assert stats(harness)["ws_code"] == 4321
