@@ -221,10 +221,12 @@ int term_write(struct term *t, const char *p, size_t n)
         return 0;
     if (t->input_fd < 0)
         return -EPIPE;
+    term_settle_size(t); /* it was asked for first */
     if (t->input == NULL) {
         ssize_t written = write(t->input_fd, p, n);
+        /* A terminal may be without another side; what is over reads no more, and its exit tells so. */
         if (written < 0 && errno != EAGAIN && errno != EINTR)
-            return t->mode == TERM_PIPE ? -EPIPE : 0; /* a terminal without another side */
+            return t->mode == TERM_PIPE && !pidref_has_ended(&t->leader) ? -EPIPE : 0;
         if (written > 0) {
             p += written;
             n -= (size_t)written;

@@ -81,3 +81,4 @@ void term_io_release(struct term *t); /* the writer moved or left: reading goes 
 /* term_run.c */
 void term_run_init(struct term *t);
 void term_on_exit(void *arg, const struct exit_status *status);
+void term_settle_size(struct term *t); /* applies it now if it is not yet */

@@ -258,6 +258,14 @@ void term_resize(struct term *t, int64_t cols, int64_t rows)
         on_resize(-1, 0, t); /* no memory for a timer: at once */
 }
 
+void term_settle_size(struct term *t)
+{
+    if (!event_pending(&t->resize, EV_TIMEOUT, NULL))
+        return;
+    (void)event_del(&t->resize);
+    on_resize(-1, 0, t);
+}
+
 void term_run_init(struct term *t)
 {
     t->leader = PIDREF_UNSET;

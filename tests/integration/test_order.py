@@ -20,6 +20,7 @@ import pytest
 from harness.execd import TOKEN, TOKEN_HEADER, children, eventually, fds, output_of, sse_events
 from harness.patience import PATIENCE_S
 from harness.raw import RawConnection
+from harness.ws import BINARY, CLOSE, TEXT, WebSocket
 
 
 def state_of(pid):
@@ -203,6 +204,53 @@ def test_a_timeout_of_a_run_that_is_over(execd, gate):
         run.finish()
         eventually(lambda: time.monotonic() > late)
     run.check()
+
+
+# ---- terminals
+
+
+def open_terminal(agent, query, **body):
+    session = agent.client.post("/pty", json=body).json()["session_id"]
+    terminal = WebSocket(agent.connect(), f"/pty/{session}/ws{query}", (f"{TOKEN_HEADER}: {TOKEN}",))
+    while b'"connected"' not in terminal.read().payload:
+        pass
+    return session, terminal
+
+
+def rest(terminal):
+    """Output and texts up to the end."""
+    out, texts = b"", []
+    while (frame := terminal.read()).opcode != CLOSE:
+        if frame.opcode == TEXT:
+            texts.append(json.loads(frame.payload))
+        else:
+            out += frame.payload[1:]
+    return out, texts
+
+
+def test_input_that_comes_with_the_end(execd, gate):
+    """Nobody reads it any more, and that is no fault of who wrote it."""
+    session, terminal = open_terminal(execd, "?pty=0", command=f"read x <{gate.path}; echo said; exit 5")
+    [(pid, _)] = children(execd.pid)
+    with standstill(execd):
+        terminal.send(BINARY, b"\0late\n")
+        gate.open()
+        await_end_of(execd, pid)
+    assert rest(terminal) == (b"said\n", [{"type": "exit", "exit_code": 5}])
+    execd.client.delete(f"/pty/{session}")
+
+
+def test_a_size_and_input_that_come_at_once(execd):
+    session, terminal = open_terminal(execd, "", command="stty -echo; echo go; read x; stty size", record=True)
+    while b"go" not in terminal.read().payload:
+        pass
+    with standstill(execd):
+        terminal.send_json(type="resize", cols=100, rows=50)
+        terminal.send(BINARY, b"\0\n")
+    out, texts = rest(terminal)
+    assert out.endswith(b"50 100\r\n") and texts == [{"type": "exit", "exit_code": 0}]
+    assert '"r", "100x50"' in execd.client.get(f"/pty/{session}/recording").text
+    execd.client.delete(f"/pty/{session}")
 
 
 # ---- isolated sessions
