@@ -12,6 +12,11 @@
  * retries removals that failed (design decision 16). */
 #define SWEEP_MS 5000
 
+/* A sweep that comes so late finds what nobody could prevent meanwhile: a renewal that was sent in time may not have been
+ * read yet. It waits once more, so that whoever stands at the door is heard first. */
+#define LATE_MS 20
+#define HEARING_MS 500
+
 static int64_t due_of(const struct live *l)
 {
     if (l->retry_boot_ms != 0)
@@ -28,9 +33,11 @@ void expiry_arm(struct lifecycle *lc)
 
     HASH_ITER(hh, lc->registry, l, tmp)
     next = MIN(next, due_of(l));
+    next = MAX(next, lc->hearing_until_boot_ms);
     int64_t wait = MAX(next - now, 1);
     struct itimerspec spec = {
         .it_value = {.tv_sec = wait / 1000, .tv_nsec = (wait % 1000) * 1000000}};
+    lc->armed_boot_ms = now + wait;
     (void)timerfd_settime(lc->timer_fd, 0, &spec, NULL); /* cannot fail with these values */
 }
 
@@ -61,7 +68,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     LOOP_WORK("timer", "expiry");
     if (read(fd, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
         log_printf(LOG_LEVEL_WARN, "lifecycle", "expiry timer: %s", strerror(errno));
-    sweep(lc);
+    int64_t now = clock_boottime_ms();
+    bool is_late = now - lc->armed_boot_ms >= LATE_MS && lc->hearing_until_boot_ms == 0;
+    lc->hearing_until_boot_ms = is_late ? now + HEARING_MS : 0;
+    if (!is_late)
+        sweep(lc);
     expiry_arm(lc);
 }
 

@@ -43,8 +43,10 @@ struct lifecycle {
     struct freeze *freezes;  /* owned list: pauses and resumes under way */
     uint8_t master[32];      /* key of the tokens */
     char boot_id[40];
-    int timer_fd;        /* owned; timerfd on CLOCK_BOOTTIME */
-    struct event *timer; /* owned */
+    int timer_fd;                  /* owned; timerfd on CLOCK_BOOTTIME */
+    struct event *timer;           /* owned */
+    int64_t armed_boot_ms;         /* when the timer is to fire */
+    int64_t hearing_until_boot_ms; /* nothing expires before; 0 = no such time */
     struct lifecycle_counts counts;
 };
 

@@ -14,12 +14,14 @@
 #include "server/runtime/native/setup.h"
 
 #define PING_BODY_MAX 4096
+/* An execd that ends lets its socket go first, then everybody in its pid namespace dies, then its end is seen. */
+#define END_MS 1000
 #define LOG_TAIL 160
 
 /* A start under way. States, each left by exactly one event:
  *
  *   prepare ──clone──► set-up ──report pipe closes──► execd ──GET /ping 200──► running
- *      │                 │ report, exit                  │ exit, time over
+ *      │                 │ report, exit                  │ exit, time over, connection lost and END_MS without an exit
  *      └─────────────────┴───────────────────────────────┴──► cleaning up ──► answered with the error
  *
  * The ping is sent at once: its connection waits in the listener's queue until execd accepts, so nothing is polled. */
@@ -33,8 +35,10 @@ struct start {
     struct setup_process process;
     struct event *report_event; /* owned */
     struct http_call *call;     /* owned */
+    struct event *end_timer;    /* owned; the connection is lost: the end of execd is awaited */
     const char *state_text;
-    struct err err; /* the first failure */
+    struct err err;  /* the first failure */
+    struct err ping; /* what the ping met */
 };
 
 static void release(struct start *s)
@@ -44,6 +48,9 @@ static void release(struct start *s)
     s->report_event = NULL;
     http_call_cancel(s->call);
     s->call = NULL;
+    if (s->end_timer != NULL)
+        event_free(s->end_timer);
+    s->end_timer = NULL;
     plan_done(&s->plan);
     cgroup_dirs_done(&s->dirs);
     setup_process_done(&s->process);
@@ -114,7 +121,7 @@ static void give_up(struct start *s)
 }
 
 /* The child's own report is the best reason, then its end, then what the ping met. */
-static void fail_with_reason(struct start *s, const struct err *ping)
+static void fail_with_reason(struct start *s)
 {
     struct err report = {0};
 
@@ -129,7 +136,7 @@ static void fail_with_reason(struct start *s, const struct err *ping)
         add_log_tail(s);
     } else {
         (void)err_set(&s->err, ERR_SANDBOX_EXECD_START_FAILED, ETIMEDOUT,
-                      "execd does not answer: %s", ping != NULL ? ping->text : "no reason");
+                      "execd does not answer: %s", s->ping.text);
         add_log_tail(s);
     }
     give_up(s);
@@ -137,7 +144,7 @@ static void fail_with_reason(struct start *s, const struct err *ping)
 
 void start_on_exit(struct box *box)
 {
-    fail_with_reason(box->start, NULL);
+    fail_with_reason(box->start);
 }
 
 /* --- progress --- */
@@ -161,17 +168,36 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
     s->process.report_fd = -1;
 }
 
+static void on_no_end(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    fail_with_reason(arg);
+}
+
+/* False: no memory to wait. */
+static bool await_end(struct start *s)
+{
+    static const struct timeval tv = {.tv_sec = END_MS / 1000};
+
+    s->end_timer = evtimer_new(s->box->native->rt.base, on_no_end, s);
+    return s->end_timer != NULL && event_add(s->end_timer, &tv) == 0;
+}
+
 static void on_ping(void *arg, int status, struct slice body, const struct err *err)
 {
     struct start *s = arg;
-    struct err odd = {0};
 
     (void)body;
     s->call = NULL; /* frees itself */
     if (status != 200) {
         if (status != 0)
-            (void)err_set(&odd, 0, EPROTO, "/ping answered %d", status);
-        fail_with_reason(s, status != 0 ? &odd : err);
+            (void)err_set(&s->ping, 0, EPROTO, "/ping answered %d", status);
+        else
+            s->ping = *err;
+        bool was_lost = status == 0 && err->code != ERR_BACKEND_TIMEOUT;
+        if (!was_lost || !await_end(s))
+            fail_with_reason(s);
         return;
     }
     runtime_done_fn done = s->done;
