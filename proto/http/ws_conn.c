@@ -41,6 +41,7 @@ struct ws_conn {
     struct event tick;   /* posted: goes on reading, or ends */
     int64_t heard_ms;    /* monotonic: last bytes of the peer */
     int64_t progress_ms; /* the peer last took bytes of ours, or output began to wait */
+    size_t unread;       /* at its end: by the peer, at the last look */
 };
 
 static struct evbuffer *output(const struct ws_conn *ws)
@@ -156,6 +157,7 @@ static void begin_end(struct ws_conn *ws, enum ws_state state)
     int ms = ws->options.close_ms;
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
+    ws->unread = ws_conn_unread(ws);
     ws->state = state;
     bufferevent_setwatermark(ws->bev, EV_WRITE, 0, 0);
     watch_enable(ws->bev, EV_READ | EV_WRITE);
@@ -371,6 +373,15 @@ static bool is_dead(const struct ws_conn *ws, int64_t now)
            (queued(ws) > 0 && now - ws->progress_ms >= ws->options.stall_ms);
 }
 
+/* What is queued in front of our close frame is worth nothing to a peer that does not read it. */
+static bool takes_the_rest(struct ws_conn *ws)
+{
+    size_t before = ws->unread;
+
+    ws->unread = ws_conn_unread(ws);
+    return ws->state != WS_OPEN && ws->unread > 0 && ws->unread < before;
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct ws_conn *ws = arg;
@@ -378,6 +389,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    if (takes_the_rest(ws))
+        return; /* the timer comes again */
     if (ws->state != WS_OPEN || is_dead(ws, now))
         end(ws);
     else if (now - ws->heard_ms >= ws->options.ping_ms / 2 && queued(ws) < ws->options.out_high)

@@ -36,7 +36,7 @@ struct ws_options {
     int ping_ms;        /* of silence before a ping: 30 s */
     int dead_ms;        /* of silence before the peer counts as dead: 60 s */
     int stall_ms;       /* without the peer taking a byte of waiting output: 60 s */
-    int close_ms;       /* for the peer's close frame or FIN: 5 s */
+    int close_ms;       /* for the peer's close frame or FIN, while it takes nothing: 5 s */
     /* Subprotocols that we speak, best first, NULL-terminated; NULL = none. */
     const char *const *subprotocols;
 };

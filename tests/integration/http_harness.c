@@ -367,6 +367,8 @@ static enum http_result get_ws(struct http_req *req, void *arg)
         options.stall_ms = 1000;
         options.close_ms = 300;
     }
+    if (http_req_query(req, "close_ms", 0))
+        options.close_ms = atoi(http_req_query(req, "close_ms", 0));
     if (ws_check_handshake(req, &err) < 0 || ws_check_origin(req, NULL, &err) < 0)
         return http_resp_error(req, &err);
     s = xnew(struct socket);

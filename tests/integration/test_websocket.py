@@ -1,6 +1,7 @@
 """The WebSocket layer by raw bytes, over a sanitized server with an echo: hardening G01 to G04."""
 
 import contextlib
+import socket
 import struct
 import time
 
@@ -232,6 +233,21 @@ def test_server_closes(connect, harness):
     ws.send(CLOSE, struct.pack("!H", 4321))
     assert ws.is_at_end()
     eventually(lambda: stats(harness)["ws_code"] == 4321)
+
+
+def test_a_slow_reader_gets_all_up_to_the_close_frame(harness):
+    """It takes longer for what is queued than close_ms, but it does take it."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", harness.port))
+        ws = WebSocket(client, "/ws?flood=1&close_ms=1000")
+        ws.send(TEXT, "close me")
+        tail, data = b"", b"."
+        while data:
+            time.sleep(0.05)
+            data = client.recv(2048)
+            tail = (tail + data)[-100:]
+        assert tail.endswith(struct.pack("!H", 4321) + b"as you wish")
 
 
 def test_server_closes_and_the_client_never_answers(connect, harness):
