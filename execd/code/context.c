@@ -46,8 +46,7 @@ void context_free(struct code_context *ctx)
     clients_end(ctx);
     heir_free(ctx);
     kernel_free(ctx->kernel);
-    if (ctx->interrupt_timer)
-        event_free(ctx->interrupt_timer);
+    patience_done(&ctx->interrupt_grace);
     if (ctx->post)
         event_free(ctx->post);
     drop_waits(ctx, NULL);
@@ -338,7 +337,9 @@ static void on_interrupt_timeout(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    context_interrupt_overdue(arg);
+    struct code_context *ctx = arg;
+    if (patience_is_over(&ctx->interrupt_grace))
+        context_interrupt_overdue(ctx);
 }
 
 /* Copies into the context's arena; false without memory. */
@@ -381,7 +382,6 @@ static struct code_context *context_new(struct code_manager *m, const char *id)
     hold_budget_init(&ctx->hold_budget, clock_monotonic_ms());
     context_touch(ctx);
     ctx->post = event_new(m->base, -1, 0, on_post, ctx);
-    ctx->interrupt_timer = evtimer_new(m->base, on_interrupt_timeout, ctx);
     (void)err_set(
         &ctx->start_err, ERR_KERNEL_UNAVAILABLE, ECANCELED,
         "EXECD_001: the context was deleted while its kernel was starting"); /* kept, not returned */
@@ -445,7 +445,8 @@ int code_context_create(struct code_manager *m, const struct code_context_option
     if (options->origin)
         (void)snprintf(ctx->origin, sizeof(ctx->origin), "%s", options->origin); /* an id of ours */
     ctx->keep_dead = options->keep_dead;
-    if (!ctx->post || !ctx->interrupt_timer || !keep_options(ctx, options, spec))
+    bool good = patience_init(&ctx->interrupt_grace, m->base, on_interrupt_timeout, ctx);
+    if (!good || !ctx->post || !keep_options(ctx, options, spec))
         r = err_set(err, ERR_OUT_OF_MEMORY, ENOMEM, "no memory for a context");
     else
         r = start_kernel(ctx, spec, err);

@@ -12,6 +12,7 @@
 #include "execd/code/hold_budget.h"
 #include "execd/code/kernel.h"
 #include "execd/code/kernel_stats.h"
+#include "execd/code/patience.h"
 #include "execd/code/run.h"
 #include "proto/base/ids.h"
 
@@ -63,10 +64,11 @@ struct code_context {
     bool restart_wanted;         /* once the old kernel is gone */
     struct code_run *current, *queue; /* owned */
     unsigned n_queued;
-    size_t queued_bytes;                  /* of what waits */
-    bool interrupt_wanted;                /* as soon as the current run is busy */
-    struct event *interrupt_timer, *post; /* owned */
-    struct ready_wait *waits;             /* owned */
+    size_t queued_bytes;   /* of what waits */
+    bool interrupt_wanted; /* as soon as the current run is busy */
+    struct patience interrupt_grace;
+    struct event *post;       /* owned */
+    struct ready_wait *waits; /* owned */
     struct err start_err;
     char death[600];               /* why the kernel died; "" while it has not */
     bool died_at_start;            /* not later */

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,7 +44,7 @@ static void end_current(struct code_context *ctx)
     ctx->current = NULL;
     ctx->interrupt_wanted = false;
     if (!ctx->leftover_busy)
-        (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
+        patience_stop(&ctx->interrupt_grace);
     if (ctx->state == CONTEXT_READY)
         context_tell(ctx);
 }
@@ -70,10 +69,8 @@ static int grace_ms(const struct code_context *ctx)
 
 void context_arm_kill(struct code_context *ctx)
 {
-    int ms = grace_ms(ctx);
-    struct timeval grace = {ms / 1000, ms % 1000 * 1000};
-    if (!evtimer_pending(ctx->interrupt_timer, NULL))
-        (void)event_add(ctx->interrupt_timer, &grace); /* fails only when memory is exhausted */
+    if (!evtimer_pending(ctx->interrupt_grace.timer, NULL))
+        patience_start(&ctx->interrupt_grace, grace_ms(ctx));
 }
 
 void context_interrupt_overdue(struct code_context *ctx)

@@ -17,6 +17,7 @@
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
 #include "proto/base/fd.h"
+#include "proto/base/loop_delay.h"
 
 /* Between kernel_info requests while starting; later half of the time it has had: they wait for it in its queue, and a
  * slow one has to answer them all (tslab breaks down over too many at once: EBUSY). */
@@ -32,7 +33,10 @@
 #define REKILL_MS 10 /* at first: it may be a walk through all processes */
 #define REKILL_MAX_MS 1000
 #define STUCK_MS 4000
-#define SETTLE_MS 200 /* for what a dead kernel had sent; ends earlier when its connection does */
+/* A dead kernel is waited for until its tree is gone and both its connections have ended: what it had sent comes before
+ * that. Some process of the tree may not go; once all have, the end of the connections is only a matter of CPU time. */
+#define SETTLE_MS 200
+#define LINK_END_MS 5000
 /* A kernel that lives mends a broken connection in 20 ms. One that became another program never does. */
 #define LINK_GRACE_MS 2000
 #define INTERRUPT_SETTLE_MS 25
@@ -42,8 +46,7 @@
 
 void kernel_arm(struct kernel *k, int ms)
 {
-    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-    (void)event_add(k->timer, &tv); /* fails only when memory is exhausted */
+    patience_start(&k->patience, ms);
 }
 
 bool kernel_is_ready(const struct kernel *k)
@@ -121,7 +124,7 @@ void kernel_check_ready(struct kernel *k)
         return;
     if (k->info_seen && k->iopub_seen) {
         k->state = KERNEL_READY;
-        (void)event_del(k->timer); /* cannot fail for an event of ours */
+        patience_stop(&k->patience);
         k->ops->on_ready(k->arg);
     } else if (k->info_seen) {
         kernel_arm(k, PROBE_AGAIN_MS);
@@ -146,7 +149,7 @@ static bool is_starved(const struct kernel *k, int64_t now_ms)
 
 void kernel_start_tick(struct kernel *k)
 {
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
     int64_t latest = k->started_ms + (int64_t)k->host->start_ms * STARVED_TIMES;
     if (now > k->looked_ms && is_starved(k, now))
         k->deadline_ms = MIN(k->deadline_ms + now - k->looked_ms, latest);
@@ -167,7 +170,7 @@ void kernel_start_tick(struct kernel *k)
 /* And again by stop_tick, until the reaper tells, later and later. */
 static void kill_step(struct kernel *k)
 {
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
     if (k->killed_ms == 0)
         k->killed_ms = now;
     (void)leaf_kill(k->process.leaf); /* nobody left is fine */
@@ -194,7 +197,7 @@ static void stop_tick(struct kernel *k)
         return;
     }
     kill_step(k);
-    if (!k->stuck && clock_monotonic_ms() - k->killed_ms >= STUCK_MS)
+    if (!k->stuck && loop_clock_ms() - k->killed_ms >= STUCK_MS)
         tell_stuck(k);
 }
 
@@ -213,8 +216,9 @@ static void die(struct kernel *k)
 static void settle_tick(struct kernel *k)
 {
     bool empty = leaf_kill(k->process.leaf);
-    bool quiet = !k->iopub_linked || (k->links_down & (1u << CHANNEL_IOPUB));
-    if ((empty && quiet) || clock_monotonic_ms() >= k->deadline_ms)
+    bool quiet = (k->links_seen & ~k->links_down) == 0;
+    int64_t left_ms = k->deadline_ms - loop_clock_ms();
+    if ((empty && quiet) || left_ms <= (empty ? 0 : LINK_END_MS - SETTLE_MS))
         die(k);
     else
         kernel_arm(k, REKILL_MS);
@@ -225,6 +229,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct kernel *k = arg;
+    if (!patience_is_over(&k->patience))
+        return;
     switch (k->state) {
     case KERNEL_STARTING:
         kernel_start_tick(k);
@@ -248,7 +254,7 @@ void kernel_settle(struct kernel *k)
 {
     k->exited = true;
     k->state = KERNEL_SETTLING;
-    k->deadline_ms = clock_monotonic_ms() + SETTLE_MS;
+    k->deadline_ms = loop_clock_ms() + LINK_END_MS;
     (void)leaf_kill(k->process.leaf); /* repeated by settle_tick */
     kernel_arm(k, 0);
 }
@@ -272,12 +278,15 @@ void kernel_on_exit(void *arg, const struct exit_status *status)
 void kernel_watch_link(struct kernel *k, enum kernel_channel channel, bool up)
 {
     unsigned bit = 1u << channel;
+    k->links_seen |= bit;
     k->links_down = up ? k->links_down & ~bit : k->links_down | bit;
+    if (k->state == KERNEL_SETTLING)
+        kernel_arm(k, 0);
     if (k->state != KERNEL_READY)
         return;
     if (k->links_down == 0)
-        (void)event_del(k->timer); /* cannot fail for an event of ours */
-    else if (!evtimer_pending(k->timer, NULL))
+        patience_stop(&k->patience);
+    else if (!evtimer_pending(k->patience.timer, NULL))
         kernel_arm(k, LINK_GRACE_MS);
 }
 
@@ -357,9 +366,9 @@ int kernel_interrupt(struct kernel *k, struct err *err)
 
 static int make_events(struct kernel *k)
 {
-    k->timer = evtimer_new(k->host->base, on_timer, k);
+    bool good = patience_init(&k->patience, k->host->base, on_timer, k);
     k->interrupt = evtimer_new(k->host->base, on_interrupt_due, k);
-    return k->timer && k->interrupt ? kernel_watch_output(k) : -ENOMEM;
+    return good && k->interrupt ? kernel_watch_output(k) : -ENOMEM;
 }
 
 /* From the warm interpreter, or cold after all. */
@@ -410,7 +419,7 @@ int kernel_start(struct kernel_host *host, const struct kernel_plan *plan,
         kernel_free(k);
         return r;
     }
-    k->started_ms = k->looked_ms = clock_monotonic_ms();
+    k->started_ms = k->looked_ms = loop_clock_ms();
     k->deadline_ms = k->started_ms + host->start_ms;
     if (started == 0)
         reaper_watch(k->process.ref.pid, kernel_on_exit, k);
@@ -425,8 +434,7 @@ void kernel_free(struct kernel *k)
         return;
     if (pidref_is_set(&k->process.ref) && !k->exited)
         reaper_forget(k->process.ref.pid);
-    if (k->timer)
-        event_free(k->timer);
+    patience_done(&k->patience);
     if (k->interrupt)
         event_free(k->interrupt);
     kernel_unwatch_output(k);

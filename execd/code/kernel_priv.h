@@ -9,6 +9,7 @@
 #include "execd/code/connection.h"
 #include "execd/code/kernel.h"
 #include "execd/code/kernel_spawn.h"
+#include "execd/code/patience.h"
 #include "execd/code/zsock.h"
 
 struct event;
@@ -25,7 +26,7 @@ struct kernel {
     struct kernel_process process;
     struct zsock
         *channels[CHANNEL_MAX];  /* owned; CHANNEL_HEARTBEAT stays NULL: the pidfd tells of death */
-    struct event *timer;         /* owned; meaning by state */
+    struct patience patience;    /* meaning by state */
     struct event *interrupt;     /* owned; pending: an interrupt that waits until it hits */
     int interrupts_left;         /* how often the one that was asked for may be repeated */
     int64_t status_ms;           /* when the last status arrived */
@@ -34,12 +35,13 @@ struct kernel {
     char tail[KERNEL_TAIL_MAX + 1];
     size_t tail_len;
     char reason[512], refusal[120];
+    /* By loop_clock_ms: */
     int64_t deadline_ms; /* of the state */
     int64_t started_ms,
-        looked_ms; /* while it starts: since when, and the latest look at how it fares */
-    int64_t rest_until_ms;
-    int64_t killed_ms; /* when SIGKILL went out first; 0 = never */
-    bool stuck;        /* it has not died of that in time, and that was told */
+        looked_ms;         /* while it starts: since when, and the latest look at how it fares */
+    int64_t killed_ms;     /* when SIGKILL went out first; 0 = never */
+    int64_t rest_until_ms; /* by clock_monotonic_ms */
+    bool stuck;            /* it has not died of that in time, and that was told */
     bool interrupt_by_message;
     bool own_program;            /* zygote.py: its publisher waits for us, and it can be copied */
     bool entering;               /* from the pool: folder and environment are being taken over */
@@ -47,9 +49,9 @@ struct kernel {
     char executing[JMSG_ID_MAX]; /* the execute_request that was sent last */
     bool info_seen, iopub_seen;  /* the halves of readiness */
     struct kernel_info info;     /* once info_seen */
-    bool iopub_linked;           /* there was a connection once */
     bool iopub_broken;           /* while it was ready; told when it comes back */
-    unsigned links_down;         /* bit per channel whose connection broke */
+    unsigned links_seen;         /* bit per channel that had a connection once */
+    unsigned links_down;         /* and per one whose connection broke */
     bool term_sent, exited, oom;
     struct leaf_usage end_usage; /* once exited, where there is no group that still tells */
     unsigned held;               /* set of enum kernel_hold: any one stops the process */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "execd/code/kernel_priv.h"
-#include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 
 static void on_entered(void *arg, const char *why)
 {
@@ -60,7 +60,7 @@ int kernel_reuse(struct kernel *k, const struct kernel_plan *plan, const struct 
     kernel_hand_over(k, ops, arg);
     k->state = KERNEL_STARTING;
     k->entering = true;
-    k->started_ms = k->looked_ms = clock_monotonic_ms();
+    k->started_ms = k->looked_ms = loop_clock_ms();
     k->deadline_ms = k->started_ms + k->host->start_ms;
     kernel_arm(k, k->host->start_ms);
     return 0;

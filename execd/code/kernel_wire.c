@@ -220,10 +220,7 @@ static void on_shell_link(void *arg, bool up)
 static void on_iopub_link(void *arg, bool up)
 {
     struct kernel *k = arg;
-    k->iopub_linked |= up;
     kernel_watch_link(k, CHANNEL_IOPUB, up);
-    if (!up && k->state == KERNEL_SETTLING)
-        kernel_arm(k, 0);
     bool was_broken = k->iopub_broken;
     k->iopub_broken = !up && k->state == KERNEL_READY;
     if (up && was_broken && k->state == KERNEL_READY)

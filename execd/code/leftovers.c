@@ -4,7 +4,6 @@
  * Nothing takes a request back from a kernel. So each is interrupted as soon as the kernel begins with it, and a kernel
  * that does not react is killed as for any run. They are few: behind known work nothing is sent.
  */
-#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,7 +29,7 @@ void leftovers_forget(struct code_context *ctx)
 {
     ctx->n_leftovers = 0;
     ctx->leftover_busy = false;
-    (void)event_del(ctx->interrupt_timer); /* for that kernel; cannot fail for an event of ours */
+    patience_stop(&ctx->interrupt_grace); /* for that kernel */
 }
 
 static void begin(struct code_context *ctx)
@@ -44,7 +43,7 @@ static void end(struct code_context *ctx, char *leftover)
 {
     memmove(leftover, ctx->leftovers[--ctx->n_leftovers], JMSG_ID_MAX);
     if (ctx->leftover_busy)
-        (void)event_del(ctx->interrupt_timer); /* cannot fail for an event of ours */
+        patience_stop(&ctx->interrupt_grace);
     ctx->leftover_busy = false;
 }
 

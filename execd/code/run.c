@@ -14,7 +14,7 @@
 /* These are times of silence in which nobody who could still break it had something to do: where the CPU is short, what
  * is owed takes its time. Looked at so often, and not for ever: a cell's threads may go on. */
 #define LOOK_MS 100
-#define OWED_MAX_MS 30000
+#define OWED_LOOKS 300
 
 static const int nudge_ms[] = {250, 1000, 4000}; /* waits between the nudges */
 
@@ -33,12 +33,10 @@ struct code_run *run_new(struct event_base *base, const struct channel_limits *l
     run->size = strlen(request->code) + (request->input ? strlen(request->input) : 0);
     run->code = strdup(request->code);
     run->input = request->input ? strdup(request->input) : NULL;
-    run->timer = evtimer_new(base, on_timer, run);
     run->arrival = event_new(base, -1, 0, run_on_arrival, run);
-    if (run->timeout_ms > 0)
-        run->deadline = evtimer_new(base, on_deadline, run);
-    if (!run->code || !run->timer || !run->arrival || (request->input && !run->input) ||
-        (run->timeout_ms > 0 && !run->deadline)) {
+    if (!patience_init(&run->timer, base, on_timer, run) ||
+        !patience_init(&run->deadline, base, on_deadline, run) || !run->code || !run->arrival ||
+        (request->input && !run->input)) {
         run->state = RUN_DONE; /* it has no channel that could tell */
         run_free(run);
         return NULL;
@@ -55,12 +53,10 @@ void run_free(struct code_run *run)
     if (!run)
         return;
     run_fail(run, &given_up);
-    if (run->timer)
-        event_free(run->timer);
+    patience_done(&run->timer);
+    patience_done(&run->deadline);
     if (run->arrival)
         event_free(run->arrival);
-    if (run->deadline)
-        event_free(run->deadline);
     free(run->code);
     free(run->input);
     json_decref(run->error);
@@ -137,18 +133,12 @@ void run_output_lost(struct code_run *run)
 
 /* ---- course -------------------------------------------------------------------------------------- */
 
-static void arm(struct code_run *run, int ms)
-{
-    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-    (void)event_add(run->timer, &tv); /* fails only when memory is exhausted */
-}
-
 static void await(struct code_run *run, int ms)
 {
     run->patience_ms = ms;
     run->quiet_ms = 0;
-    run->owed_until_ms = clock_monotonic_ms() + OWED_MAX_MS;
-    arm(run, LOOK_MS);
+    run->owed_looks = OWED_LOOKS;
+    patience_start(&run->timer, LOOK_MS);
 }
 
 /* What await waits for may still come. */
@@ -156,9 +146,9 @@ static bool is_owed(struct code_run *run)
 {
     bool at_work = run->kernel && kernel_is_at_work(run->kernel);
     run->quiet_ms = at_work ? 0 : run->quiet_ms + LOOK_MS;
-    if (run->quiet_ms >= run->patience_ms || clock_monotonic_ms() >= run->owed_until_ms)
+    if (run->quiet_ms >= run->patience_ms || --run->owed_looks <= 0)
         return false;
-    arm(run, LOOK_MS);
+    patience_start(&run->timer, LOOK_MS);
     return true;
 }
 
@@ -171,7 +161,7 @@ static void judge(struct code_run *run)
         run_quirks_drain(run);
         int wait_ms = run_quirks_wait_ms(run);
         if (wait_ms > 0)
-            arm(run, wait_ms);
+            await(run, wait_ms);
         else if (!run->head)
             run_conclude(run);
     } else if (run->idle) {
@@ -231,7 +221,7 @@ static void send_code(struct code_run *run)
     if (r < 0)
         run_fail(run, &not_sent);
     else
-        arm(run, nudge_ms[0]);
+        patience_start(&run->timer, nudge_ms[0]);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -242,11 +232,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct code_run *run = arg;
+    if (!patience_is_over(&run->timer))
+        return;
     if (run->state == RUN_RESTING) {
         send_code(run);
     } else if (run->reply && !run->idle && run->head) {
         return; /* its idle may be behind that: awaited anew once the reader has taken it */
-    } else if (!!run->reply != run->idle && is_owed(run)) {
+    } else if ((run->reply || run->idle) && is_owed(run)) {
         return;
     } else if (run->reply && !run->idle) {
         run->lost = true;
@@ -258,7 +250,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     } else if (run->state == RUN_SENT && run->n_nudges < ARRAY_LEN(nudge_ms)) {
         kernel_nudge(run->kernel);
         if (++run->n_nudges < ARRAY_LEN(nudge_ms))
-            arm(run, nudge_ms[run->n_nudges]);
+            patience_start(&run->timer, nudge_ms[run->n_nudges]);
     }
     run->on_change(run->arg);
 }
@@ -268,6 +260,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct code_run *run = arg;
+    if (!patience_is_over(&run->deadline))
+        return;
     run->overdue = true;
     run->on_change(run->arg);
 }
@@ -275,9 +269,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 void run_arm_deadline(struct code_run *run)
 {
     run->overdue = false;
-    struct timeval tv = {run->timeout_ms / 1000, run->timeout_ms % 1000 * 1000};
-    if (run->deadline)
-        (void)event_add(run->deadline, &tv); /* fails only when memory is exhausted */
+    if (run->timeout_ms > 0)
+        patience_start(&run->deadline, run->timeout_ms);
 }
 
 static void rest_and_send(struct code_run *run)
@@ -286,7 +279,7 @@ static void rest_and_send(struct code_run *run)
     kernel_usage(run->kernel, &run->before); /* what another's cell has used is not its */
     run->started_ns = clock_monotonic_ns();
     if (rest_ms > 0)
-        arm(run, rest_ms);
+        patience_start(&run->timer, rest_ms);
     else
         send_code(run);
 }

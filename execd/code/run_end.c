@@ -1,7 +1,6 @@
 /*
  * The end of a run: its receipt and its one terminal event.
  */
-#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,9 +14,8 @@ static void finish(struct code_run *run, bool failed)
 {
     run->state = RUN_DONE;
     run->failed = failed;
-    (void)event_del(run->timer); /* cannot fail for an event of ours */
-    if (run->deadline)
-        (void)event_del(run->deadline); /* as above */
+    patience_stop(&run->timer);
+    patience_stop(&run->deadline);
     channel_on_room(run->channel, NULL, NULL);
     run_drop_store(run);
     free(run->code);

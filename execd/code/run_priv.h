@@ -8,6 +8,7 @@
 
 #include <event2/util.h>
 
+#include "execd/code/patience.h"
 #include "execd/code/run.h"
 #include "execd/proc/leaf.h"
 #include "proto/base/str.h"
@@ -26,12 +27,12 @@ struct code_run {
     char msg_id[JMSG_ID_MAX];
     int64_t timeout_ms;        /* 0 = none */
     int patience_ms, quiet_ms; /* silence that ends the wait for what is owed; how much there was */
-    int64_t owed_until_ms;     /* when the wait ends in any case */
+    int owed_looks;            /* how many end the wait in any case */
     int64_t started_ns;        /* 0 = not begun, or it waits */
     struct leaf_usage before;
-    struct event *timer;    /* owned: what the protocol still owes */
-    struct event *deadline; /* owned: of timeout_ms; NULL without */
-    struct event *arrival;  /* owned: something is in the store */
+    struct patience timer;    /* what the protocol still owes */
+    struct patience deadline; /* of timeout_ms */
+    struct event *arrival;    /* owned: something is in the store */
     void (*on_change)(void *arg);
     void *arg;
     struct kernel_msg *head, **tail; /* outputs not shown yet, owned */

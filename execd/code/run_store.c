@@ -31,7 +31,7 @@ static void take_status(struct code_run *run, const json_t *content)
     const char *state = json_string_value(json_object_get(content, "execution_state"));
     if (state && strcmp(state, "busy") == 0 && run->state == RUN_SENT) {
         run->state = RUN_BUSY;
-        (void)event_del(run->timer); /* cannot fail for an event of ours */
+        patience_stop(&run->timer);
         run_arm_deadline(run);
     } else if (state && strcmp(state, "idle") == 0) {
         run->idle = true;

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A Jupyter kernel that lies, for the kernel rows of the hardening list.
 
-usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless|colon]
+usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless|colon|starts_unread]
 
 It starts like a real one. Then the code of an execute_request names the misbehaviour: a function
 below. With `garbage` its sockets do not speak ZMTP, with `liar` it signs everything with a wrong
 key, with `endless` its iopub sends one message whose frames never end, with `colon` its sockets are
-named PREFIX:1 instead of PREFIX-1. Needs pyzmq only.
+named PREFIX:1 instead of PREFIX-1, with `starts_unread` execd is stopped when it first answers. Needs pyzmq only.
 """
 
 import hashlib
@@ -498,6 +498,47 @@ def late_result(kernel, ident, parent):
     kernel.publish("execute_result", {"data": {"text/plain": "42"}, "metadata": {}, "execution_count": 1}, parent)
 
 
+def stop_execd():
+    """What is said from now on lies unread until the test lets it go on."""
+    os.kill(os.getppid(), signal.SIGSTOP)
+
+
+def fails_unread(kernel, ident, parent):
+    kernel.state("busy", parent)
+    time.sleep(0.2)
+    stop_execd()
+    kernel.publish("error", STOPPED, parent)
+    kernel.reply(ident, STOPPED, parent)
+    kernel.state("idle", parent)
+
+
+def reacts_unread(kernel, ident, parent):
+    """To an interrupt, at once."""
+    kernel.state("busy", parent)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        stop_execd()
+    kernel.reply(ident, STOPPED, parent)
+    kernel.state("idle", parent)
+
+
+def late_result_unread(kernel, ident, parent):
+    kernel.state("busy", parent)
+    kernel.reply(ident, OK, parent)
+    kernel.state("idle", parent)
+    time.sleep(0.03)
+    stop_execd()
+    kernel.publish("execute_result", {"data": {"text/plain": "42"}, "metadata": {}, "execution_count": 1}, parent)
+
+
+def ends_unread(kernel, ident, parent):
+    """The kernel ends when everything is on its way."""
+    behave(kernel, ident, parent, stop_execd)
+    kernel.context.destroy(linger=10000)
+    os._exit(5)
+
+
 def forks(kernel, ident, parent):
     """A child inherits all sockets and outlives its parent."""
     kernel.state("busy", parent)
@@ -559,6 +600,10 @@ MISBEHAVIOURS = {
     "odd_status": lambda k, i, p: behave(k, i, p, reply={"status": 7}),
     "becomes_another": lambda k, i, p: os.execv("/bin/sleep", ["sleep", "3600"]),
     "ends": lambda k, i, p: os._exit(5),
+    "ends_unread": ends_unread,
+    "fails_unread": fails_unread,
+    "reacts_unread": reacts_unread,
+    "late_result_unread": late_result_unread,
 }
 
 
@@ -615,4 +660,7 @@ if __name__ == "__main__":
     kernel = Kernel(sys.argv[1])
     if sys.argv[2:] == ["liar"]:
         kernel.info["key"] = "another key"
+    if sys.argv[2:] == ["starts_unread"]:
+        time.sleep(0.3)  # it is asked meanwhile
+        stop_execd()
     kernel.serve()

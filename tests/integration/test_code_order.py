@@ -1,0 +1,124 @@
+"""What has arrived counts, in whatever order execd comes to see it.
+
+Behind a stop of the whole process every limit is over before the answers are read: they lie in sockets that another
+thread reads, which here goes on last.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.execd import eventually, output_of
+from harness.kernels import FAKE, create, error_of, in_background, kernels, results, run, write_spec
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 17, 0x4206, 0x4207, 0x40000000
+
+
+@pytest.fixture
+def agent(start_execd, tmp_path):
+    share = tmp_path / "share"
+    write_spec(share, "fake", [sys.executable, str(FAKE), "{connection_file}"],
+               metadata={"execd": {"quirks": ["late-result"]}})
+    write_spec(share, "slow", [sys.executable, str(FAKE), "{connection_file}", "starts_unread"])
+    agent = start_execd("--kernel-start-timeout", "2s", "--kernel-interrupt-grace", "1s", "--kernel-pool", "0",
+                        env={"JUPYTER_PATH": str(share)})
+    agent.stalls_matter = False  # it is stopped
+    yield agent
+    agent.send_signal(signal.SIGCONT)
+    agent.stop()
+
+
+def ptrace(request, thread):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(request, thread, None, None) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+@contextlib.contextmanager
+def messages_held(agent):
+    """The thread that carries the messages of kernels does nothing."""
+    thread = next(int(task.name) for task in Path(f"/proc/{agent.pid}/task").iterdir()
+                  if "/IO/" in (task / "comm").read_text())
+    ptrace(PTRACE_SEIZE, thread)
+    ptrace(PTRACE_INTERRUPT, thread)
+    os.waitpid(thread, WALL)
+    try:
+        yield
+    finally:
+        ptrace(PTRACE_DETACH, thread)
+
+
+def state_of(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for_stop(agent):
+    """A kernel stops execd."""
+    eventually(lambda: state_of(agent.pid) == "T")
+
+
+def go_on_late(agent, pause_s):
+    """When limits of pause_s have passed; execd deals with them first."""
+    wait_for_stop(agent)
+    with messages_held(agent):
+        time.sleep(pause_s)
+        agent.send_signal(signal.SIGCONT)
+        assert agent.client.get("/ping").status_code == 200
+
+
+def test_an_error_before_its_time_limit_is_no_timeout(agent):
+    context = create(agent, "fake")["id"]
+    running = in_background(run, agent, "fails_unread", "fake", context, timeout=1000)
+    go_on_late(agent, 1.2)
+    events = running.result()
+    assert (error_of(events)["ename"], events[-1]["receipt"]["reason"]) == ("Stopped", "error")
+
+
+def test_a_kernel_that_has_reacted_to_an_interrupt_is_not_killed(agent):
+    context = create(agent, "fake")["id"]
+    running = in_background(run, agent, "reacts_unread", "fake", context)
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
+    assert agent.client.delete("/code", params={"id": context}).status_code == 200
+    go_on_late(agent, 1.2)
+    events = running.result()
+    assert (error_of(events)["ename"], events[-1]["receipt"]["reason"]) == ("Stopped", "cancelled")
+    assert output_of(run(agent, "ok", "fake", context)) == "before\nafter\n"
+
+
+def test_a_kernel_that_has_answered_in_time_has_started(agent):
+    made = in_background(create, agent, "slow")
+    go_on_late(agent, 2.2)
+    assert output_of(run(agent, "ok", "slow", made.result()["id"])) == "before\nafter\n"
+
+
+def test_a_late_result_that_came_in_time_is_shown(agent):
+    """The wait for it is too short to hold anybody up."""
+    context = create(agent, "fake")["id"]
+    running = in_background(run, agent, "late_result_unread", "fake", context)
+    wait_for_stop(agent)
+    time.sleep(0.2)
+    agent.send_signal(signal.SIGCONT)
+    assert results(running.result()) == [{"text": "42", "text/plain": "42"}]
+
+
+def test_the_end_of_a_kernel_is_not_the_end_of_what_it_said(agent):
+    """Its process is gone for longer than a hurried agent would wait."""
+    context = create(agent, "fake")["id"]
+    (kernel,) = kernels(agent)
+    running = in_background(run, agent, "ends_unread", "fake", context)
+    wait_for_stop(agent)
+    eventually(lambda: state_of(kernel) == "Z")
+    with messages_held(agent):
+        agent.send_signal(signal.SIGCONT)
+        eventually(lambda: not Path(f"/proc/{kernel}").exists())
+        time.sleep(0.5)
+    events = running.result()
+    assert (output_of(events), events[-1]["type"]) == ("before\nafter\n", "execution_complete"), events
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "dead")
