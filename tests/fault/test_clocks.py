@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from control import Faults
-from harness.execd import BUILD, Execd, output_of, sse_events
+from harness.execd import BUILD, Execd, eventually, output_of, sse_events
 from harness.kernels import FAKE, run, write_spec
 
 EXECD = BUILD / "fault" / "execd"
@@ -78,6 +78,7 @@ def test_C15_nothing_ends_or_is_forgotten_by_a_jump(start):
     session = agent.client.post("/session", json={}).json()["session_id"]
     run(agent, "ok", "fake")
     contexts = {row["id"] for row in agent.client.get("/code/contexts").json()}
+    eventually(lambda: not any(agent.client.get(f"/command/status/{c}").json()["running"] for c in (ended, also)))
     for jump in (YEARS_S, -YEARS_S, 0):
         faults.shift(wall_s=jump)
         agent.command("true")  # who ends makes room among those that have

@@ -163,6 +163,6 @@ def test_streams_end_when_execd_does(start_execd):
     follower = Follower(agent)
     agent.send_signal(15)
     follower.wait("shutdown")
-    eventually(lambda: follower.ended, 5)
+    eventually(lambda: follower.ended)
     assert agent.wait() == 0
     follower.close()

@@ -196,7 +196,7 @@ def test_many_downloads_do_not_hold_each_other_up(execd, large):
     threads = [threading.Thread(target=fetch) for _ in range(4)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(sizes) == 4, 10, "a download hangs")
+    eventually(lambda: len(sizes) == 4, message="a download hangs")
     assert sizes == [SIZE] * 4
     for thread in threads:
         thread.join()
@@ -268,7 +268,7 @@ def test_a_broken_upload_goes_on_where_it_stopped(execd, tmp_path):
     connection.sendall((f"POST /files/upload HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: {TOKEN}\r\n"
                         f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n").encode()
                        + head + content[:1_000_000])
-    eventually(lambda: isinstance(state(execd, path), int) and state(execd, path) > 900_000, 3, "nothing arrives")
+    eventually(lambda: isinstance(state(execd, path), int) and state(execd, path) > 900_000, message="nothing arrives")
     response = upload(execd, {"path": str(path), "offset": state(execd, path)}, b"x")
     assert response.status_code == 409, "two writers at once"
     connection.close()

@@ -89,9 +89,9 @@ def test_F10_upload_cut_in_the_middle(execd, tmp_path):
         connection.sendall((f"POST /files/upload HTTP/1.1\r\nHost: x\r\nX-EXECD-ACCESS-TOKEN: {TOKEN}\r\n"
                             f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 900000\r\n\r\n").encode()
                            + head + b"n" * size)
-        eventually(lambda: litter(tmp_path), 3, "the upload does not begin")
+        eventually(lambda: litter(tmp_path), message="the upload does not begin")
         connection.close()
-        eventually(lambda: not litter(tmp_path), 3, "a temporary file is left")
+        eventually(lambda: not litter(tmp_path), message="a temporary file is left")
         assert target.read_text() == "old"
 
 

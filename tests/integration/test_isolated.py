@@ -235,12 +235,12 @@ def test_background_needs_a_place_for_the_log(agent):
 
 
 def test_idle_sessions_go(agent):
-    session = create(agent, idle_timeout_seconds=1)
+    session = create(agent, idle_timeout_seconds=2)
     started = time.monotonic()
-    run(agent, session, "sleep 1.5")  # not idle
+    run(agent, session, "sleep 2.5")  # not idle
     assert agent.client.get(f"{BASE}/session/{session}").status_code == 200
-    eventually(lambda: agent.client.get(f"{BASE}/session/{session}").status_code == 404, 10)
-    assert time.monotonic() - started >= 2.4
+    eventually(lambda: agent.client.get(f"{BASE}/session/{session}").status_code == 404)
+    assert time.monotonic() - started >= 4.4
 
 
 @pytest.mark.parametrize("body, word", [

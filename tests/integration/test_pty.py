@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import struct
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.execd import TOKEN, TOKEN_HEADER, Execd, eventually, fds, rss_kib
+from harness.patience import PATIENCE_S
 from harness.ws import BINARY, CLOSE, PING, PONG, TEXT, Refused, WebSocket
 
 AUTH = f"{TOKEN_HEADER}: {TOKEN}"
@@ -21,7 +23,7 @@ AUTH = f"{TOKEN_HEADER}: {TOKEN}"
 class Terminal(WebSocket):
     """A client of one session: sorts frames into texts, live output and replay."""
 
-    def __init__(self, execd, session, query="", headers=(AUTH,), limit_s=10):
+    def __init__(self, execd, session, query="", headers=(AUTH,), limit_s=PATIENCE_S):
         self.texts, self.out, self.err, self.replays, self.closed = [], b"", b"", [], None
         super().__init__(execd.connect(), f"/pty/{session}/ws{query}", headers, limit_s)
 
@@ -270,7 +272,7 @@ def test_g05_a_stalled_client_blocks_nothing(execd, pty):
     client = pty.open(command="yes 0123456789")
     before = rss_kib(execd.pid)
     session = pty.sessions[-1]
-    eventually(lambda: pty.info(session)["output_offset"] > 30 << 20, 10, "the shell waits for a stalled client")
+    eventually(lambda: pty.info(session)["output_offset"] > 30 << 20, message="the shell waits for a stalled client")
     assert rss_kib(execd.pid) - before < 6 * 1024
     second = pty.connect(session, "?takeover=1&since=999999999999")
     second.text("connected")
@@ -303,7 +305,7 @@ def test_g05_a_slow_client_makes_the_shell_wait(pty):
 def test_g05_what_was_skipped_is_said(pty):
     client = pty.open("?pty=0", command="seq 1 3000000; echo end")
     session = pty.sessions[-1]
-    eventually(lambda: pty.info(session)["output_offset"] > 20000000, 10)
+    eventually(lambda: pty.info(session)["output_offset"] > 20000000)
     client.rest()
     everything = b"".join(b"%d\n" % i for i in range(1, 3000001)) + b"end\n"
     assert client.replays, "nothing was skipped"
@@ -388,19 +390,18 @@ def test_g07_takeover_race(execd, pty):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
     pty.clients += results
     assert len(results) == 100
     info = pty.info(session)
     assert info["attached"] and info["running"]
-    open_ones, codes = 0, []
-    for client in results:
-        client.socket.settimeout(0.05)
-        try:
-            codes.append(client.read_close()[0])
-        except TimeoutError:
-            open_ones += 1
-    assert open_ones == 1 and set(codes) == {4001}
+
+
+    def told():
+        return [client for client in results if client.buffer or select.select([client.socket], [], [], 0)[0]]
+
+    eventually(lambda: len(told()) >= 99)
+    assert [client.read_close()[0] for client in told()] == [4001] * 99  # and one is left
 
 
 # ---- viewers
@@ -440,10 +441,7 @@ def test_the_writer_of_an_ended_process_is_no_viewer(pty):
     writer.text("exit")  # the closing handshake is not answered, so it stays attached
     assert pty.info(session)["viewers"] <= 1
     viewer.rest()
-    deadline = time.monotonic() + 5
-    while pty.info(session)["viewers"] > 0:  # until the server has read the viewer's part of the handshake
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: pty.info(session)["viewers"] == 0)  # the server has read the viewer's part of the handshake
 
 
 def test_viewers_are_bounded(pty):
@@ -607,7 +605,7 @@ def test_g12_many_sessions_leave_nothing(execd, pty):
         client.drop()
     for session in made:
         assert pty.delete(session).status_code == 200
-    eventually(lambda: terminals_of(execd) == 0, 5, "terminals are left")
+    eventually(lambda: terminals_of(execd) == 0, message="terminals are left")
 
 
 def test_delete_kills_the_whole_tree(execd, pty):
@@ -615,7 +613,7 @@ def test_delete_kills_the_whole_tree(execd, pty):
     client.until("go")
     pty.delete(pty.sessions[-1])
 
-    eventually(lambda: not processes(rb"sleep\x0098[567]\x00"), 5, "processes are left")
+    eventually(lambda: not processes(rb"sleep\x0098[567]\x00"), message="processes are left")
 
 
 def test_g13_delete_while_attached(pty):
@@ -640,7 +638,7 @@ def test_shutdown_lets_clients_go(start_execd):
     client.text("connected")
     client.type("echo up\n")
     client.until("\rup\r\n")
-    assert execd.stop(limit_s=20) == 0
+    assert execd.stop() == 0
     client.rest()
     assert client.closed[0] == 1001
     client.drop()
@@ -817,7 +815,7 @@ def test_sessions_are_bounded_and_finished_ones_make_room(execd):
     client.type("exit\n")
     client.rest()
     client.drop()
-    eventually(lambda: execd.client.post("/pty").status_code == 201, 5)
+    eventually(lambda: execd.client.post("/pty").status_code == 201)
     assert execd.client.get(f"/pty/{made[7]}").status_code == 404
     for session in made:
         execd.client.delete(f"/pty/{session}")

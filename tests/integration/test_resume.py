@@ -109,7 +109,7 @@ def test_drop_never_holds_the_command(execd):
                        % (execd.client.headers["X-EXECD-ACCESS-TOKEN"].encode(), len(body), body))
     head = connection.recv(300).decode()
     ident = head.lower().partition("x-execd-run-id: ")[2][:32]
-    eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"], 20)
+    eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
     events = [e for _, e in frames(stream(execd, ident).text)]
     assert any(e["type"] == "gap" for e in events) and output_of(events).endswith("2000000\nend\n")
     connection.close()

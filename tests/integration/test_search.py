@@ -197,7 +197,7 @@ def test_F16_client_that_goes_or_does_not_read(execd, tmp_path):
     assert rss_kib(execd.pid) - memory < 16_000
     for connection in connections:
         connection.close()
-    eventually(lambda: len(fds(execd.pid)) <= before, 5, "descriptors are left")
+    eventually(lambda: len(fds(execd.pid)) <= before, message="descriptors are left")
 
 
 def test_F16_searches_at_once(execd, tmp_path):
@@ -217,4 +217,4 @@ def test_F16_searches_at_once(execd, tmp_path):
     assert response.status_code == 503 and response.json()["code"] == "SERVICE_UNAVAILABLE", json.dumps(response.json())
     for connection in connections:
         connection.close()
-    eventually(lambda: search(execd, tmp_path, "none").status_code == 200, 5, "no room again")
+    eventually(lambda: search(execd, tmp_path, "none").status_code == 200, message="no room again")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from harness.execd import eventually, output_of, sse_events
+from harness.patience import PATIENCE_S
 
 
 @pytest.fixture(params=["bash", "sh"])
@@ -30,7 +31,7 @@ def create(agent, **body):
     return response.json()["session_id"]
 
 
-def run(agent, session, command, timeout_s=20, **body):
+def run(agent, session, command, timeout_s=PATIENCE_S, **body):
     response = agent.client.post(f"/session/{session}/run", json={"command": command, **body}, timeout=timeout_s)
     assert response.status_code == 200, response.text
     events = sse_events(response.text)
@@ -147,9 +148,7 @@ def test_timeout_that_only_the_shells_end_can_enforce(agent):
 
 def test_B03_a_background_child_does_not_hold_the_run(agent):
     s = create(agent)
-    begin = time.monotonic()
-    assert said(agent, s, "sleep 20 & echo done") == "done\n"
-    assert time.monotonic() - begin < 10
+    assert said(agent, s, "sleep 600 & echo done") == "done\n"  # which no client waits for
     events = run(agent, s, "(sleep 0.2; echo late) & echo now")
     assert output_of(events) == "now\n"
     eventually(lambda: agent.client.get(f"/session/{s}").json()["stray_bytes"] == 5)
@@ -170,7 +169,7 @@ def test_interrupt_by_session_id_keeps_the_session(agent):
         running = pool.submit(run, agent, s, "echo begun; sleep 30")
         eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
         assert agent.client.delete("/command", params={"id": s}).status_code == 200
-        end = running.result(10)[-1]
+        end = running.result(PATIENCE_S)[-1]
     assert end["receipt"]["reason"] == "cancelled" and end["error"]["evalue"] == "130"
     assert said(agent, s, "echo $x") == "kept\n"
     assert agent.client.delete("/command", params={"id": s}).status_code == 500  # nothing runs
@@ -184,7 +183,7 @@ def test_an_interrupt_at_any_moment_keeps_the_session_in_step(agent):
             running = pool.submit(run, agent, s, "sleep 0.01\n: 'a quoted\nword'; echo \"two\nlines\"")
             time.sleep(i * 0.0004)
             agent.client.delete("/command", params={"id": s})
-            running.result(10)
+            running.result(PATIENCE_S)
         assert said(agent, s, f"echo $x {i}") == f"kept {i}\n"
 
 
@@ -201,7 +200,7 @@ def test_an_interrupt_just_before_a_program_starts_ends_it_too(agent):
             running = pool.submit(run, agent, s, "echo begun; sleep 600")
             eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
             agent.client.delete("/command", params={"id": s})
-            assert running.result(20)[-1]["error"]["evalue"] == "130"
+            assert running.result(PATIENCE_S)[-1]["error"]["evalue"] == "130"
         assert said(agent, s, "echo on") == "on\n"
     assert time.monotonic() - begin < 60
     eventually(lambda: n_children(agent, s) == 0)
@@ -210,8 +209,9 @@ def test_an_interrupt_just_before_a_program_starts_ends_it_too(agent):
 def test_an_interrupt_leaves_background_jobs_alone(agent):
     s = create(agent)
     pid = said(agent, s, "sleep 600 & echo $!").strip()
+    is_sleep = "until read -r c </proc/$!/comm && [ \"$c\" = sleep ]; do :; done"  # by then it ignores interrupts
     for _ in range(5):
-        with agent.client.stream("POST", f"/session/{s}/run", json={"command": "sleep 600 & sleep 0.1; echo begun; sleep 600"}) as answer:
+        with agent.client.stream("POST", f"/session/{s}/run", json={"command": f"sleep 600 & {is_sleep}; echo begun; sleep 600"}) as answer:
             pieces = answer.iter_text()
             while "begun" not in next(pieces):
                 pass
@@ -247,7 +247,7 @@ def test_delete_kills_everything(agent):
         running = pool.submit(run, agent, s, "sleep 30")
         eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
         assert agent.client.delete(f"/session/{s}").status_code == 200
-        assert running.result(10)[-1]["error"]["traceback"] == ["the session was deleted"]
+        assert running.result(PATIENCE_S)[-1]["error"]["traceback"] == ["the session was deleted"]
     def gone():
         try:
             with open(f"/proc/{pid}/cmdline") as file:
@@ -318,8 +318,8 @@ def test_the_text_of_waiting_runs_is_bounded(start_execd):
         refused = next(a.result() for a in answers if a.done())
         assert refused.status_code == 503 and "bytes of text" in refused.json()["message"], refused.text
         agent.client.delete(f"/session/{s}")
-        assert first.result(10)[-1]["receipt"]["reason"] == "cancelled"
-        codes = [a.result(20).status_code for a in answers]
+        assert first.result(PATIENCE_S)[-1]["receipt"]["reason"] == "cancelled"
+        codes = [a.result(PATIENCE_S).status_code for a in answers]
     assert codes.count(200) == 34 and codes.count(503) == 10
     again = create(agent)
     assert said(agent, again, "echo ok") == "ok\n"
@@ -332,7 +332,7 @@ def test_shutdown_ends_streams_with_the_reason(start_execd):
         running = pool.submit(run, agent, s, "echo on; sleep 30")
         eventually(lambda: agent.client.get(f"/session/{s}").json()["running"])
         agent.send_signal(signal.SIGTERM)
-        end = running.result(10)[-1]
+        end = running.result(PATIENCE_S)[-1]
     assert end["receipt"]["reason"] == "agent_shutdown", json.dumps(end)
 
 

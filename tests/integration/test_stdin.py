@@ -8,6 +8,7 @@ import json
 import time
 
 from harness.execd import TOKEN, TOKEN_HEADER, cpu_s, eventually, n_open, output_of, rss_kib, sse_events
+from harness.patience import PATIENCE_S
 
 
 def test_B15_none_by_default(execd):
@@ -52,7 +53,7 @@ def test_a_reader_that_does_not_read_holds_the_client_not_the_agent(execd):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         sent = pool.submit(lambda: execd.new_client().post(f"/command/{ident}/stdin", content=b"x" * 5_000_000, timeout=30))
         assert execd.client.get("/ping").status_code == 200
-        assert sent.result(20).status_code == 200
+        assert sent.result(PATIENCE_S).status_code == 200
     eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
     assert execd.client.get(f"/command/{ident}/logs").text.strip() == "5000000"
 
@@ -93,7 +94,7 @@ def test_writers_beside_each_other_are_each_resumed(execd):
             "Transfer-Encoding: chunked\r\n\r\n").encode()
     leaver, first, second = writers = [execd.connect() for _ in range(3)]
     for writer in writers:
-        writer.settimeout(10)
+        writer.settimeout(PATIENCE_S)
         writer.sendall(head)
     execd.client.get("/ping")  # behind this, all three were accepted: there was room
 
@@ -106,7 +107,7 @@ def test_writers_beside_each_other_are_each_resumed(execd):
         time.sleep(0.2)
         leaver.close()
         for answer in answers:
-            assert answer.result(15).startswith(b"HTTP/1.1 200")
+            assert answer.result(PATIENCE_S).startswith(b"HTTP/1.1 200")
     assert execd.client.delete(f"/command/{ident}/stdin").status_code == 200
     eventually(lambda: not execd.client.get(f"/command/status/{ident}").json()["running"])
     assert execd.client.get(f"/command/{ident}/logs").text.strip() == str(2 * 0x80000)

@@ -224,7 +224,7 @@ def test_clients_that_go(execd, tmp_path):
         connection.sendall((f"POST /directories/tar?path={tmp_path}/out HTTP/1.1\r\nHost: x\r\n"
                             f"Content-Length: {len(data)}\r\nX-EXECD-ACCESS-TOKEN: {execd.token}\r\n\r\n").encode()
                            + data[:6 << 20])
-        eventually(lambda: (tmp_path / "out/one").exists(), 3, "nothing arrives")
+        eventually(lambda: (tmp_path / "out/one").exists(), message="nothing arrives")
         connection.close()
-    eventually(lambda: len(fds(execd.pid)) <= before, 5, "descriptors are left")
-    eventually(lambda: [p.name for p in (tmp_path / "out").iterdir()] == ["one"], 3, "a half file is left")
+    eventually(lambda: len(fds(execd.pid)) <= before, message="descriptors are left")
+    eventually(lambda: [p.name for p in (tmp_path / "out").iterdir()] == ["one"], message="a half file is left")

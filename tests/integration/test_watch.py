@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from harness.execd import eventually, fds
+from harness.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ class Follower:
         self.response.close()
         self.client.close()
 
-    def wait(self, wanted, limit_s=5):
+    def wait(self, wanted, limit_s=PATIENCE_S):
         """The first event for which wanted(event) holds."""
         return eventually(lambda: next((e for e in list(self.events) if wanted(e)), None), limit_s,
                           f"not seen; got {[e.get('change') or e['type'] for e in self.events]}")
@@ -141,11 +142,11 @@ def test_end_of_the_root_and_files(agent, tmp_path):
     with watch(agent, root, True) as follower, watch(agent, single) as of_file:
         shutil.rmtree(root)
         follower.change("deleted", root, directory=True)
-        assert follower.ended.wait(5) and follower.events[-1]["type"] == "execution_complete"
+        assert follower.ended.wait(PATIENCE_S) and follower.events[-1]["type"] == "execution_complete"
         single.write_text("22")
         of_file.change("written", single)
         single.unlink()
-        assert of_file.ended.wait(5) and of_file.events[-1]["type"] == "execution_complete"
+        assert of_file.ended.wait(PATIENCE_S) and of_file.events[-1]["type"] == "execution_complete"
 
 
 def test_links_are_not_followed(agent, tmp_path):
@@ -234,7 +235,7 @@ def test_bad_input(execd, params, status, code):
     before = len(fds(execd.pid))
     response = execd.client.get("/files/watch", params=params)
     assert response.status_code == status and response.json()["code"] == code, response.text
-    eventually(lambda: len(fds(execd.pid)) <= before + 1, 3, "descriptors are left")  # the client's connection
+    eventually(lambda: len(fds(execd.pid)) <= before + 1, message="descriptors are left")  # the client's connection
 
 
 def test_framing_by_query_or_header(agent, tmp_path):

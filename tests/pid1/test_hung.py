@@ -11,6 +11,7 @@ from harness.channels import Channels, reply_of, types
 from harness.execd import eventually, output_of, sse_events
 from harness.hung import HungFileSystem
 from harness.kernels import make_specs, write_spec
+from harness.patience import PATIENCE_S
 
 @pytest.fixture
 def hung(tmp_path):
@@ -49,12 +50,12 @@ def test_B17_a_process_that_cannot_die_holds_nobody_up(pid1, hung):
     answer = agent.client.delete("/command", params={"id": command})
     assert time.monotonic() - started < 8  # it says so within 5 s on a machine with time to spare
     assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
-    eventually(lambda: "D" in states(agent), 5, "the kernel lets it die")
+    eventually(lambda: "D" in states(agent), message="the kernel lets it die")
     assert status()["running"] is True  # nothing is said to be over that is not
     assert agent.client.get("/ping").status_code == 200
     assert output_of(agent.command("echo alive")) == "alive\n"
     hung.answer_all()
-    eventually(lambda: not status()["running"], 10, "its end is not seen")
+    eventually(lambda: not status()["running"], message="its end is not seen")
     assert "D" not in states(agent)
 
 
@@ -71,8 +72,8 @@ def test_B17_a_kernel_that_cannot_die_holds_nobody_up(pid1, hung, tmp_path):
             assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
             assert agent.client.get("/ping").status_code == 200
             hung.answer_all()
-            assert creating.result(10).status_code == 500
-    eventually(lambda: agent.client.get("/code/contexts").json() == [], 5, "it is still listed")
+            assert creating.result(PATIENCE_S).status_code == 500
+    eventually(lambda: agent.client.get("/code/contexts").json() == [], message="it is still listed")
 
 
 def test_B17_its_stream_ends_by_its_timeout(pid1, hung):
@@ -90,7 +91,7 @@ def test_B17_its_stream_ends_by_its_timeout(pid1, hung):
     command = events[0]["text"]
     assert agent.client.get(f"/command/status/{command}").json()["running"] is True
     hung.answer_all()
-    eventually(lambda: not agent.client.get(f"/command/status/{command}").json()["running"], 10, "its end is not seen")
+    eventually(lambda: not agent.client.get(f"/command/status/{command}").json()["running"], message="its end is not seen")
     assert agent.client.get(f"/command/status/{command}").json()["exit_code"] == -1
     assert "D" not in states(agent)
 
@@ -124,14 +125,14 @@ def test_B17_a_run_whose_kernel_cannot_die_ends(pid1, hung, tmp_path):
     assert [event["type"] for event in events if event["type"] in ("error", "execution_complete")] == ["error"], events
     assert events[-1]["receipt"]["reason"] == "timeout", events[-1]
     assert output_of(events) == "begun\n"
-    eventually(lambda: state_of(agent, context) == "dead", 5, "its context lives")
+    eventually(lambda: state_of(agent, context) == "dead", message="its context lives")
     before = ticks(agent.pid)
     time.sleep(1)
     assert ticks(agent.pid) - before < os.sysconf("SC_CLK_TCK") // 10  # nobody kills it all the time
     answer = agent.client.post(f"/code/contexts/{context}/restart")  # of which the process is not gone
     assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
     hung.answer_all()
-    eventually(lambda: "D" not in states(agent), 10, "its process is not reaped")
+    eventually(lambda: "D" not in states(agent), message="its process is not reaped")
     eventually(lambda: agent.client.post(f"/code/contexts/{context}/restart", timeout=60).status_code == 200, 10,
                "it cannot start again")
 
@@ -145,17 +146,17 @@ def test_B17_a_restart_of_a_kernel_that_cannot_die_is_refused(pid1, hung, tmp_pa
         restarting = pool.submit(other.post, f"/code/contexts/{context}/restart", timeout=20)
         eventually(lambda: state_of(agent, context) == "restarting")
         waiting = pool.submit(run_hung, agent, context, hung)
-        answer = restarting.result(20)
+        answer = restarting.result(PATIENCE_S)
         assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
-        assert running.result(10)[-1]["receipt"]["reason"] == "cancelled"
-        assert waiting.result(10)[-1]["error"]["ename"] == "KernelStartError"
+        assert running.result(PATIENCE_S)[-1]["receipt"]["reason"] == "cancelled"
+        assert waiting.result(PATIENCE_S)[-1]["error"]["ename"] == "KernelStartError"
     assert state_of(agent, context) == "dead"
 
 
 def test_B17_clients_of_a_kernel_that_cannot_die_are_answered(pid1, hung, tmp_path):
     agent, context = start_kernel(pid1, tmp_path)
     run_hung(agent, context, hung, timeout=500)
-    eventually(lambda: state_of(agent, context) == "dead", 5, "its context lives")
+    eventually(lambda: state_of(agent, context) == "dead", message="its context lives")
     with Channels(agent, context) as client:
         mine = client.run("1")
         assert types(mine) == ["busy", "error", "execute_reply", "idle"], "nothing of it is sent to a dead kernel"
@@ -165,4 +166,4 @@ def test_B17_clients_of_a_kernel_that_cannot_die_are_answered(pid1, hung, tmp_pa
     assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
     assert agent.client.get(f"/api/kernels/{context}").status_code == 404
     hung.answer_all()
-    eventually(lambda: "D" not in states(agent), 10, "its process is not reaped")
+    eventually(lambda: "D" not in states(agent), message="its process is not reaped")

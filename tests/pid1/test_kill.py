@@ -39,10 +39,10 @@ def test_B04_a_reused_pid_is_not_signalled(pid1):
         pytest.skip("this kernel has no limit of pids per namespace")
     agent.command("i=0; while [ $i -lt 320 ]; do (:); i=$((i+1)); done")  # numbers below 300 do not come again
     old = background(agent, command="echo $$")
-    pid = eventually(lambda: re.search(r"\d+", log_of(agent, old)), 5).group()
-    eventually(lambda: not agent.client.get(f"/command/status/{old}").json()["running"], 5)
+    pid = eventually(lambda: re.search(r"\d+", log_of(agent, old))).group()
+    eventually(lambda: not agent.client.get(f"/command/status/{old}").json()["running"])
     new = background(agent, argv=["python3", "-c", REUSE, pid])
-    eventually(lambda: "taken" in log_of(agent, new), 20, "the number did not come again")
+    eventually(lambda: "taken" in log_of(agent, new), message="the number did not come again")
     agent.client.delete("/command", params={"id": old})
     assert output_of(agent.command(f"kill -0 {pid} && echo alive")).strip() == "alive"
 
@@ -50,9 +50,9 @@ def test_B04_a_reused_pid_is_not_signalled(pid1):
 def test_B17_a_process_that_does_not_run_is_killed_all_the_same(pid1):
     agent = pid1()
     stopped = background(agent, command="sleep 1000 & kill -STOP $! $$")
-    eventually(lambda: "T" in output_of(agent.command("cat /proc/[0-9]*/stat | sed -n 's/.*) \\(.\\) .*/\\1/p'")), 5)
+    eventually(lambda: "T" in output_of(agent.command("cat /proc/[0-9]*/stat | sed -n 's/.*) \\(.\\) .*/\\1/p'")))
     started = time.monotonic()
     agent.client.delete("/command", params={"id": stopped})
-    eventually(lambda: not agent.client.get(f"/command/status/{stopped}").json()["running"], 8)
+    eventually(lambda: not agent.client.get(f"/command/status/{stopped}").json()["running"])
     assert time.monotonic() - started < 8
     assert agent.client.get("/ping").status_code == 200

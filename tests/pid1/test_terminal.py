@@ -10,6 +10,7 @@ import time
 import pytest
 
 from harness.execd import EXECD
+from harness.patience import PATIENCE_S
 
 # The process that becomes PID 1 makes the session, as container runtimes do.
 LEADER = ("import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 1); "
@@ -32,7 +33,7 @@ class Terminal:
         os.close(slave)
         self.text = ""
 
-    def wait_for(self, text, limit_s=15):
+    def wait_for(self, text, limit_s=PATIENCE_S):
         deadline = time.monotonic() + limit_s
         while text not in self.text:
             assert time.monotonic() < deadline, f"no {text!r} in {self.text!r}"

@@ -76,10 +76,10 @@ def test_N07_a_crashed_agent_takes_its_workload_along(own):
                 pass
         except httpx.TransportError:
             pass  # cut off: the client knows
-    eventually(lambda: status_of(box)["state"] not in ("Running", "Stopping"), 5, "nobody noticed")
+    eventually(lambda: status_of(box)["state"] not in ("Running", "Stopping"), message="nobody noticed")
     status = status_of(box)
     assert status["state"] == "Failed" and status["reason"] and status["message"], status
-    eventually(lambda: not members(own), 5, "half of it lives on")
+    eventually(lambda: not members(own), message="half of it lives on")
     answer = own.client.post(f"{box.url}/command", headers=box.headers, json={"command": "true"})
     assert answer.status_code >= 400 and answer.json()["code"], answer.text
     box.delete()
@@ -93,7 +93,7 @@ def reboot(server, stranger):
         file = folder / "state.json"
         state = json.loads(file.read_text())
         os.kill(state["pid"], signal.SIGKILL)
-    eventually(lambda: not members(server), 10, "the sandboxes do not die")
+    eventually(lambda: not members(server), message="the sandboxes do not die")
     for folder in (server.state / "sandboxes").iterdir():
         file = folder / "state.json"
         text = file.read_text()
@@ -114,7 +114,7 @@ def test_N08_after_a_reboot_everything_is_over_once(own):
         own.start()
         first = {}
         for box in boxes:
-            eventually(lambda box=box: status_of(box)["state"] in ("Failed", "Terminated"), 5, "it is said to live")
+            eventually(lambda box=box: status_of(box)["state"] in ("Failed", "Terminated"), message="it is said to live")
             first[box.id] = status_of(box)
             assert first[box.id]["reason"] and first[box.id]["message"], first
             answer = own.api("GET", f"/sandboxes/{box.id}/proxy/44772/ping", headers=box.headers)

@@ -29,7 +29,7 @@ def hold(box, kind):
         log = box.server.client.get(f"{box.url}/command/{command}/logs", headers=box.headers).text
         return log or not status["running"]  # the limit of memory kills
 
-    eventually(settled, 20, f"{kind} do not end")
+    eventually(settled, message=f"{kind} do not end")
     return command
 
 

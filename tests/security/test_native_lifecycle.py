@@ -41,7 +41,7 @@ def test_a_sandbox_ends_with_the_program_that_was_asked_for(server, code, state,
     box = server.create("busybox", ("sh", "-c", f"while [ ! -e /go ]; do sleep 0.02; done; exit {code}"))
     assert state_of(box) == "Running"
     box.run("touch /go")
-    eventually(lambda: state_of(box) != "Running", 10)
+    eventually(lambda: state_of(box) != "Running")
     status = box.get().json()["status"]
     assert (status["state"], status["reason"]) == (state, reason)
     assert ("exited successfully" if code == 0 else f"exited with code {code}") in status["message"]
@@ -55,7 +55,7 @@ def test_a_program_that_cannot_be_started_is_named(server):
         assert "/no/such/program" in answer.json()["message"]
     else:
         ident = answer.json()["id"]
-        eventually(lambda: server.api("GET", f"/sandboxes/{ident}").json()["status"]["state"] == "Failed", 10)
+        eventually(lambda: server.api("GET", f"/sandboxes/{ident}").json()["status"]["state"] == "Failed")
         assert "code 127" in server.api("GET", f"/sandboxes/{ident}").json()["status"]["message"]
         server.api("DELETE", f"/sandboxes/{ident}")
 
@@ -155,14 +155,14 @@ def test_an_exit_behind_a_frozen_leaf_is_noticed(server):
         pytest.skip("no v1 freezer on this host")
     frozen[0].write_text("FROZEN")
     os.kill(box.pid, signal.SIGKILL)
-    eventually(lambda: state_of(box) in ("Failed", "Terminated"), 10)
+    eventually(lambda: state_of(box) in ("Failed", "Terminated"))
     box.delete()
 
 
 def test_an_exit_is_noticed(server):
     box = server.create("busybox")
     os.kill(box.pid, signal.SIGKILL)
-    eventually(lambda: state_of(box) in ("Failed", "Terminated"), 2)
+    eventually(lambda: state_of(box) in ("Failed", "Terminated"))
     box.delete()
 
 
@@ -222,6 +222,6 @@ def test_limits_that_cannot_work_are_refused(server, limits, word):
 def test_the_log_is_bounded(server):
     box = server.create("busybox", ["sh", "-c", "while :; do head -c 65536 /dev/zero; sleep 0.002; done"])
     log = box.folder / "execd.log"
-    eventually(lambda: log.stat().st_size > 4 << 20, 20)
-    eventually(lambda: log.stat().st_size < 4 << 20, 20)
+    eventually(lambda: log.stat().st_size > 4 << 20)
+    eventually(lambda: log.stat().st_size < 4 << 20)
     box.delete()
