@@ -80,7 +80,7 @@ STD_CXX := -std=c++17 -fno-rtti
 sanitize = -O1 -fno-omit-frame-pointer -fsanitize=$(1) $(if $(findstring undefined,$(1)),-fno-sanitize-recover=undefined)
 
 # Rooms that run once per request or message, or less often, are compiled for size (tests/lint/binary.py holds the budget).
-SMALL_ROOMS := api code exec gateway harden init isolate metrics ports proc pty runcode sql
+SMALL_ROOMS := api code events exec files gateway harden init isolate metrics ports proc pty runcode sql worker
 
 cc.release := $(CC)
 opt.release := -O2 $(HARDEN) $(HARDEN_GCC) $(WARN_GCC)
