@@ -22,8 +22,7 @@ def server():
         before = host.snapshot()
         with Server(state, group="execd-conformance", extra='[enclave]\nlisten = "127.0.0.1:0"\n') as running:
             yield running
-        after = host.snapshot()
-        assert (after["processes"], after["mounts"], after["groups"]) == (before["processes"], before["mounts"], before["groups"])
+        host.check_back_to(before, "processes", "mounts", "groups")
     finally:
         shutil.rmtree(state, ignore_errors=True)
 

@@ -133,10 +133,12 @@ def test_prometheus_session(room):
     counts = {"success": 0, "error": 0}
     before = figures(room)
     with GatewayKernelSession(room.open) as session:
-        begun = time.monotonic()
+        begun, durations = time.monotonic(), []
         for code in ("1", "import time; time.sleep(0.3); 2", "1/0"):
             try:
+                sent = time.monotonic()
                 session.execute(code)
+                durations.append(time.monotonic() - sent)
                 counts["success"] += 1
             except RuntimeError:
                 counts["error"] += 1
@@ -152,7 +154,8 @@ def test_prometheus_session(room):
     assert {status: grown(f'kernel_execution_total{{status="{status}"}}') for status in counts} == counts
     assert grown("kernel_execution_time_seconds_count") == grown('kernel_execution_time_seconds_bucket{le="+Inf"}') == 2
     assert 0.3 <= grown("kernel_execution_time_seconds_sum") <= took
-    assert grown('kernel_execution_time_seconds_bucket{le="0.25"}') == 1
+    # A busy machine may take longer for the first cell, too; the server cannot have seen more than the client.
+    assert (durations[0] < 0.25) <= grown('kernel_execution_time_seconds_bucket{le="0.25"}') <= 1
     assert grown("kernel_startup_time_seconds_count") == 1
     assert 0 < after["kernel_startup_time_seconds_sum"]
     assert grown('kernel_retry_total{operation="execute"}') == 1 and grown('kernel_retry_total{operation="startup"}') == 0

@@ -73,7 +73,7 @@ def test_output_of_any_bytes(box):
 
 
 def test_python_timeout(box):
-    status, output, _ = box("python_executor", code="print('begun', flush=True)\nwhile True: pass", timeout=1)
+    status, output, _ = box("python_executor", code="print('begun', flush=True)\nwhile True: pass", timeout=3)
     assert (status, output) == (TIMEOUT, "begun\n")
 
 
@@ -227,11 +227,14 @@ def test_pool(server):
         assert [result.output.split("\n")[1] for result in results] == list("01234")
         with pytest.raises(RuntimeError):
             await manager.execute_tool_in_pool("no_such_tool", {})
-        slow = [asyncio.create_task(manager.execute_tool_in_pool("shell_executor", {"command": "sleep 2"})) for _ in ids]
-        await asyncio.sleep(0.3)
-        assert {(await manager.get_sandbox_info(each)).status for each in ids} == {SandboxStatus.BUSY}
+        slow = [asyncio.create_task(manager.execute_tool_in_pool(
+            "shell_executor", {"command": "until [ -e /tmp/go ]; do sleep 0.02; done"})) for _ in ids]
+        while {(await manager.get_sandbox_info(each)).status for each in ids} != {SandboxStatus.BUSY}:
+            await asyncio.sleep(0.02)
         with pytest.raises(TimeoutError):
             await manager.execute_tool_in_pool("python_executor", {"code": "1"}, timeout=1)
+        for each in ids:
+            await manager.execute_tool(each, "shell_executor", {"command": "touch /tmp/go"})
         await asyncio.gather(*slow)
         for each in ids:
             await manager.delete_sandbox(each)

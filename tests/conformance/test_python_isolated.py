@@ -1,7 +1,5 @@
 """The Python SDK's isolated sessions, unmodified, in a sandbox that was created for them."""
 
-import time
-
 import pytest
 from opensandbox import SandboxSync
 from opensandbox.config import ConnectionConfigSync
@@ -10,6 +8,7 @@ from opensandbox.models.isolated import (CreateIsolatedSessionRequest, EnvPassth
                                          IsolatedRunOpts, IsolatedWorkspaceSpec)
 
 from conftest import connection
+from harness.execd import eventually
 from harness.server import SMALL
 
 
@@ -67,9 +66,7 @@ def test_options(isolating, session):
 
 def test_background(session):
     run = session.run_background("echo one; sleep 0.2; echo two; (exit 4)")
-    deadline = time.monotonic() + 10
-    while (status := session.run_status(run.run_id)).running and time.monotonic() < deadline:
-        time.sleep(0.02)
+    status = eventually(lambda: not (now := session.run_status(run.run_id)).running and now)
     assert (status.running, status.exit_code) == (False, 4)
     logs = session.run_logs(run.run_id)
     assert (logs.text, logs.cursor) == ("one\ntwo\n", 8)

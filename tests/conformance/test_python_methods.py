@@ -5,7 +5,6 @@ What test_python_sync.py and test_python_async.py do not touch: sessions, logs, 
 
 import asyncio
 import inspect
-import time
 from datetime import timedelta
 
 import pytest
@@ -24,6 +23,7 @@ from opensandbox.models.filesystem import (
 
 from conftest import connection
 from harness.contract import Contract
+from harness.execd import eventually
 
 PATHS = Contract("execd").doc["paths"]
 
@@ -82,11 +82,7 @@ def folder(box, request):
 
 
 def wait_ended(box, ident):
-    deadline = time.monotonic() + 10
-    while (status := box.commands.get_command_status(ident)).running:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return status
+    return eventually(lambda: not (status := box.commands.get_command_status(ident)).running and status)
 
 
 # ---- commands

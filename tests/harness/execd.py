@@ -262,11 +262,8 @@ class Leaks:
         pid = self.agent.pid
         self.agent.close_clients()
         assert self.agent.process.poll() is None, "execd died:\n" + "\n".join(self.agent.lines)
-        eventually(lambda: len(fds(pid)) <= self.fds, 3, "descriptors leak: see /proc/PID/fd")
-        eventually(lambda: len(children(pid)) <= self.children, 3, f"children are left: {children(pid)}")
-        growth = rss_kib(pid) - self.rss
-        assert growth <= self.RSS_KIB, f"memory grew by {growth} KiB"
+        eventually(lambda: len(fds(pid)) <= self.fds, message="descriptors leak: see /proc/PID/fd")
+        eventually(lambda: len(children(pid)) <= self.children, message="children are left")
+        eventually(lambda: rss_kib(pid) - self.rss <= self.RSS_KIB, message=f"memory grew from {self.rss} KiB")
         with self.agent.new_client() as client:
-            started = time.monotonic()
             assert client.get("/ping").status_code == 200
-            assert time.monotonic() - started < 5

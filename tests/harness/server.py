@@ -163,6 +163,10 @@ class Host:
             "interfaces": sorted(os.listdir("/sys/class/net")),
         }
 
-    def check_back_to(self, before):
-        eventually(lambda: self.snapshot() == before, 5,
-                   f"something is left behind: {self.snapshot()} instead of {before}")
+    def check_back_to(self, before, *kinds):
+        """Of these kinds; none given: of all."""
+        def is_back():
+            now = self.snapshot()
+            return all(now[kind] == before[kind] for kind in kinds or before)
+
+        eventually(is_back, message=f"something is left behind, not only {before}")

@@ -12,12 +12,13 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from harness.log_reader import LogReader
 from harness.patience import PATIENCE_S
+from harness.stopped import stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
@@ -48,9 +49,11 @@ class Server:
     def talk(self, data, timeout=PATIENCE_S, half_close=False):
         """Sends bytes, returns everything until the server closes (b"..." of a reset included)."""
         with self.connect(timeout) as s:
-            send(s, data)
-            if half_close:
-                s.shutdown(socket.SHUT_WR)
+            # A FIN long behind the data would be a goodbye: a stopped server sees both at once.
+            with stopped(self.process.pid, 0) if half_close else contextlib.nullcontext():
+                send(s, data)
+                if half_close:
+                    s.shutdown(socket.SHUT_WR)
             return drain(s)
 
     def ask(self, data, timeout=PATIENCE_S):
@@ -65,6 +68,10 @@ class Server:
     def rss_kib(self):
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))
+
+    def stats(self):
+        """Of the harness."""
+        return self.ask(self.head("GET", "/stats")).json()
 
     def answers(self):
         return self.ask(self.head("GET", self.get)).status == 200
@@ -143,12 +150,6 @@ def split_responses(data):
     return found
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def stop(process):
     process.send_signal(signal.SIGTERM)
     try:
@@ -195,23 +196,21 @@ def run_harness(binary, backend_port=0, listen="127.0.0.1:0", **more_env):
 
 @contextlib.contextmanager
 def run_execd():
-    port = free_port()
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     process = subprocess.Popen(
-        [str(BUILD / "execd"), "--listen", f"127.0.0.1:{port}", "--access-token-sha256", digest],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [str(BUILD / "execd"), "--listen", "127.0.0.1:0", "--access-token-sha256", digest],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )
     try:
-        for _ in range(200):
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            time.sleep(0.02)
+        log = LogReader(process.stderr)
+        port = int(log.wait(lambda e: e["msg"] == "listening", "execd does not listen", PATIENCE_S)["port"])
         auth = f"X-EXECD-ACCESS-TOKEN: {TOKEN}\r\n".encode()
         yield Server(process, port, ("/ping", "/command"), auth)
     finally:
         process.kill()
         process.wait()
+        log.join(PATIENCE_S)
+        process.stderr.close()
 
 
 @pytest.fixture

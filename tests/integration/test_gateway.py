@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from harness import web
-from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, eventually
+from harness.execd import EXECD, TOKEN, TOKEN_HEADER, Execd, children, eventually
 
 FAKE = Path(__file__).with_name("fake_kernel.py")
 
@@ -321,9 +321,8 @@ def when_idle(client, ident):
 
 def pid_of(agent):
     """The one kernel that runs."""
-    found = [int(p.name) for p in Path("/proc").glob("[0-9]*")
-             if (p / "cmdline").exists() and str(FAKE).encode() in (p / "cmdline").read_bytes()
-             and f"PPid:\t{agent.pid}" in (p / "status").read_text()]
+    found = [pid for pid, state in children(agent.pid)
+             if state != "Z" and str(FAKE).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert len(found) == 1, found
     return found[0]
 

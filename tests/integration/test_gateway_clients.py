@@ -233,7 +233,7 @@ def test_enterprise_gateway_client(base):
 # ---- an error, and what was sent before and behind it ---------------------------------------------
 
 
-def test_what_was_sent_before_an_error_is_dropped_and_what_comes_behind_it_is_run(base):
+def test_what_was_sent_before_an_error_is_dropped_and_what_comes_behind_it_is_run(base, tmp_path):
     """Run All: an error stops the cells behind it. Who has seen it and goes on is heard, on any connection."""
     kernel = web.post(f"{base}/api/kernels", params={"token": SECRET}).json()["id"]
     address = f"/api/kernels/{kernel}/channels?token={SECRET}"
@@ -253,8 +253,14 @@ def test_what_was_sent_before_an_error_is_dropped_and_what_comes_behind_it_is_ru
         return next(m for m in connection.messages() if m["msg_type"] == kind and m["parent_header"].get("msg_id") == msg_id)
 
     until(one, "execute_reply", execute(one, "1"))
-    for _ in range(3):
-        cells = [execute(one, "import time; time.sleep(0.2); 1 / 0"), execute(one, "ran = 1"), execute(one, "ran = 2")]
+    for number in range(3):
+        gate = tmp_path / f"gate{number}"
+        waits = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n1 / 0"
+        cells = [execute(one, waits), execute(one, "ran = 1"), execute(one, "ran = 2")]
+        one.send(PING, b"all taken?")
+        while one.read_frame().opcode != PONG:
+            pass  # whatever the first one said so far
+        gate.touch()
         until(other, "error", cells[0])
         behind = execute(other, "'ran' in dir()")
         assert [until(one, "execute_reply", cell)["content"]["status"] for cell in cells] == ["error", "aborted", "aborted"]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import socket
-import time
 
 import pytest
 
@@ -135,7 +134,7 @@ def test_the_end_of_the_shell(execd, connect):
     assert terminal.read_close()[0] == 1000
     is_error(execd.client.get(f"/api/terminals/{name}"), 404)
     assert execd.client.get("/api/terminals").json() == []
-    eventually(lambda: execd.client.get("/pty").json() == [], 5, "the session is left behind")
+    eventually(lambda: execd.client.get("/pty").json() == [], message="the session is left behind")
 
 
 def test_who_lags_behind_the_end_of_a_shell_sees_nothing_of_the_next_one(execd):
@@ -143,23 +142,24 @@ def test_who_lags_behind_the_end_of_a_shell_sees_nothing_of_the_next_one(execd):
     auth = f"{TOKEN_HEADER}: {TOKEN}"
 
     def run(command):
-        """In a shell of its own, to its end."""
+        """In a shell of its own, to its end; it may wait for a line."""
         shell = ws.WebSocket(execd.connect(), f"/pty/{ident}/ws", [auth])
         shell.send(ws.BINARY, b"\0" + command.encode() + b"; exit\n")
         yield
+        shell.send(ws.BINARY, b"\0\n")
         while shell.read().opcode != ws.CLOSE:
             pass
         shell.socket.close()
         yield
 
-    first = run("sleep 0.3; head -c 1500000 /dev/zero | tr '\\0' o")
+    first = run("read go; head -c 1500000 /dev/zero | tr '\\0' o")
     next(first)
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", execd.port))
     late = Terminal(execd, ident, connection=connection)
     next(first)
-    second = run("head -c 3000000 /dev/zero | tr '\\0' N")
+    second = run("read go; head -c 3000000 /dev/zero | tr '\\0' N")
     next(second), next(second)
     frames = [late.frame()]
     while frames[-1][0] != "disconnect":
@@ -185,8 +185,8 @@ def test_much_input_arrives_whole(execd, connect):
     name = start(execd.client)
     connect(name)
     second = connect(name)
-    second.type("stty raw -echo; head -c 600000 | sha256sum; stty sane\n")
-    time.sleep(0.3)
+    second.type("stty raw -echo; echo raw$((1+1)); head -c 600000 | sha256sum; stty sane\n")
+    second.until("raw2")
     line = "x" * 60000
     for _ in range(10):
         second.type(line)

@@ -2,12 +2,15 @@
 
 import concurrent.futures
 import random
+import select
 import socket
 import struct
 import time
 
 import pytest
 
+from harness.execd import eventually
+from harness.patience import PATIENCE_S
 from http_fixtures import drain, read_response, run_harness, send, split_responses
 from http_fixtures import harness, harness_binary, server  # noqa: F401
 
@@ -112,11 +115,11 @@ def test_D52_oversized_heads(server, data, status):
 def test_D52_D53_a_trickled_head_meets_its_deadline(server):
     """One byte now and then does not move the deadline; the answer is typed."""
     begin = time.monotonic()
-    with server.connect(timeout=server.head_deadline_s + 5) as s:
+    with server.connect() as s:
         s.sendall(b"GET / HTTP/1.1\r\nX: ")
         s.settimeout(server.head_deadline_s / 10)
         data = b""
-        while not data and time.monotonic() - begin < server.head_deadline_s + 5:
+        while not data and time.monotonic() - begin < server.head_deadline_s + PATIENCE_S:
             send(s, b"a")
             try:
                 data = s.recv(65536)
@@ -124,7 +127,7 @@ def test_D52_D53_a_trickled_head_meets_its_deadline(server):
                 continue
             break
     assert b" 408 " in data
-    assert server.head_deadline_s - 0.5 < time.monotonic() - begin < server.head_deadline_s + 3
+    assert server.head_deadline_s - 0.5 < time.monotonic() - begin
 
 
 def test_D53_new_clients_are_served_beside_slow_ones(server):
@@ -144,14 +147,14 @@ def test_D53_a_slow_body_is_cut(harness):
         s.sendall(harness.head("POST", "/echo", "Content-Length: 1000") + b"a")
         s.settimeout(1)
         data, begin = b"", time.monotonic()
-        while not data and time.monotonic() - begin < 25:
+        while not data and time.monotonic() - begin < 10 + PATIENCE_S:
             send(s, b"a")
             try:
                 data = s.recv(65536)
             except TimeoutError:
                 continue
     assert b" 408 " in data
-    assert 9 < time.monotonic() - begin < 15
+    assert 9 < time.monotonic() - begin
 
 
 def test_D53_a_client_that_does_not_read_costs_little_and_is_cut(harness):
@@ -161,8 +164,7 @@ def test_D53_a_client_that_does_not_read_costs_little_and_is_cut(harness):
         s.sendall(harness.head("GET", "/stream?n=endless"))
         time.sleep(1)
         assert harness.rss_kib() - before < 4096  # the sanitizer's own share included
-        time.sleep(3.5)  # past write_stall_ms
-        assert harness.ask(harness.head("GET", "/stats")).json()["unclosed"] == 0
+        eventually(lambda: harness.stats()["unclosed"] == 0)  # behind write_stall_ms
 
 
 def test_D53_a_client_that_reads_slowly_is_not_cut(harness_binary, tmp_path):
@@ -205,11 +207,7 @@ def test_D54_connections_leave_nothing_behind(server):
         if i % 3 == 2:  # RST
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
-    for _ in range(100):
-        if server.fds() <= before:
-            break
-        time.sleep(0.05)
-    assert server.fds() <= before
+    eventually(lambda: server.fds() <= before)
     assert server.answers()
 
 
@@ -226,15 +224,12 @@ def test_D54_half_close_still_gets_the_answer(server, request):
 
 
 def test_D54_a_vanished_peer_is_noticed_while_waiting(harness):
-    for path in ("/wait?ms=60000", "/stream?n=0"):
+    for path in ("/wait?ms=60000", "/stream?n=endless"):
         with harness.connect() as s:
             s.sendall(harness.head("GET", path))
-            time.sleep(0.4)
-        for _ in range(40):
-            if harness.ask(harness.head("GET", "/stats")).json()["unclosed"] == 0:
-                break
-            time.sleep(0.05)
-        assert harness.ask(harness.head("GET", "/stats")).json()["unclosed"] == 0, path
+            eventually(lambda: harness.stats()["unclosed"] == 1)
+            time.sleep(0.4)  # so that it is no half-close
+        eventually(lambda: harness.stats()["unclosed"] == 0, message=path)
 
 
 def test_D55_a_thousand_pipelined_requests(harness):
@@ -467,17 +462,16 @@ def test_refused_uploads_get_their_answer(harness):
 
 def test_drain_finishes_running_requests(harness):
     with harness.connect() as busy, harness.connect() as idle:
-        busy.sendall(harness.head("GET", "/wait?ms=600"))
-        time.sleep(0.2)
+        busy.sendall(harness.head("GET", "/wait?ms=1500"))
+        eventually(lambda: harness.stats()["unclosed"] == 1)
         harness.process.terminate()
-        begin = time.monotonic()
         assert drain(idle) == b""
-        assert time.monotonic() - begin < 0.4
+        assert select.select([busy], [], [], 0)[0] == [], "it has waited for the other one"
         with pytest.raises(ConnectionRefusedError):
             harness.connect()
         response = read_response(busy.makefile("rb"))
         assert (response.body, response.get("connection")) == (b"waited", "close")
-    assert harness.process.wait(timeout=5) == 0
+    assert harness.process.wait(PATIENCE_S) == 0
 
 
 def test_D65_values_cannot_split_the_answer(harness):

@@ -23,7 +23,7 @@ def connect(harness):
     yield open_socket
     for one in opened:
         one.drop()
-    eventually(lambda: stats(harness)["unclosed"] == 0, 5, "a WebSocket has no end")
+    eventually(lambda: stats(harness)["unclosed"] == 0, message="a WebSocket has no end")
 
 
 def stats(harness):
@@ -204,7 +204,7 @@ def test_g03_pongs_keep_it_alive(connect):
 def test_g03_a_stalled_reader_is_cut(connect, harness):
     before = harness.rss_kib()
     connect("/ws?fast=1&flood=1")
-    eventually(lambda: stats(harness)["unclosed"] == 0, 5, "the stalled reader stays")
+    eventually(lambda: stats(harness)["unclosed"] == 0, message="the stalled reader stays")
     assert harness.rss_kib() - before < 4096
 
 
