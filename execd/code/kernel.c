@@ -23,7 +23,8 @@
  * slow one has to answer them all (tslab breaks down over too many at once: EBUSY). */
 #define PROBE_MS 100
 #define PROBE_MAX_MS 2000
-#define PROBE_AGAIN_MS 20 /* the reply came before the subscription was there */
+#define PROBE_AGAIN_MS 20  /* the reply came before the subscription was there */
+#define STDIN_LINK_MS 1000 /* mostly it is there by then, or 10 ms later; a kernel may do without */
 /* One that had less than a fifth of its time to start as CPU time, and is found ready to run, was starved, not stuck: the
  * time since the look before does not count, up to so many times its time. */
 #define STARVED_SHARE 5
@@ -122,12 +123,15 @@ void kernel_check_ready(struct kernel *k)
 {
     if (k->state != KERNEL_STARTING || k->entering)
         return;
-    if (k->info_seen && k->iopub_seen) {
+    if (k->info_seen && k->iopub_seen && k->stdin_linked) {
         k->state = KERNEL_READY;
         patience_stop(&k->patience);
         k->ops->on_ready(k->arg);
-    } else if (k->info_seen) {
+    } else if (k->info_seen && !k->iopub_seen) {
         kernel_arm(k, PROBE_AGAIN_MS);
+    } else if (k->info_seen && !k->stdin_awaited) {
+        k->stdin_awaited = true;
+        kernel_arm(k, STDIN_LINK_MS);
     }
 }
 
@@ -149,6 +153,11 @@ static bool is_starved(const struct kernel *k, int64_t now_ms)
 
 void kernel_start_tick(struct kernel *k)
 {
+    if (k->stdin_awaited && !k->entering) {
+        k->stdin_linked = true; /* it has none: it asks nothing, or nobody hears it */
+        kernel_check_ready(k);
+        return;
+    }
     int64_t now = loop_clock_ms();
     int64_t latest = k->started_ms + (int64_t)k->host->start_ms * STARVED_TIMES;
     if (now > k->looked_ms && is_starved(k, now))

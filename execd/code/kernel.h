@@ -1,15 +1,15 @@
 /*
  * One kernel: its process tree, its sockets and its life, from spawn to the last file gone.
  *
- *   STARTING ──(kernel_info_reply and an iopub message)──► READY ──kernel_stop──► STOPPING
+ *   STARTING ──(kernel_info_reply, iopub message, stdin)──► READY ──kernel_stop──► STOPPING
  *      │  kernel_info again and again,                       │      shutdown_request, 250 ms, SIGTERM,
  *      │  start budget                                       │      300 ms, SIGKILL to the tree
  *      └──────────────┬──────────────────────────────────────┴──────────┬─────────┘
  *                     ▼ process reaped                                   ▼
  *                 SETTLING: tree killed, what it sent before its end is read ──► DEAD (on_dead, once)
  *
- * Ready needs both halves: the reply proves the request path, the iopub message the subscription (outputs of a
- * first cell would be lost otherwise). Descriptors 1 and 2 of the process end in a pipe that is always drained;
+ * Ready needs three parts: the reply proves the request path, the iopub message the subscription (outputs of a
+ * first cell would be lost otherwise), and stdin must be connected (its questions would be). Descriptors 1 and 2 of the process end in a pipe that is always drained;
  * its last 8 KiB explain a death. Some kernels let the user's own output go there: then it is delivered by on_iopub.
  *
  * iopub has no back-pressure of its own: a slow subscriber loses messages silently. So everything is taken at

@@ -47,11 +47,12 @@ struct kernel {
     bool entering;               /* from the pool: folder and environment are being taken over */
     unsigned quirks;             /* of enum kernel_quirk */
     char executing[JMSG_ID_MAX]; /* the execute_request that was sent last */
-    bool info_seen, iopub_seen;  /* the halves of readiness */
-    struct kernel_info info;     /* once info_seen */
-    bool iopub_broken;           /* while it was ready; told when it comes back */
-    unsigned links_seen;         /* bit per channel that had a connection once */
-    unsigned links_down;         /* and per one whose connection broke */
+    bool info_seen, iopub_seen, stdin_linked; /* the parts of readiness */
+    bool stdin_awaited;                       /* as the last of them, for a while */
+    struct kernel_info info;                  /* once info_seen */
+    bool iopub_broken;                        /* while it was ready; told when it comes back */
+    unsigned links_seen;                      /* bit per channel that had a connection once */
+    unsigned links_down;                      /* and per one whose connection broke */
     bool term_sent, exited, oom;
     struct leaf_usage end_usage; /* once exited, where there is no group that still tells */
     unsigned held;               /* set of enum kernel_hold: any one stops the process */

@@ -24,7 +24,7 @@ static void on_entered(void *arg, const char *why)
 void kernel_replace(struct kernel *k)
 {
     struct err err = {0};
-    k->entering = k->info_seen = k->iopub_seen = false;
+    k->entering = k->info_seen = k->iopub_seen = k->stdin_linked = k->stdin_awaited = false;
     k->killed_ms = 0;
     if (kernel_process_replace(&k->process, k->refusal[0] ? k->refusal : "the kernel had ended",
                                &err) < 0) {

@@ -227,13 +227,21 @@ static void on_iopub_link(void *arg, bool up)
         k->ops->on_output_lost(k->arg, NULL);
 }
 
+/* What a kernel asks before that is thrown away in its socket, and it would wait for the answer for ever. */
+static void on_stdin_link(void *arg, bool up)
+{
+    struct kernel *k = arg;
+    k->stdin_linked = up;
+    kernel_check_ready(k);
+}
+
 static const struct {
     enum zsock_kind kind;
     struct zsock_ops ops;
 } channel_rows[CHANNEL_MAX] = {
     [CHANNEL_SHELL] = {ZSOCK_DEALER, {on_shell, on_shell_link, NULL}},
     [CHANNEL_IOPUB] = {ZSOCK_SUB, {on_iopub, on_iopub_link, on_iopub_backlog}},
-    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, NULL, NULL}},
+    [CHANNEL_STDIN] = {ZSOCK_DEALER, {on_stdin, on_stdin_link, NULL}},
     [CHANNEL_CONTROL] = {ZSOCK_DEALER, {on_control, NULL, NULL}},
 };
 

@@ -16,7 +16,7 @@
 #define TURN_MS 10
 /* Bytes delivered without ever seeing the end of the queue: then the sender is faster than this loop. */
 #define BACKLOG_BYTES (2u << 20)
-/* Sockets of the whole library: six per kernel (four channels and the two ends of a monitor). */
+/* Sockets of the whole library: ten per kernel (four channels and both ends of three monitors). */
 #define SOCKETS_MAX 8192
 #define RECONNECT_MS                                                                               \
     5 /* the library's 100 ms would show in every kernel start (contracts/jupyter.md 1.13) */

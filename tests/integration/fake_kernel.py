@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """A Jupyter kernel that lies, for the kernel rows of the hardening list.
 
-usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless|colon|starts_unread]
+usage: fake_kernel.py CONNECTION_FILE [garbage|liar|endless|colon|starts_unread|late_stdin]
 
 It starts like a real one. Then the code of an execute_request names the misbehaviour: a function
 below. With `garbage` its sockets do not speak ZMTP, with `liar` it signs everything with a wrong
 key, with `endless` its iopub sends one message whose frames never end, with `colon` its sockets are
-named PREFIX:1 instead of PREFIX-1, with `starts_unread` execd is stopped when it first answers. Needs pyzmq only.
+named PREFIX:1 instead of PREFIX-1, with `starts_unread` execd is stopped when it first answers, with `late_stdin`
+it listens there only when it has answered. Needs pyzmq only.
 """
 
 import hashlib
@@ -32,15 +33,21 @@ class Kernel:
         self.context = zmq.Context()
         self.shell = self.bind(zmq.ROUTER, "shell_port")
         self.control = self.bind(zmq.ROUTER, "control_port")
-        self.stdin = self.bind(zmq.ROUTER, "stdin_port")
+        self.stdin = self.open(zmq.ROUTER) if "late_stdin" in sys.argv else self.bind(zmq.ROUTER, "stdin_port")
         self.iopub = self.bind(zmq.XPUB, "iopub_port")
 
-    def bind(self, kind, port):
+    def open(self, kind):
         socket = self.context.socket(kind)
         socket.linger = 1000
         socket.sndhwm = 100
         if kind == zmq.ROUTER:
             socket.router_handover = 1  # as ipykernel: who comes back under its name is let in
+        return socket
+
+    def bind(self, kind, port):
+        return self.listen(self.open(kind), port)
+
+    def listen(self, socket, port):
         tcp = self.info["transport"] == "tcp"
         separator = ":" if tcp or "colon" in sys.argv else "-"
         socket.bind(f"{self.info['transport']}://{self.info['ip']}{separator}{self.info[port]}")
@@ -69,8 +76,11 @@ class Kernel:
         poller = zmq.Poller()
         for socket in (self.shell, self.control, self.iopub):
             poller.register(socket, zmq.POLLIN)
+        begun = time.monotonic()
         while True:
-            for socket, _ in poller.poll():
+            if "late_stdin" in sys.argv and not self.stdin.last_endpoint and time.monotonic() > begun + 0.5:
+                self.listen(self.stdin, "stdin_port")
+            for socket, _ in poller.poll(100):
                 message = socket.recv_multipart()
                 if socket is self.iopub:
                     continue

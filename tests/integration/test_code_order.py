@@ -26,6 +26,7 @@ def agent(start_execd, tmp_path):
     write_spec(share, "fake", [sys.executable, str(FAKE), "{connection_file}"],
                metadata={"execd": {"quirks": ["late-result"]}})
     write_spec(share, "slow", [sys.executable, str(FAKE), "{connection_file}", "starts_unread"])
+    write_spec(share, "asker", [sys.executable, str(FAKE), "{connection_file}", "late_stdin"])
     agent = start_execd("--kernel-start-timeout", "2s", "--kernel-interrupt-grace", "1s", "--kernel-pool", "0",
                         env={"JUPYTER_PATH": str(share)})
     agent.stalls_matter = False  # it is stopped
@@ -89,7 +90,8 @@ def test_a_kernel_that_has_reacted_to_an_interrupt_is_not_killed(agent):
     go_on_late(agent, 1.2)
     events = running.result()
     assert (error_of(events)["ename"], events[-1]["receipt"]["reason"]) == ("Stopped", "cancelled")
-    assert output_of(run(agent, "ok", "fake", context)) == "before\nafter\n"
+    after = run(agent, "ok", "fake", context)
+    assert output_of(after) == "before\nafter\n", after
 
 
 def test_a_kernel_that_has_answered_in_time_has_started(agent):
@@ -122,3 +124,9 @@ def test_the_end_of_a_kernel_is_not_the_end_of_what_it_said(agent):
     events = running.result()
     assert (output_of(events), events[-1]["type"]) == ("before\nafter\n", "execution_complete"), events
     eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "dead")
+
+
+def test_H11_a_question_of_the_first_cell_finds_somebody_to_answer_it(agent):
+    """Its connection may be the last to come up, and a kernel throws away what it cannot deliver."""
+    context = create(agent, "asker")["id"]
+    assert output_of(run(agent, "asks_for_input", "asker", context, stdin="mine\n")) == '{"value": "mine"}'
