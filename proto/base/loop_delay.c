@@ -16,6 +16,8 @@
 #define NS_PER_MS INT64_C(1000000)
 /* So long a stretch without a look is the way of any machine; the rest of a longer one is time away. */
 #define AWAY_MIN_NS (20 * NS_PER_MS)
+/* Nor does a wait outlast its limit by as much, unless the process stood still. */
+#define STOP_MIN_NS (100 * NS_PER_MS)
 
 const double loop_delay_bounds_s[LOOP_DELAY_BOUNDS] = {0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1};
 
@@ -148,13 +150,14 @@ static void end_round(void)
     loop.round_ns = 0;
 }
 
-/* How long an interrupted wait was a stop nobody knows: none of it counts. */
+/* How much of a disturbed wait was a stop nobody knows: none of it counts. One that began when something had just
+ * arrived interrupts nothing, and shows by the limit of the wait alone. */
 static void begin_round(bool interrupted, int timeout_ms)
 {
     int64_t now = now_ns(), waited = now - wait_ns;
+    int64_t late = timeout_ms < 0 ? 0 : waited - timeout_ms * NS_PER_MS;
 
-    if (interrupted || timeout_ms >= 0)
-        away_ns += away_of(waited - (interrupted ? 0 : timeout_ms * NS_PER_MS));
+    away_ns += away_of(interrupted || late > STOP_MIN_NS ? waited : late);
     loop.round_ns = now;
     loop.now = (struct work){.ns = now};
     loop.longest = (struct work){0};

@@ -175,6 +175,22 @@ static void test_an_interrupted_wait_is_time_away(void **state)
     assert_true(loop_clock_ms() >= begin);
 }
 
+/* As when something arrives, the process is stopped before it runs, and goes on behind the limit of its wait. */
+static void test_a_stop_that_interrupts_no_wait_does_not_count(void **state)
+{
+    int64_t away = away_ns;
+    (void)state;
+
+    wait_ns = now_ns() - 1300 * NS_PER_MS;
+    begin_round(false, 1000);
+    assert_true(away_ns - away >= 1280 * NS_PER_MS);
+    away = away_ns;
+    wait_ns = now_ns() - 900 * NS_PER_MS;
+    begin_round(false, 60000); /* a message has come: that is what it waited for */
+    assert_int_equal(away_ns, away);
+    loop.round_ns = 0;
+}
+
 static void test_N05_metrics(void **state)
 {
     cleanup_strbuf struct strbuf out;
@@ -195,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_N05_other_loops_are_not_counted),
         cmocka_unit_test(test_an_interrupted_wait_tells_what_has_arrived),
         cmocka_unit_test(test_an_interrupted_wait_is_time_away),
+        cmocka_unit_test(test_a_stop_that_interrupts_no_wait_does_not_count),
         cmocka_unit_test(test_N05_metrics),
     };
 
