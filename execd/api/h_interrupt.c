@@ -1,7 +1,7 @@
-#include <event2/event.h>
 #include <stdlib.h>
 
 #include "execd/api/api.h"
+#include "execd/code/patience.h"
 #include "proto/api/errors.h"
 #include "proto/base/mem.h"
 #include "proto/http/resp.h"
@@ -16,14 +16,13 @@
 /* A client that waits for the end of the command it interrupted. */
 struct waiting {
     struct http_req *req;
-    struct event *limit;     /* owned */
+    struct patience limit;
     struct command *command; /* stays findable while somebody waits */
 };
 
 static void waiting_free(struct waiting *w)
 {
-    if (w->limit != NULL)
-        event_free(w->limit);
+    patience_done(&w->limit);
     free(w);
 }
 
@@ -42,6 +41,8 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    if (!patience_is_over(&w->limit))
+        return;
     http_req_on_close(req, NULL, NULL);
     on_client_gone(w);
     (void)http_resp_fail(
@@ -62,16 +63,15 @@ static void on_gone(void *arg)
 
 static enum http_result interrupt_command(struct http_req *req, struct command *c)
 {
-    static const struct timeval limit = {WAIT_MAX_MS / 1000, WAIT_MAX_MS % 1000 * 1000};
     struct waiting *w = xnew(struct waiting);
     struct err err = {0};
 
-    *w = (struct waiting){
-        .req = req, .command = c, .limit = evtimer_new(http_req_base(req), on_limit, w)};
-    if (w->limit == NULL || event_add(w->limit, &limit) < 0) {
+    *w = (struct waiting){.req = req, .command = c};
+    if (!patience_init(&w->limit, http_req_base(req), on_limit, w)) {
         waiting_free(w);
         return http_resp_fail(req, ERR_OUT_OF_MEMORY, INTERRUPT_PREFIX "no memory");
     }
+    patience_start(&w->limit, WAIT_MAX_MS);
     http_req_on_close(req, on_client_gone, w);
     if (command_interrupt(c, on_gone, w, &err) == 0)
         return H_WAIT;

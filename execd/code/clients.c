@@ -235,6 +235,15 @@ static void walk_end(struct code_context *ctx)
         remove_gone(ctx);
 }
 
+/* The kernel owes somebody an answer. */
+static bool has_open(const struct code_context *ctx)
+{
+    bool open = false;
+    for (const struct code_client *c = ctx->clients; c; c = c->next)
+        open |= c->n_open > 0;
+    return open;
+}
+
 /* ---- from the kernel ----------------------------------------------------------------------------- */
 
 static void note_status(struct code_context *ctx, const struct jmsg *msg)
@@ -265,6 +274,7 @@ static void note_status(struct code_context *ctx, const struct jmsg *msg)
     walk_begin(ctx);
     for (struct code_client *c = ctx->clients; idle && c; c = c->next)
         close_route(c, find_route(c, hash));
+    ctx->client_interrupt &= has_open(ctx); /* what it was for was no work, or has ended */
     walk_end(ctx);
 }
 
@@ -433,12 +443,9 @@ void clients_tell(struct code_context *ctx)
 
 int clients_interrupt(struct code_context *ctx, struct err *err)
 {
-    bool open = false;
     if (ctx->state != CONTEXT_READY || !ctx->kernel || ctx->kernel_ended)
         return 0;
-    for (const struct code_client *c = ctx->clients; c; c = c->next)
-        open |= c->n_open > 0;
-    ctx->client_interrupt = open && ctx->client_work == 0;
+    ctx->client_interrupt = ctx->client_work == 0 && has_open(ctx);
     return ctx->client_work ? kernel_interrupt(ctx->kernel, err) : 0;
 }
 

@@ -138,15 +138,31 @@ static void kill_process(struct sql_run *run)
         (void)!pidref_signal(&run->process, SIGKILL); /* on_exit_status follows */
 }
 
-static void stop(struct sql_run *run, enum sql_end reason)
+/* It may only not have been reaped or read to its end yet: nothing else is told of it any more. */
+static bool has_ended(const struct sql_run *run)
+{
+    return run->done || run->ename != NULL || run->exited;
+}
+
+/* The rest is waited for, for a while. */
+static void end_soon(struct sql_run *run)
+{
+    run->stopping = true;
+    arm(run->timer, run->manager->config.grace_ms);
+}
+
+/* evalue NULL: what the program makes of it is told. */
+static void stop(struct sql_run *run, enum sql_end reason, const char *evalue)
 {
     if (run->stopping)
         return;
-    run->stopping = true;
-    run->end = reason;
-    if (!run->exited)
+    if (!has_ended(run)) {
+        run->end = reason;
+        if (evalue != NULL)
+            set_error(run, "DBQueryError", evalue);
         (void)!pidref_signal(&run->process, SIGINT); /* if it cannot be told, it is killed */
-    arm(run->timer, run->manager->config.grace_ms);
+    }
+    end_soon(run);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -162,8 +178,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     (void)snprintf(text, sizeof(text), "timeout after %lld ms",
                    (long long)run->timeout_ms); /* fits */
-    set_error(run, "DBQueryError", text);
-    stop(run, SQL_END_TIMEOUT);
+    stop(run, SQL_END_TIMEOUT, text);
 }
 
 static void on_exit_status(void *arg, const struct exit_status *status)
@@ -182,8 +197,7 @@ static void end_of_words(struct sql_run *run)
     (void)event_del(run->readable); /* cannot fail for an event of ours */
     close(take_fd(&run->fd));
     run->fd = -1;
-    run->stopping = true; /* nothing is left to be waited for but its exit */
-    arm(run->timer, run->manager->config.grace_ms);
+    end_soon(run);
 }
 
 /* Whole lines go; returns false when the program does not keep to what was agreed. */
@@ -315,7 +329,7 @@ struct sql_run *sql_find(struct sql_manager *m, const char *id)
 
 void sql_interrupt(struct sql_run *run)
 {
-    stop(run, SQL_END_INTERRUPTED);
+    stop(run, SQL_END_INTERRUPTED, NULL);
 }
 
 /* ---- the manager ---- */
@@ -344,10 +358,7 @@ void sql_manager_shutdown(struct sql_manager *m)
 
     m->shutting_down = true;
     DL_FOREACH_SAFE(m->runs, run, tmp)
-    {
-        set_error(run, "DBQueryError", "the agent is shutting down");
-        stop(run, SQL_END_SHUTDOWN);
-    }
+    stop(run, SQL_END_SHUTDOWN, "the agent is shutting down");
 }
 
 void sql_manager_free(struct sql_manager *m)

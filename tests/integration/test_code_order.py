@@ -6,6 +6,7 @@ thread reads, which here goes on last.
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.channels import Channels, reply_of
 from harness.execd import eventually, output_of
 from harness.kernels import FAKE, create, error_of, in_background, kernels, results, run, write_spec
+from harness.stopped import stopped
 
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 17, 0x4206, 0x4207, 0x40000000
 
@@ -130,3 +133,33 @@ def test_H11_a_question_of_the_first_cell_finds_somebody_to_answer_it(agent):
     """Its connection may be the last to come up, and a kernel throws away what it cannot deliver."""
     context = create(agent, "asker")["id"]
     assert output_of(run(agent, "asks_for_input", "asker", context, stdin="mine\n")) == '{"value": "mine"}'
+
+
+def test_an_interrupt_of_a_question_hits_no_later_cell(agent):
+    """What a client had open was no work, or had ended before its end was read."""
+    context = create(agent, "fake")["id"]
+    (kernel,) = kernels(agent)
+    with Channels(agent, context) as client:
+        os.kill(kernel, signal.SIGSTOP)
+        asked = client.send("kernel_info_request")
+        assert agent.client.get("/ping").status_code == 200
+        assert agent.client.post(f"/api/kernels/{context}/interrupt").status_code == 204
+        os.kill(kernel, signal.SIGCONT)
+        client.result(asked)
+        sent = client.execute("takes_a_second")  # outside of a wait for one, an interrupt ends it
+        assert reply_of(client.result(sent)).content["status"] == "ok"
+
+
+def test_a_command_that_has_ended_in_time_was_interrupted(agent, tmp_path):
+    """Its end comes while execd is stopped, for longer than anybody waits for one."""
+    script = f"trap 'echo $$ > {tmp_path}/told.part; mv {tmp_path}/told.part {tmp_path}/told' INT TERM; echo; while :; do sleep 1; done"
+    with agent.client.stream("POST", "/command", json={"command": script}) as response:
+        events = (event for line in response.iter_lines() if line for event in [json.loads(line)])
+        command = next(event["text"] for event in events if event["type"] == "init")
+        next(event for event in events if event["type"] == "stdout")
+        told = tmp_path / "told"
+        interrupting = in_background(agent.new_client().delete, "/command", params={"id": command})
+        eventually(told.exists)
+        with stopped(agent.pid, 5):
+            os.kill(int(told.read_text()), signal.SIGKILL)
+        assert interrupting.result().status_code == 200, interrupting.result().text

@@ -11,8 +11,9 @@ import threading
 
 import pytest
 
-from harness.execd import EXECD, Leaks, eventually, sse_events
+from harness.execd import EXECD, Leaks, children, eventually, sse_events
 from harness.sql import error_of, notes, post, results, rows, run
+from harness.stopped import stopped
 
 # The interpreter itself: a shim in front of it takes longer than all the rest.
 PYTHON = {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
@@ -160,6 +161,23 @@ def test_a_timeout_ends_the_statement(agent):
     body = {"code": ENDLESS, "timeout": 300, "context": {"language": "sql"}}
     events = sse_events(agent.client.post("/code", json=body, timeout=30).text)
     assert error_of(events)["evalue"] == "timeout after 300 ms" and events[-1]["receipt"]["reason"] == "timeout"
+
+
+def test_an_end_that_is_seen_behind_the_time_limit_is_no_timeout(agent):
+    """The program says all and ends while execd is stopped."""
+    agent.stalls_matter = False
+    rows(agent, "CREATE TABLE t (a)")
+    body = {"code": "INSERT INTO t VALUES (1); SELECT a FROM t", "timeout": 800, "context": {"language": "sql"}}
+    with sqlite3.connect(agent.base, isolation_level=None) as base:
+        base.execute("BEGIN EXCLUSIVE")
+        future = concurrent.futures.ThreadPoolExecutor(1).submit(agent.client.post, "/code", json=body)
+        ((program, _),) = eventually(lambda: children(agent.pid))
+        with stopped(agent.pid, 1.3):
+            base.execute("ROLLBACK")
+            eventually(lambda: (program, "Z") in children(agent.pid))
+    events = sse_events(future.result().text)
+    assert events[-1]["type"] == "execution_complete", events
+    assert events[-1]["receipt"]["reason"] == "exit" and results(events)[-1][0]["rows"] == [["1"]]
 
 
 def test_statements_have_no_standard_input(agent):
