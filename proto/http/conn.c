@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "proto/base/clock.h"
@@ -219,6 +220,15 @@ void conn_shut_when_idle(struct conn *c)
 {
     c->closing = true;
     conn_post(c);
+}
+
+int64_t conn_arrived(const struct conn *c)
+{
+    int unread;
+
+    if (ioctl(c->fd, FIONREAD, &unread) < 0)
+        return INT64_MAX; /* nobody knows */
+    return (int64_t)evbuffer_get_length(bufferevent_get_input(c->bev)) + unread;
 }
 
 /* The longest waiting connection makes room: those between requests or still spelling out a head. */

@@ -1,7 +1,6 @@
 /* Deadlines of a connection: heads, idle keep-alive, body rate, stalled writes, lingering. */
 #include <errno.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 
 #include "proto/http/conn_priv.h"
 
@@ -103,12 +102,8 @@ static bool is_stalled(struct conn *c, int64_t now)
 static bool body_will_not_come(const struct conn *c)
 {
     const struct req_body *b = &c->req.body;
-    int unread = 0;
 
-    if (c->phase != CONN_ACTIVE || b->done || c->req.head.chunked ||
-        ioctl(c->fd, FIONREAD, &unread) < 0)
-        return false;
-    return b->left > (int64_t)evbuffer_get_length(bufferevent_get_input(c->bev)) + unread;
+    return c->phase == CONN_ACTIVE && !b->done && !c->req.head.chunked && b->left > conn_arrived(c);
 }
 
 /* Nothing is read, so nothing else would tell. A FIN behind whole requests may be a half-close. */

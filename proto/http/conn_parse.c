@@ -213,7 +213,7 @@ bool conn_step_head(struct conn *c)
 
     if (conn_pending(c) >= c->server->config.limits.out_high)
         return false; /* answers first: the client does not read them */
-    if (c->closing && c->scan.total == 0) {
+    if (c->closing && c->scan.total == 0 && conn_arrived(c) == 0) {
         if (conn_pending(c) == 0)
             conn_break(c);
         return false;

@@ -169,6 +169,7 @@ void conn_run(struct conn *c);
 void conn_break(struct conn *c); /* the peer is lost or to be cut: freed in the next run */
 void conn_enable(struct conn *c, short what); /* EV_READ, EV_WRITE; breaks it when that fails */
 void conn_shut_when_idle(struct conn *c);     /* draining */
+int64_t conn_arrived(const struct conn *c);   /* bytes that nobody has looked at, read or not */
 bool conn_drop_oldest(struct http_server *server); /* makes room; false when all are busy */
 int64_t conn_now_ms(void); /* loop_clock_ms: what nobody could look at is not late */
 

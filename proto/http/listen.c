@@ -263,6 +263,14 @@ int listen_init(struct http_server *server)
     return server->pause ? 0 : -ENOMEM;
 }
 
+void listen_accept_waiting(struct http_server *server)
+{
+    struct listener *l;
+
+    SLIST_FOREACH(l, &server->listeners, link)
+    on_accept(l->fd, EV_READ, l);
+}
+
 void listen_stop(struct http_server *server)
 {
     struct listener *l;

@@ -10,5 +10,6 @@
 struct http_server;
 
 int listen_init(struct http_server *server) __attribute__((warn_unused_result));
+void listen_accept_waiting(struct http_server *server); /* who has connected so far */
 void listen_stop(struct http_server *server); /* closes all listeners, removes their socket files */
 void listen_done(struct http_server *server); /* legal on a half-built server */

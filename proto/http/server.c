@@ -110,6 +110,7 @@ void http_server_drain(struct http_server *server, int grace_ms, void (*on_drain
     struct timeval grace = {.tv_sec = grace_ms / 1000, .tv_usec = (grace_ms % 1000) * 1000};
     struct conn *c;
 
+    listen_accept_waiting(server); /* a request may have come with the connection */
     server->draining = true;
     server->on_drained = on_drained;
     server->on_drained_arg = arg;

@@ -5,6 +5,7 @@ import socket
 import threading
 
 from harness.execd import eventually
+from harness.patience import PATIENCE_S
 from harness.stopped import stopped
 from harness.ws import TEXT, WebSocket, frame
 from http_fixtures import *  # noqa: F401,F403  fixtures
@@ -126,3 +127,19 @@ def test_the_last_words_of_a_websocket(harness):
             ws.drop()
         eventually(lambda: stats(harness)["unclosed"] == 0)
         assert stats(harness)["ws_code"] == 4321
+
+
+# ---- a request and the order to end, seen together
+
+
+def test_a_request_that_came_before_the_order_to_end(harness):
+    with harness.connect() as kept, socket.socket() as fresh:
+        with stopped(harness.process.pid, 0):
+            fresh.connect(("127.0.0.1", harness.port))
+            for s in (kept, fresh):
+                send(s, harness.head("GET", "/wait"))
+            harness.process.terminate()
+        for s in (kept, fresh):
+            response = read_response(s.makefile("rb"))
+            assert (response.status, response.body, response.get("connection")) == (200, b"waited", "close")
+    assert harness.process.wait(PATIENCE_S) == 0
