@@ -92,6 +92,8 @@ class Sandbox:
 
 
 class Server:
+    stalls_matter = True  # its loop is checked when it ends (check_stalls)
+
     def __init__(self, folder, config="", binary=SERVER, execd=EXECD):
         self.folder = Path(folder)
         self.state = self.folder / "state"
@@ -155,7 +157,8 @@ class Server:
                 raise
         self._log.join()
         self.process.stderr.close()
-        check_stalls(self.log)
+        if self.stalls_matter:
+            check_stalls(self.log)
 
     # ---- the API
 

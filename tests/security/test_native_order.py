@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from harness.execd import eventually
+from harness.kernels import in_background
 from harness.native_server import API_KEY, Server
 from harness.raw import RawConnection
 from harness.stopped import stopped
@@ -17,6 +19,7 @@ from harness.stopped import stopped
 @pytest.fixture
 def own(tmp_path, busybox):
     with Server(tmp_path) as running:
+        running.stalls_matter = False  # a stop may hit a round of the loop
         running.add_image("busybox", busybox)
         yield running
         running.remove_all()
@@ -56,6 +59,30 @@ def test_J14_a_renewal_that_was_sent_in_time_counts(own):
     assert was_in_time, "the machine is too slow for this test"
     assert answer.status == 200, answer
     assert box.get().json()["status"]["state"] == "Running"
+
+
+def test_a_sandbox_of_the_pool_that_is_free_in_time(own):
+    """The call that has it ends, and the next one's patience too, while the server stands still."""
+    def ask(method, path, **more):
+        headers = {"OPEN-SANDBOX-API-KEY": API_KEY}
+        return own.client.request(method, own.url.removesuffix("/v1") + path, headers=headers, **more)
+
+    def use(command, timeout_s):
+        return ask("POST", f"/pool/execute?tool_name=shell_executor&timeout={timeout_s}", json={"command": command})
+
+    config = {"image": "busybox", "tools_config": ["shell_executor"]}
+    filled = ask("POST", "/pool/initialize?pool_size=1", json=config)
+    assert filled.status_code == 200, filled.text
+    ident = filled.json()["sandbox_ids"][0]
+    first = in_background(use, "sleep 2; echo first", 60)
+    eventually(lambda: ask("GET", f"/sandbox/{ident}").json()["status"] == "busy")
+    second = in_background(use, "echo second", 3)
+    eventually(lambda: "_http_active_requests 3\n" in ask("GET", "/metrics").text)
+    with stopped(own.process.pid, 4):
+        pass
+    assert first.result().json()["output"] == "first\n"
+    answer = second.result()
+    assert answer.status_code == 200 and answer.json()["output"] == "second\n", answer.text
 
 
 AGENT = """
