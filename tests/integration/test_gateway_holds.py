@@ -64,11 +64,15 @@ def silent(agent, kernel, **options):
 def test_H03_clients_that_come_and_do_not_read_hold_a_kernel_for_so_long_in_all(agent, tmp_path):
     """Twenty of them, one after the other, each as long as it takes to lag behind: not two seconds for each."""
     kernel = agent.client.post("/api/kernels", json={"name": "python3"}).json()["id"]
-    stop, deadline = tmp_path / "stop", time.monotonic() + 25
+    stop = tmp_path / "stop"
     with Channels(agent, kernel, v1=True, limit_s=30) as quick:
         quick.run("1")
         reader = Reader(quick, quick.execute(FLOOD.format(stop=str(stop))))
         reader.start()
+        begun, enough = time.monotonic(), 6 << 20
+        eventually(lambda: reader.bytes >= enough)
+        alone_s = time.monotonic() - begun  # for as much as each of them waits for: how slow the machine is
+        deadline = time.monotonic() + 20 + 30 * alone_s
         for _ in range(20):
             with silent(agent, kernel):
                 enough = reader.bytes + (6 << 20)

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from harness.execd import eventually
+from harness.patience import PATIENCE_S
 from test_events import Follower, follow  # noqa: F401
 
 # A filter that refuses netlink sockets: what a strict sandbox does.
@@ -74,7 +75,7 @@ def test_what_a_command_opens_and_closes(agent, tmp_path):
     later = find(agent, four)
     assert later["since"] == entry["since"]
     gate.write_text("go")
-    runner.join(10)
+    runner.join(PATIENCE_S)
     eventually(lambda: find(agent, four) is None)
 
 
@@ -101,7 +102,7 @@ def test_many_ask_at_once(execd):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert results == [200] * 20
 
 

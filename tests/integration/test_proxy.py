@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.execd import TOKEN, TOKEN_HEADER, Leaks, output_of, sse_events
+from harness.patience import PATIENCE_S
 from harness.raw import RawConnection
 from harness.server import Server, import_image, why_not
 from harness.ws import Refused, WebSocket
@@ -234,7 +235,7 @@ def server(tmp_path_factory):
 
 def server_status(server, target):
     """The path as it is: a client library would tidy it up."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nOPEN-SANDBOX-API-KEY: {server.key}\r\n"
                            "Connection: close\r\n\r\n".encode())
         return int(connection.recv(65536).split()[1])

@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from harness.execd import eventually
+from harness.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = Path(os.environ.get("BUILD", ROOT / "build")).resolve() / "execd-server"
@@ -56,16 +58,14 @@ def start(group, tmp_path):
         server = subprocess.Popen(
             ["/bin/sh", "-c", 'echo $$ >"$0/server/cgroup.procs" && exec "$@"', str(group), str(SERVER), "-c", str(config),
              "--port", "0"], stderr=out)
-    until = time.monotonic() + 10
-    while b'"listening"' not in log.read_bytes():
-        assert server.poll() is None and time.monotonic() < until, log.read_text()
-        time.sleep(0.01)
+    eventually(lambda: b'"listening"' in log.read_bytes() or server.poll() is not None)
+    assert server.poll() is None, log.read_text()
     return server
 
 
 def stop(server):
     server.send_signal(signal.SIGTERM)
-    assert server.wait(10) == 0
+    assert server.wait(PATIENCE_S) == 0
 
 
 def test_the_leaf_stays_a_leaf(service_group, tmp_path):

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from harness.execd import eventually
+from harness.patience import PATIENCE_S
 from harness.server import KEY, Server, write_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the built-in runtime needs root")
@@ -18,7 +19,7 @@ BODY = json.dumps({"image": "no-such-image"}).encode()
 
 def begin_create(port):
     """A request for a sandbox that cannot be, but for its body."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
     connection.sendall((f"POST /sandbox/create?sandbox_type=docker HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n"
                         f"Content-Length: {len(BODY)}\r\nExpect: 100-continue\r\n\r\n").encode())
     assert b" 100 " in connection.recv(100)  # it has begun
@@ -31,7 +32,7 @@ def ports(server):
 
 def is_refused(port):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -51,7 +52,7 @@ def test_every_listener_drains(tmp_path):
             request.sendall(BODY)
             answer = request.makefile("rb").read()
             assert answer.startswith(b"HTTP/1.1 404 ") and b"no-such-image" in answer
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_a_second_signal_waits_for_nobody(tmp_path):
@@ -64,6 +65,6 @@ def test_a_second_signal_waits_for_nobody(tmp_path):
         server.process.send_signal(signal.SIGTERM)
         server.wait_log("stopping; sandboxes keep running")
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(15) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         for request in requests:
             assert request.makefile("rb").read() == b""
