@@ -12,6 +12,7 @@
 #include "execd/proc/proc_usage.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 #define KILL_AGAIN_MS 5 /* at first: it may be a walk through all processes */
@@ -31,16 +32,17 @@ static void arm_timer(struct command *c, int64_t ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
-    c->timer_due_ms = clock_monotonic_ms() + ms;
-    if (event_add(c->timer, &tv) < 0)
-        event_active(c->timer, EV_TIMEOUT,
-                     0); /* no memory for a timer: better too early than never */
+    c->timer_due_ms = loop_clock_ms() + ms;
+    if (event_add(c->timer, &tv) < 0) { /* no memory for a timer: better too early than never */
+        c->timer_due_ms = 0;
+        event_active(c->timer, EV_TIMEOUT, 0);
+    }
 }
 
 /* A timer that is due earlier stays: nothing makes a command live longer. */
 static void arm_timer_at_latest(struct command *c, int64_t ms)
 {
-    if (!event_pending(c->timer, EV_TIMEOUT, NULL) || clock_monotonic_ms() + ms < c->timer_due_ms)
+    if (!event_pending(c->timer, EV_TIMEOUT, NULL) || loop_clock_ms() + ms < c->timer_due_ms)
         arm_timer(c, ms);
 }
 
@@ -54,7 +56,7 @@ static bool kill_tree(struct command *c)
 {
     if (leaf_kill(c->leaf))
         return true;
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
     if (c->killed_ms == 0)
         c->killed_ms = now;
     arm_timer(c, MIN(MAX((now - c->killed_ms) / 4, KILL_AGAIN_MS), KILL_AGAIN_MAX_MS));
@@ -92,7 +94,7 @@ static void kill_step(struct command *c)
     if (kill_tree(c)) {
         if (c->closed) /* finish() does not look at it: the log may be what is waited for */
             free_leaf(c);
-    } else if (!c->held && clock_monotonic_ms() - c->killed_ms >= HELD_MS && !leader_has_ended(c)) {
+    } else if (!c->held && loop_clock_ms() - c->killed_ms >= HELD_MS && !leader_has_ended(c)) {
         give_up_leader(c);
     }
 }
@@ -124,14 +126,17 @@ void command_shut_down(struct command *c, int signum)
 }
 
 /* The timeout or the end of a grace: SIGKILL. Then the next round of it, until the tree is empty. A leader that ended in
- * its time has met its timeout: what it leaves behind may live. */
+ * its time has met its timeout: what it leaves behind may live. A pause of the whole sandbox uses no time up. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct command *c = arg;
 
     (void)fd;
     (void)what;
-    if (c->killing)
+    int64_t left_ms = c->timer_due_ms - loop_clock_ms();
+    if (left_ms > 0)
+        arm_timer(c, left_ms);
+    else if (c->killing)
         kill_step(c);
     else if (c->terminating || !leader_has_ended(c))
         command_kill(c, COMMAND_END_TIMEOUT);

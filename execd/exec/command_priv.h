@@ -37,7 +37,7 @@ struct command {
     bool stored;            /* the log is complete, or there is none */
     struct receipt receipt; /* once closed */
     struct event *timer;  /* owned: timeout or grace, whichever comes first, then repeated kills */
-    int64_t timer_due_ms; /* monotonic */
+    int64_t timer_due_ms; /* loop_clock_ms */
     struct event *notify; /* owned: posts the waiters' callbacks */
     struct command_waiter *waiters; /* owned */
     int64_t timeout_ms;
@@ -46,7 +46,7 @@ struct command {
     bool leader_gone;
     bool terminating;  /* SIGTERM went to the tree; SIGKILL follows when the grace is over */
     bool killing;      /* SIGKILL goes to the tree until it is empty */
-    int64_t killed_ms; /* monotonic; when that began, 0 = not yet */
+    int64_t killed_ms; /* loop_clock_ms; when that began, 0 = not yet */
     bool
         held; /* the leader does not die of it: its stream ends, its record goes on until it is gone */
     struct exit_status status; /* once leader_gone */

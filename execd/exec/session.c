@@ -13,6 +13,7 @@
 #include "execd/proc/environment.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 #include "proto/base/str.h"
 
@@ -24,12 +25,21 @@
 
 static void start_next(struct session *s);
 
-static void arm(struct event *timer, int64_t ms)
+/* False: no memory for a timer, so it fires now; better too early than never. */
+static bool arm(struct event *timer, int64_t ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
-    if (event_add(timer, &tv) < 0)
-        event_active(timer, EV_TIMEOUT, 0); /* no memory for a timer: better too early than never */
+    if (event_add(timer, &tv) == 0)
+        return true;
+    event_active(timer, EV_TIMEOUT, 0);
+    return false;
+}
+
+/* A pause of the whole sandbox uses no time up. */
+static void arm_limit(struct session *s, int64_t ms)
+{
+    s->due_ms = arm(s->timer, ms) ? loop_clock_ms() + ms : 0;
 }
 
 /* ---- leaves that are being emptied ---- */
@@ -175,7 +185,7 @@ static void stop_run(struct session *s, enum run_end reason)
         return;
     s->stop = STOP_INTERRUPTED;
     shell_driver_interrupt(s->driver);
-    arm(s->timer, s->manager->config.grace_ms / 8);
+    arm_limit(s, s->manager->config.grace_ms / 8);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -186,6 +196,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (!settle(s))
         return;
+    int64_t left_ms = s->due_ms - loop_clock_ms();
+    if (left_ms > 0) {
+        arm_limit(s, left_ms);
+        return;
+    }
     switch (s->stop) {
     case STOP_NONE:
         stop_run(s, RUN_END_TIMEOUT);
@@ -193,19 +208,19 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     case STOP_INTERRUPTED: /* between fork and exec a child of the shell loses a signal: once more */
         s->stop = STOP_AGAIN;
         shell_driver_interrupt(s->driver);
-        arm(s->timer, s->manager->config.grace_ms);
+        arm_limit(s, s->manager->config.grace_ms);
         break;
     case STOP_AGAIN:
         s->stop = STOP_OTHERS_KILLED;
         shell_driver_kill_others(s->driver);
         shell_driver_interrupt(s->driver); /* a loop of the shell's own goes on without them */
-        arm(s->timer, s->manager->config.grace_ms / 2);
+        arm_limit(s, s->manager->config.grace_ms / 2);
         break;
     case STOP_OTHERS_KILLED:
     case STOP_SHELL_KILLED:
         s->stop = STOP_SHELL_KILLED;
         (void)leaf_kill(s->leaf); /* on_exit_status follows; until then, again */
-        arm(s->timer, KILL_AGAIN_MS);
+        arm_limit(s, KILL_AGAIN_MS);
         break;
     }
 }
@@ -229,7 +244,7 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
             xstrdup("the shell no longer reports: were its own commands redefined?");
     s->stop = STOP_SHELL_KILLED;
     (void)leaf_kill(s->leaf); /* on_exit_status follows; until then, again */
-    arm(s->timer, KILL_AGAIN_MS);
+    arm_limit(s, KILL_AGAIN_MS);
 }
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
@@ -333,7 +348,7 @@ static void begin(struct session *s, struct session_run *run)
     s->silent = 0;
     arm(s->watch, WATCH_MS);
     if (run->timeout_ms > 0)
-        arm(s->timer, run->timeout_ms);
+        arm_limit(s, run->timeout_ms);
 }
 
 static void start_next(struct session *s)

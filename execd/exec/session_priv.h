@@ -66,6 +66,7 @@ struct session {
     unsigned n_queued, n_ended;
     enum stop_step stop;
     struct event *timer; /* owned: timeout of the current run, then the steps of its end */
+    int64_t due_ms;      /* of timer, loop_clock_ms */
     struct event *watch; /* owned: runs with a run, looks whether the shell still reports */
     unsigned silent;     /* how often in a row it did not */
     struct event *kick;  /* owned: posts what must not run inside a callback of the driver */

@@ -9,6 +9,7 @@
 #include "execd/pty/term_priv.h"
 #include "proto/api/errors.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 #define SMALL_RING_PART 16
@@ -250,7 +251,7 @@ void term_attach(struct term *t, struct term_viewer *v, bool writer)
     v->term = t;
     v->as_writer = writer;
     v->has_ended = false;
-    v->moved_ms = clock_monotonic_ms();
+    v->moved_ms = loop_clock_ms();
     LIST_INSERT_HEAD(&t->viewers, v, link);
     t->n_viewers += !writer;
     t->manager->n_attached++;
@@ -283,7 +284,7 @@ void term_moved(struct term_viewer *v, uint64_t offset)
     if (v->term == NULL || v->offset == offset)
         return;
     v->offset = offset;
-    v->moved_ms = clock_monotonic_ms();
+    v->moved_ms = loop_clock_ms();
     if (v->term->writer == v)
         term_io_release(v->term);
 }

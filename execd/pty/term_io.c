@@ -5,8 +5,8 @@
 
 #include "execd/pty/term_priv.h"
 #include "proto/api/errors.h"
-#include "proto/base/clock.h"
 #include "proto/base/fd.h"
+#include "proto/base/loop_delay.h"
 
 #define READ_SIZE 32768
 #define READ_TURN 65536 /* per turn of the loop, so that others get theirs */
@@ -52,7 +52,7 @@ static bool must_hold(const struct term *t)
     const struct term_viewer *w = t->writer;
 
     return w != NULL && !w->has_ended && ring_total(&t->ring) - w->offset > t->ring.size / 2 &&
-           clock_monotonic_ms() - w->moved_ms < HOLD_MS;
+           loop_clock_ms() - w->moved_ms < HOLD_MS;
 }
 
 static void set_reading(struct term *t, bool on)
@@ -83,7 +83,7 @@ static void on_hold_over(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (t->writer != NULL && t->writer->is_reading(t->writer))
-        t->writer->moved_ms = clock_monotonic_ms();
+        t->writer->moved_ms = loop_clock_ms();
     if (!must_hold(t) || event_add(&t->hold, &hold_time) < 0)
         set_reading(t, true);
 }

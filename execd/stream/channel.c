@@ -262,7 +262,7 @@ void channel_append(struct channel *ch, enum event_type type, const void *data, 
     channel_evict(ch);
     for (struct channel_reader *r = ch->readers; r != NULL; r = r->link_next) {
         if (r->next == h.seq) /* had read everything: it has all its time */
-            r->moved_ms = clock_monotonic_ms();
+            r->moved_ms = loop_clock_ms();
         channel_post_reader(ch, r);
     }
     channel_trim(ch);
@@ -336,7 +336,7 @@ static void arm_stall(struct channel *ch);
 static void on_stall(evutil_socket_t fd, short what, void *arg)
 {
     struct channel *ch = arg;
-    int64_t now = clock_monotonic_ms();
+    int64_t now = loop_clock_ms();
 
     (void)fd;
     (void)what;

@@ -84,7 +84,7 @@ struct channel_reader {
     void (*on_ready)(void *arg); /* something new, the end, or cut */
     void *arg;
     struct channel_reader *link_next, **link_prev; /* in the channel's list */
-    int64_t moved_ms;        /* when it last advanced or had nothing to read */
+    int64_t moved_ms;        /* loop_clock_ms: when it last advanced or had nothing to read */
     struct segment *segment; /* borrowed: where `next` lies; NULL until first read */
     size_t offset;           /* of `next` in segment */
     uint64_t bytes[2];       /* of stdout and stderr before `next` */

@@ -5,6 +5,7 @@
 
 #include "execd/stream/channel_priv.h"
 #include "proto/base/clock.h"
+#include "proto/base/loop_delay.h"
 
 void channel_attach(struct channel_reader *r, struct channel *ch, enum channel_start start,
                     void (*on_ready)(void *), void *arg)
@@ -13,7 +14,7 @@ void channel_attach(struct channel_reader *r, struct channel *ch, enum channel_s
                                  .next = 1,
                                  .on_ready = on_ready,
                                  .arg = arg,
-                                 .moved_ms = clock_monotonic_ms()};
+                                 .moved_ms = loop_clock_ms()};
     if (start == CHANNEL_FROM_NOW) {
         r->next = ch->next_seq;
         memcpy(r->bytes, ch->bytes, sizeof(r->bytes));
@@ -92,7 +93,7 @@ bool channel_peek(struct channel_reader *r, struct channel_entry *ret)
     if (r->channel == NULL)
         return false;
     if (!settle(r)) {
-        r->moved_ms = clock_monotonic_ms(); /* nothing to read is not a stall */
+        r->moved_ms = loop_clock_ms(); /* nothing to read is not a stall */
         return false;
     }
     if (r->segment->first_seq > r->next) {
@@ -114,7 +115,7 @@ void channel_advance(struct channel_reader *r)
     struct channel *ch = r->channel;
     struct header h;
 
-    r->moved_ms = clock_monotonic_ms();
+    r->moved_ms = loop_clock_ms();
     if (!settle(r))
         return;
     if (r->segment->first_seq > r->next) {
@@ -135,7 +136,7 @@ void channel_advance(struct channel_reader *r)
 
 void channel_touch(struct channel_reader *r)
 {
-    r->moved_ms = clock_monotonic_ms();
+    r->moved_ms = loop_clock_ms();
 }
 
 bool channel_at_end(const struct channel_reader *r)

@@ -226,6 +226,7 @@ static struct command *start_and_end(const char *text, struct viewer *v)
     siginfo_t info;
 
     assert_int_equal(waitid(P_PID, (id_t)c->leader.pid, &info, WEXITED | WNOWAIT), 0);
+    c->timer_due_ms = 0;
     event_active(c->timer, EV_TIMEOUT, 0);
     return c;
 }
