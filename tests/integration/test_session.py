@@ -208,8 +208,8 @@ def test_an_interrupt_just_before_a_program_starts_ends_it_too(agent):
 
 def test_an_interrupt_leaves_background_jobs_alone(agent):
     s = create(agent)
-    pid = said(agent, s, "sleep 600 & echo $!").strip()
     is_sleep = "until read -r c </proc/$!/comm && [ \"$c\" = sleep ]; do :; done"  # by then it ignores interrupts
+    pid = said(agent, s, f"sleep 600 & {is_sleep}; echo $!").strip()
     for _ in range(5):
         with agent.client.stream("POST", f"/session/{s}/run", json={"command": f"sleep 600 & {is_sleep}; echo begun; sleep 600"}) as answer:
             pieces = answer.iter_text()
