@@ -3,6 +3,10 @@
 // By itself it prints both: the value of the last expression on stdout, an exception on stderr, and its reply says
 // "error" without what it was. Its executor takes the console that it prints them to as an argument, and nothing else
 // goes there; so it gets one that turns a value into display_data and keeps an error for the reply.
+//
+// And by itself it now and then never answers: its sockets are read while they are still being bound, and whoever is
+// quick enough to write just then makes zeromq.js refuse the next read ("blocked by a bind operation"), which ends its
+// loop. Here they are read, and messages answered, once all of them are bound.
 
 const { format, inspect } = require("util");
 const home = "/usr/local/lib/node_modules/tslab";
@@ -51,6 +55,33 @@ const handleExecute = handler.handleExecute;
 handler.handleExecute = async function (...args) {
   const reply = await handleExecute.apply(this, args);
   return reply.status === "error" && problem ? { ...reply, ...problem } : reply;
+};
+
+const server = jupyter.ZmqServer.prototype;
+const { init, bindSocket, handleShellMessage } = server;
+const whenBound = new Map(); // of the sockets that are being bound
+server.bindSocket = async function (socket, port) {
+  const bound = bindSocket.call(this, socket, port);
+  whenBound.set(socket, bound);
+  await bound;
+  whenBound.delete(socket);
+};
+server.init = function () {
+  const zmq = require(home + "/node_modules/zeromq"); // as late as tslab does
+  for (const { prototype } of [zmq.Router, zmq.Reply]) {
+    const { receive } = prototype;
+    const value = async function () {
+      const bound = whenBound.get(this);
+      if (bound) await bound; // the first one comes before that, and at once
+      return receive.call(this);
+    };
+    Object.defineProperty(prototype, "receive", { value });
+  }
+  return (this.whenReady = init.call(this));
+};
+server.handleShellMessage = async function (...args) {
+  await this.whenReady;
+  return handleShellMessage.apply(this, args);
 };
 
 process.argv[1] = home + "/bin/tslab";
