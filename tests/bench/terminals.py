@@ -96,7 +96,7 @@ def many(table, agent, wire, n):
     for client in clients:
         client.drop()
         wire.ask("DELETE", f"/pty/{client.session}")
-    eventually(lambda: len(fds(agent.pid)) <= descriptors + 2, 30, "descriptors are left")
+    eventually(lambda: len(fds(agent.pid)) <= descriptors + 2, message="descriptors are left")
 
 
 def terminals(table, agent, quick):

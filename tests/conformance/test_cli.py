@@ -74,7 +74,7 @@ def test_command_run_ends_with_the_commands_code(cli, code):
 def test_command_in_the_background(cli):
     started = cli.json("command", "run", "-d", cli.sandbox, "--", "sh", "-c", "echo one; echo two; exit 3")
     ident = started["execution_id"]
-    eventually(lambda: not cli.json("command", "status", cli.sandbox, ident)["running"], 20)
+    eventually(lambda: not cli.json("command", "status", cli.sandbox, ident)["running"])
     assert cli.json("command", "status", cli.sandbox, ident)["exit_code"] == 3
     code, out, _ = cli.command("logs", ident, "-o", "raw")
     assert code == 0 and out.startswith("one\ntwo\n")

@@ -168,7 +168,7 @@ def test_kernels_that_end_and_those_that_do_not_start_are_counted(room):
     with GatewayKernelSession(room.open) as session:
         session.ws.send(json.dumps(execute_message("import os; os._exit(3)", session.session_id)))
         eventually(lambda: figures(room)['kernel_execution_total{status="error"}'] >
-                   before.get('kernel_execution_total{status="error"}', 0), 20)
+                   before.get('kernel_execution_total{status="error"}', 0))
     answer = room.agent.client.post("/code", json={"code": "1+1", "context": {"language": "python"}})
     assert answer.status_code == 200
     after = figures(room)
@@ -176,7 +176,7 @@ def test_kernels_that_end_and_those_that_do_not_start_are_counted(room):
     write_spec(room.agent.folder, "broken", {"argv": ["/bin/false"], "display_name": "b", "language": "b"})
     requests.post(f"http://{room.open}/api/kernels", json={"name": "broken"}, timeout=30)
     failed = 'kernel_retry_total{kernel_type="broken",operation="startup"}'
-    found = eventually(lambda: (now := figures(room)).get(failed) and now, 20)
+    found = eventually(lambda: (now := figures(room)).get(failed) and now)
     assert found[failed] == 1 and found['kernel_active{kernel_type="broken"}'] == 0
     assert found['kernel_startup_time_seconds_count{kernel_type="broken"}'] == 0
 

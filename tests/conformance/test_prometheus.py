@@ -64,7 +64,7 @@ class Prometheus:
             raise AssertionError(f"a target is not scraped: {errors}") from error
 
     def __enter__(self):
-        eventually(self.is_ready, 20, "prometheus does not come up")
+        eventually(self.is_ready, message="prometheus does not come up")
         return self
 
     def __exit__(self, *_):

@@ -26,7 +26,7 @@ def start(tmp_path_factory):
         folder = tmp_path_factory.mktemp("checkpoint")
         execd = start_with_python(partial(Execd, folder), folder, "--kernel-pool", "0", *options)
         started.append(execd)
-        eventually(lambda: forked(execd), 30)
+        eventually(lambda: forked(execd))
         return execd
 
     yield start
@@ -425,7 +425,7 @@ def test_memory_is_bounded(start):
     printed(execd, context, "x[:] = b'2' * len(x)")  # now the first has 60 MB for itself
     second = checkpoint(execd, context)
     printed(execd, context, "x[:] = b'3' * len(x)")
-    eventually(lambda: [c["state"] for c in listed(execd, context)] == ["gone", "ready"], 10)
+    eventually(lambda: [c["state"] for c in listed(execd, context)] == ["gone", "ready"])
     assert "more memory" in listed(execd, context)[0]["reason"]
     good(post(execd, context, "rewind", checkpoint=second))
     assert printed(execd, context, "print(x[0], x[-1])") == "50 50"

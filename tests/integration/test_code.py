@@ -16,6 +16,7 @@ import pytest
 from harness.execd import Leaks, children, eventually, output_of, rss_kib, sse_events
 from harness.kernels import (FAKE, assert_error, create, error_of, in_background, is_zygote, kernels, post, results, run,
                              write_spec)
+from harness.patience import PATIENCE_S
 
 
 def test_a_run_can_be_seen_again(code):
@@ -309,7 +310,7 @@ def test_H01_death_ends_the_stream_at_once_and_a_new_run_gets_a_fresh_kernel(cod
     run(code, "x = 1")
     started = time.monotonic()
     events = run(code, f"print('last', flush=True); import time; time.sleep(.05)\n{text}")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < PATIENCE_S
     error = error_of(events)
     assert error["ename"] == "KernelDied"
     assert "EXECD_001" in error["evalue"] and words in error["evalue"]
@@ -336,14 +337,14 @@ def test_H01_sys_exit_is_an_error_of_the_code_only(code):
 def test_H01_a_kernel_that_was_killed_from_outside_while_idle_is_dead(code):
     context = create(code)["id"]
     os.kill(kernels(code)[0], signal.SIGKILL)
-    eventually(lambda: post(code, "1", context=context).status_code == 500, 3)
+    eventually(lambda: post(code, "1", context=context).status_code == 500)
 
 
 def test_H01_a_kernel_that_crashes_at_start_says_why(code):
     started = time.monotonic()
     response = code.client.post("/code/context", json={"language": "crash"})
     assert_error(response, 500, "RUNTIME_ERROR", "EXECD_001", "exit status 1", "No module named 'no_such_module'")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < PATIENCE_S
     assert code.client.get("/code/contexts").json() == []
     error = error_of(run(code, "1", "crash"))
     assert error["ename"] == "KernelStartError"
@@ -370,7 +371,7 @@ def test_H05_H08_a_kernel_that_never_gets_ready_is_given_up(start_code, language
         time.sleep(0.02)
     assert_error(asking.result(), 500, "RUNTIME_ERROR", "EXECD_001", "not ready after 1500 ms")
     assert peak - before < 100 * 1024
-    assert 1.4 < time.monotonic() - started < 5
+    assert 1.4 < time.monotonic() - started < PATIENCE_S
     assert agent.client.get("/ping").status_code == 200
     eventually(lambda: not kernels(agent))
 
@@ -424,7 +425,7 @@ def test_H05_H07_lies_of_a_kernel(lying, lie):
     output, terminal, ename = LIES[lie]
     started = time.monotonic()
     events = run(lying, lie, "fake", lying.context)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < PATIENCE_S
     assert output_of(events) == output
     assert events[-1]["type"] == terminal
     assert ename is None or error_of(events)["ename"] == ename
@@ -455,7 +456,7 @@ def test_H12_children_that_keep_the_sockets_and_a_new_program_are_noticed(code):
     events = run(code, "forks", "fake")
     assert "exit status 9" in error_of(events)["evalue"]
     assert output_of(events) == "child\n"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < PATIENCE_S
     eventually(lambda: not kernels(code))
     error = error_of(run(code, "becomes_another", "fake"))
     assert error["ename"] == "KernelDied" and "closed its connection" in error["evalue"]

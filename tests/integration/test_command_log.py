@@ -54,7 +54,7 @@ def test_C12_pages_while_it_writes_add_up(start_execd):
 def test_a_long_log_is_exact(start_execd):
     execd = start_execd()
     ident = start(execd, "seq 1 3000000")
-    eventually(lambda: not status(execd, ident)["running"], 30)
+    eventually(lambda: not status(execd, ident)["running"])
     text, _ = logs(execd, ident)
     expected = "".join(f"{i}\n" for i in range(1, 3000001)).encode()
     assert hashlib.sha256(text).digest() == hashlib.sha256(expected).digest()

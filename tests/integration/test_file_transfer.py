@@ -273,7 +273,7 @@ def test_a_broken_upload_goes_on_where_it_stopped(execd, tmp_path):
     assert response.status_code == 409, "two writers at once"
     connection.close()
     at = eventually(lambda: upload(execd, {"path": str(path), "offset": 10 ** 12}, b"").json()["message"].startswith("offset")
-                    and state(execd, path), 3, "the lock stays")
+                    and state(execd, path), message="the lock stays")
     assert path.read_text() == "old"
     metadata = {"path": str(path), "offset": at, "sha256": digest}
     assert upload(execd, metadata, content[at:]).status_code == 200

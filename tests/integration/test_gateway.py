@@ -315,7 +315,7 @@ def state_of(client, ident):
 
 
 def when_idle(client, ident):
-    eventually(lambda: state_of(client, ident) == "idle", 10, "the kernel never was idle")
+    eventually(lambda: state_of(client, ident) == "idle", message="the kernel never was idle")
     return ident
 
 
@@ -426,7 +426,7 @@ def test_restart_keeps_the_id_and_answers_when_ready(agent, kernels):
 def test_restart_of_a_dead_kernel(agent, kernels):
     ident = when_idle(kernels, start(kernels)["id"])
     os.kill(pid_of(agent), signal.SIGKILL)
-    eventually(lambda: state_of(kernels, ident) == "dead", 10)
+    eventually(lambda: state_of(kernels, ident) == "dead")
     assert is_jupyter_error(kernels.post(f"/api/kernels/{ident}/interrupt"), 500)
     assert kernels.post(f"/api/kernels/{ident}/restart").json()["execution_state"] == "idle"
 

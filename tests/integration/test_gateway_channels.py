@@ -452,7 +452,7 @@ def faulty(tmp_path, start_execd):
 def start_faulty(agent, name="hasty"):
     kernel = agent.client.post("/api/kernels", json={"name": name}).json()["id"]
     if name == "hasty":
-        eventually(lambda: agent.client.get(f"/api/kernels/{kernel}").json()["execution_state"] == "dead", 10)
+        eventually(lambda: agent.client.get(f"/api/kernels/{kernel}").json()["execution_state"] == "dead")
     return kernel
 
 
@@ -508,7 +508,7 @@ def test_H03_kernels_that_did_not_start_are_few_and_take_no_place(faulty):
 def test_a_failed_start_can_be_repeated_and_a_path_is_free(faulty):
     session = {"path": "a.ipynb", "type": "notebook", "name": "a", "kernel": {"name": "hasty"}}
     first = faulty.client.post("/api/sessions", json=session).json()["kernel"]["id"]
-    eventually(lambda: faulty.client.get(f"/api/kernels/{first}").json()["execution_state"] == "dead", 10)
+    eventually(lambda: faulty.client.get(f"/api/kernels/{first}").json()["execution_state"] == "dead")
     assert SAID in faulty.client.post(f"/api/kernels/{first}/restart").json()["message"]
     assert faulty.client.get(f"/api/kernels/{first}").json()["execution_state"] == "dead"
     assert faulty.client.post("/api/sessions", json=session).json()["kernel"]["id"] != first

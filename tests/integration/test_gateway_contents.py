@@ -302,5 +302,5 @@ def test_leaving_clients_leave_nothing(agent, root):
         with agent.connect() as connection:
             connection.sendall(f"GET /api/contents/big.bin?token={agent.token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     rss = lambda: int(next(l for l in open(f"/proc/{agent.pid}/status") if l.startswith("VmRSS")).split()[1])
-    eventually(lambda: rss() < 60 * 1024, 10, "memory of clients that left is kept")
+    eventually(lambda: rss() < 60 * 1024, message="memory of clients that left is kept")
     assert get(agent.client, "text.txt")["content"] == "grün\n"

@@ -107,7 +107,7 @@ def test_H07_what_is_sent_to_an_idle_kernel_that_is_held_is_not_given_up(agent, 
     with silent(agent, kernel) as slow:
         slow.run(AFTERWARDS.format(go=str(tmp_path / "go")))
         (tmp_path / "go").touch()
-        eventually(is_held, 10)
+        eventually(is_held)
         msg_id = slow.execute("print(6 * 7)")
         deadline = time.monotonic() + 7  # a kernel that sleeps, not one that is held, has dropped it by then
         while time.monotonic() < deadline:
@@ -161,5 +161,5 @@ def test_H03_many_that_do_not_read_cost_little_more_than_one(agent):
     assert peak - before < 128 << 10
     for client in clients:
         client.ws.drop()
-    eventually(lambda: rss_kib(agent.pid) - before < 16 << 10, 10, "the memory of clients that have gone is kept")
+    eventually(lambda: rss_kib(agent.pid) - before < 16 << 10, message="the memory of clients that have gone is kept")
     agent.client.delete(f"/api/kernels/{kernel}")

@@ -24,7 +24,7 @@ def agent(tmp_path_factory):
 @pytest.fixture(scope="module")
 def kernel(agent):
     ident = agent.client.post("/api/kernels").json()["id"]
-    eventually(lambda: state(agent, ident) == "idle", 20)
+    eventually(lambda: state(agent, ident) == "idle")
     return ident
 
 

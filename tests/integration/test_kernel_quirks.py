@@ -99,7 +99,7 @@ def test_an_interrupt_of_what_is_still_compiled_is_repeated_until_it_hits(start)
     agent = start("compiles-first")
     context = create(agent, "fake")["id"]
     future = in_background(run, agent, "compiles_first", "fake", context)
-    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy", 10)
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
     assert error_of(future.result(15))["ename"] == "Stopped"
     time.sleep(0.6)  # one more than that would come by now, and end the kernel
@@ -134,4 +134,4 @@ def wait_for_context(agent):
         found = agent.client.get("/code/contexts").json()
         return found[0]["id"] if found and found[0]["state"] == "busy" else None
 
-    return eventually(busy, 10)
+    return eventually(busy)

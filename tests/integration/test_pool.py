@@ -33,7 +33,7 @@ def gauge(execd, name):
 
 def filled(execd, n=1):
     create(execd)
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == n, 30, "the pool stays empty")
+    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == n, message="the pool stays empty")
 
 
 def test_one_that_waited_is_as_good_as_new(agent, tmp_path):
@@ -47,7 +47,7 @@ def test_one_that_waited_is_as_good_as_new(agent, tmp_path):
     assert printed(execd, context, "print(_dh == [__import__('pathlib').Path.cwd()], In[1:-1], len(Out), get_ipython().execution_count)").startswith("True")
     assert "'JPY_PARENT_PID', '1'" in printed(execd, context, "print(sorted(os.environ.items()))")
     assert gauge(execd, "execd_kernels_from_pool") == before + 1
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1, 20, "the pool is not refilled")
+    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1, message="the pool is not refilled")
 
 
 def test_the_first_cell_is_number_one(agent):
@@ -92,12 +92,12 @@ def test_one_that_dies_while_it_waits_is_replaced(agent):
     filled(execd)
     taken = create(execd)
     own = int(printed(execd, taken, "import os; print(os.getpid())"))
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1, 20)
+    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1)
     waiting = max(pid for pid, _ in children(execd.pid) if pid not in known and pid != own)
     os.kill(waiting, signal.SIGKILL)
     eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 0)
     assert printed(execd, taken, "print('unharmed')") == "unharmed\n"
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1, 20)
+    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1)
     assert create(execd)["start"] == "pool"
 
 
@@ -116,7 +116,7 @@ def test_a_stopped_one_is_not_waited_for(agent):
     known = {pid for pid, _ in children(execd.pid)}
     first = create(execd)
     own = int(printed(execd, first, "import os; print(os.getpid())"))
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1, 30)
+    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1)
     waiting = max(pid for pid, _ in children(execd.pid) if pid not in known and pid != own)
     os.kill(waiting, signal.SIGSTOP)
     context = create(execd, envs={"A": "b"})

@@ -144,19 +144,19 @@ LONG = "SELECT COUNT(*) FROM seq_1_to_100000 a, seq_1_to_100000 b WHERE a.seq + 
 
 def test_an_interrupt_ends_the_statement_on_the_server(agent):
     run_id, future = start_long(agent, LONG + "; SELECT 'never'")
-    eventually(lambda: statements(agent), 20)
+    eventually(lambda: statements(agent))
     assert agent.client.delete("/code", params={"id": run_id}).status_code == 200
     events = future.result(20)
     assert "(70100)" in error_of(events)["evalue"] and events[-1]["receipt"]["reason"] == "cancelled"
     assert results(events) == []
-    eventually(lambda: not statements(agent), 20)
+    eventually(lambda: not statements(agent))
 
 
 def test_a_timeout_ends_the_statement_on_the_server(agent):
     body = {"code": LONG, "timeout": 300, "context": {"language": "sql"}}
     events = sse_events(agent.client.post("/code", json=body, timeout=30).text)
     assert error_of(events)["evalue"] == "timeout after 300 ms" and events[-1]["receipt"]["reason"] == "timeout"
-    eventually(lambda: not statements(agent), 20)
+    eventually(lambda: not statements(agent))
 
 
 def test_the_death_of_the_server_is_an_error_and_its_return_is_enough(start_execd, tmp_path):
@@ -167,7 +167,7 @@ def test_the_death_of_the_server_is_an_error_and_its_return_is_enough(start_exec
     try:
         rows(agent, "SELECT 1")
         _, future = start_long(agent, LONG)
-        eventually(lambda: statements(agent), 20)
+        eventually(lambda: statements(agent))
         server.kill()
         error = error_of(future.result(20))
         assert error["ename"] == "DBQueryError" and error["evalue"].startswith("Error 2013 (HY000): Lost connection")

@@ -56,7 +56,7 @@ def test_a_short_idle_time_is_looked_at_in_time(start_execd, tmp_path):
                         env={"JUPYTER_PATH": str(tmp_path)})
     for language in ("late", "fake", "bash"):
         assert agent.client.post("/code/context", json={"language": language}, timeout=30).status_code == 200
-    eventually(lambda: [entry["language"] for entry in agent.client.get("/code/contexts").json()] == ["late"], 10)
+    eventually(lambda: [entry["language"] for entry in agent.client.get("/code/contexts").json()] == ["late"])
     agent.stop()
 
 
@@ -88,7 +88,7 @@ def note_with(agent, word, start):
         assert agent.client.delete(f"/code/contexts/{context['id']}").status_code == 200
         return context if word in context.get("start_note", "") else None
 
-    context = eventually(look, 30, f"no start_note says {word!r}")
+    context = eventually(look, message=f"no start_note says {word!r}")
     assert context["start"] == start
     return context["start_note"]
 

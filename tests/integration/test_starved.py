@@ -46,7 +46,7 @@ class Quota:
                 return False
             return True
 
-        eventually(gone, 10, f"{self.folder} is still in use")
+        eventually(gone, message=f"{self.folder} is still in use")
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_a_flood_is_whole_or_has_a_gap(agent, tmp_path):
         for i in range(30_000):
             os.close(os.open(root / f"{i:05}", os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC))
         eventually(lambda: any(e["type"] == "gap" for e in list(follower.events)) or
-                   follower.changes()[-1:] == [("created", str(root / "29999"))], 10, "neither whole nor a gap")
+                   follower.changes()[-1:] == [("created", str(root / "29999"))], message="neither whole nor a gap")
         (root / "after").touch()
         follower.change("created", root / "after")
         if not any(e["type"] == "gap" for e in follower.events):

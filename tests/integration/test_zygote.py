@@ -121,7 +121,7 @@ def test_a_dead_zygote_is_replaced(agent):
 def test_one_that_dies_again_and_again_is_left_alone(agent):
     execd = agent()
     for _ in range(3):
-        eventually(lambda: create(execd) and zygotes(execd), 20)
+        eventually(lambda: create(execd) and zygotes(execd))
         for pid in zygotes(execd):
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: not zygotes(execd))
@@ -192,7 +192,7 @@ def test_threads_make_the_start_cold(agent):
     (execd.extra / "threaded_module.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n")
     create(execd)
-    eventually(lambda: "threads" in create(execd).get("start_note", ""), 20)
+    eventually(lambda: "threads" in create(execd).get("start_note", ""))
     assert printed(execd, create(execd), "print(1)") == "1\n"
 
 

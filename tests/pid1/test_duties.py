@@ -131,7 +131,7 @@ def test_A07_A08_signals_from_inside_are_ignored(pid1):
     assert not [entry for entry in agent.log if entry["msg"].startswith("shutting down")]
     started = time.monotonic()
     assert agent.stop() == 0
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
 
 
 def test_A09_kill_everything_from_inside(pid1):

@@ -40,8 +40,8 @@ def test_B17_a_process_that_cannot_die_holds_nobody_up(pid1, hung):
     agent = pid1()
     answer = agent.client.post("/command", json={"command": f"exec cat {hung.folder.decode()}/file", "background": True})
     command = re.search(r'"init"[^}]*?"text":"([0-9a-f-]+)"', answer.text).group(1)
-    eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 5,
-               "nobody waits for the file system")
+    eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")),
+               message="nobody waits for the file system")
 
     def status():
         return agent.client.get(f"/command/status/{command}").json()
@@ -65,8 +65,8 @@ def test_B17_a_kernel_that_cannot_die_holds_nobody_up(pid1, hung, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         with agent.new_client() as other:
             creating = pool.submit(other.post, "/code/context", json={"language": "hung"})
-            eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 5,
-                       "nobody waits for the file system")
+            eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")),
+                       message="nobody waits for the file system")
             context = agent.client.get("/code/contexts").json()[0]["id"]
             answer = agent.client.delete(f"/code/contexts/{context}")
             assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
@@ -133,16 +133,16 @@ def test_B17_a_run_whose_kernel_cannot_die_ends(pid1, hung, tmp_path):
     assert answer.status_code == 500 and "not dead yet" in answer.json()["message"], answer.text
     hung.answer_all()
     eventually(lambda: "D" not in states(agent), message="its process is not reaped")
-    eventually(lambda: agent.client.post(f"/code/contexts/{context}/restart", timeout=60).status_code == 200, 10,
-               "it cannot start again")
+    eventually(lambda: agent.client.post(f"/code/contexts/{context}/restart", timeout=60).status_code == 200,
+               message="it cannot start again")
 
 
 def test_B17_a_restart_of_a_kernel_that_cannot_die_is_refused(pid1, hung, tmp_path):
     agent, context = start_kernel(pid1, tmp_path)
     with ThreadPoolExecutor(3) as pool, agent.new_client() as other:
         running = pool.submit(run_hung, agent, context, hung)
-        eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")), 10,
-                   "nobody waits for the file system")
+        eventually(lambda: "request_wait_answer" in output_of(agent.command("cat /proc/[0-9]*/wchan")),
+                   message="nobody waits for the file system")
         restarting = pool.submit(other.post, f"/code/contexts/{context}/restart", timeout=20)
         eventually(lambda: state_of(agent, context) == "restarting")
         waiting = pool.submit(run_hung, agent, context, hung)
