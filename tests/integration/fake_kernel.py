@@ -10,6 +10,7 @@ named PREFIX:1 instead of PREFIX-1, with `starts_unread` execd is stopped when i
 it listens there only when it has answered. Needs pyzmq only.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -637,8 +638,10 @@ def speak_garbage(path):
             except BlockingIOError:
                 continue
             # An old version, another mechanism, plain noise, an endless greeting, and silence.
-            connection.send([b"\xff" + b"\0" * 8 + b"\x7f\x01", b"\xff" + b"\0" * 8 + b"\x7f\x03\0CURVE" + b"\0" * 48,
-                             os.urandom(200), b"\xff" * 10000, b""][number] or b"\0")
+            noise = [b"\xff" + b"\0" * 8 + b"\x7f\x01", b"\xff" + b"\0" * 8 + b"\x7f\x03\0CURVE" + b"\0" * 48,
+                     os.urandom(200), b"\xff" * 10000, b""][number] or b"\0"
+            with contextlib.suppress(BrokenPipeError):  # it may have gone again
+                connection.send(noise)
             kept = (kept + [connection])[-50:]
         time.sleep(0.005)
 
