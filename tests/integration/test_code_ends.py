@@ -10,6 +10,7 @@ import pytest
 from harness.channels import Channels, is_status
 from harness.execd import Execd, TOKEN, TOKEN_HEADER, eventually, output_of, sse_events
 from harness.kernels import FAKE, body_of, create, error_of, in_background, run, write_spec
+from harness.patience import PATIENCE_S
 
 GRACE_S = 1.5
 LINK_GRACE_S = 2  # for a connection that broke: execd/code/kernel.c
@@ -75,9 +76,9 @@ def test_H01_a_run_that_waits_for_a_restart_ends_when_that_fails(agent):
     restarted = in_background(restart, agent, context)
     eventually(lambda: state_of(agent, context) == "restarting")
     waiting = in_background(run, agent, "ok", "brief", context)
-    assert restarted.result(10).status_code >= 400
-    assert error_of(hanging.result(10))["ename"] == "KernelRestarted"
-    events = waiting.result(10)
+    assert restarted.result(PATIENCE_S).status_code >= 400
+    assert error_of(hanging.result(PATIENCE_S))["ename"] == "KernelRestarted"
+    events = waiting.result(PATIENCE_S)
     assert error_of(events)["ename"] == "KernelStartError"
     assert events[-1]["receipt"]["reason"] == "spawn_failed"
     agent.client.delete(f"/code/contexts/{context}")
@@ -102,7 +103,7 @@ def test_H01_a_cell_whose_end_is_lost_holds_up_no_run(agent, context):
         sent = client.execute("huge_failure")
         client.until(lambda m: m.parent == sent and m.msg_type == "execute_reply")
         waiting = in_background(run, agent, "ok", "fake", context)
-        assert output_of(waiting.result(10)) == "before\nafter\n"
+        assert output_of(waiting.result(PATIENCE_S)) == "before\nafter\n"
     assert state_of(agent, context) == "idle"
 
 

@@ -11,6 +11,7 @@ from harness.channels import Channels
 from harness.execd import Execd, eventually, output_of, sse_events
 from harness.kernels import (FAKE, assert_error, body_of, create, error_of, in_background, post, results, run,
                              write_spec)
+from harness.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,10 @@ def test_a_receipt_tells_why_the_run_ended(agent, context):
 def test_a_timeout_interrupts_the_run_and_the_context_lives_on(agent, context):
     run(agent, "x = 5; import time", context=context)
     started = time.monotonic()
-    events = run(agent, "print('begun', flush=True)\ntime.sleep(60)", context=context, timeout=300)
+    events = run(agent, "print('begun', flush=True)\ntime.sleep(60)", context=context, timeout=1000)
     error = error_of(events)
     assert time.monotonic() - started < 20
-    assert (error["ename"], error["evalue"]) == ("ExecutionTimeout", "timeout after 300 ms")
+    assert (error["ename"], error["evalue"]) == ("ExecutionTimeout", "timeout after 1000 ms")
     assert any("KeyboardInterrupt" in line for line in error["traceback"])
     assert output_of(events) == "begun\n"
     assert receipt_of(events)["reason"] == "timeout"
@@ -82,7 +83,7 @@ def test_a_timeout_interrupts_the_run_and_the_context_lives_on(agent, context):
 
 def test_a_run_that_ends_well_although_its_time_was_over_has_ended_well(agent, context):
     events = run(agent, "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')",
-                 context=context, timeout=300)
+                 context=context, timeout=1000)
     assert (output_of(events), events[-1]["type"]) == ("saved\n", "execution_complete")
     assert receipt_of(events)["reason"] == "exit"
 
@@ -107,10 +108,10 @@ def test_H02_a_timeout_kills_a_kernel_that_is_deaf(agent):
 
 
 def test_the_time_of_a_run_begins_with_its_work(agent, context):
-    first = in_background(run, agent, "import time; time.sleep(1)", context=context)
+    first = in_background(run, agent, "import time; time.sleep(3)", context=context)
     eventually(lambda: state_of(agent, context) == "busy")
-    assert run(agent, "1", context=context, timeout=600)[-1]["type"] == "execution_complete"
-    assert first.result(10)[-1]["type"] == "execution_complete"
+    assert run(agent, "1", context=context, timeout=2500)[-1]["type"] == "execution_complete"
+    assert first.result(PATIENCE_S)[-1]["type"] == "execution_complete"
 
 
 def wait_for(path):
@@ -135,8 +136,8 @@ def cell_of_a_client(agent, context, code):
 
 
 def test_a_run_behind_a_client_gets_its_time_when_it_begins(agent, context):
-    with cell_of_a_client(agent, context, "import time; time.sleep(1); x = 'kept'"):
-        events = run(agent, "time.sleep(1.5); x", context=context, timeout=2000)
+    with cell_of_a_client(agent, context, "import time; time.sleep(1.5); x = 'kept'"):
+        events = run(agent, "time.sleep(1.5); x", context=context, timeout=2500)
         assert results(events)[0]["text"] == "'kept'"
 
 
@@ -235,7 +236,7 @@ def test_pings_tell_how_many_are_before_a_run(agent, context):
     assert [event["type"] for event in events[:2]] == ["init", "ping"]
     assert (events[1]["text"], events[1]["queue"]) == ("pong", 1)
     assert all("queue" not in event for event in sse_events(post(agent, "1", context=context).text))
-    first.result(20)
+    first.result(PATIENCE_S)
 
 
 def test_the_bytes_that_wait_are_bounded(agent, context):
@@ -249,7 +250,7 @@ def test_the_bytes_that_wait_are_bounded(agent, context):
             response.close()
     assert_error(post(agent, large, context=context), 503, "SERVICE_UNAVAILABLE", "bytes of code are waiting", context)
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
-    error_of(sleeper.result(10))
+    error_of(sleeper.result(PATIENCE_S))
     assert run(agent, "1", context=context)[-1]["type"] == "execution_complete"
 
 
@@ -267,12 +268,12 @@ def test_a_restart_keeps_id_directory_and_variables_and_nothing_else(agent, tmp_
     first = in_background(run, agent, "import time; time.sleep(60)", context=context)
     eventually(lambda: state_of(agent, context) == "busy")
     second = in_background(run, agent, "2", context=context)
-    time.sleep(0.1)
+    eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["queued"] == 1)
     answer = restart(agent, context)
     assert answer.status_code == 200, answer.text
     assert (answer.json()["id"], answer.json()["state"]) == (context, "idle")
     for future in (first, second):
-        events = future.result(10)
+        events = future.result(PATIENCE_S)
         assert error_of(events)["ename"] == "KernelRestarted"
         assert receipt_of(events)["reason"] == "cancelled"
     text = run(agent, "import os; print(os.getcwd(), os.environ['MINE'])", context=context)
@@ -375,9 +376,9 @@ def test_idle_contexts_go_and_busy_ones_stay(start_execd, specs, tmp_path):
                    metadata={"cull_idle_timeout": seconds})
     agent = start_execd("--cull-idle", "1500ms", "--cull-interval", "100ms", "--kernel-pool", "0",
                         env={"JUPYTER_PATH": f"{specs}:{tmp_path}"})
-    busy, idle = create(agent)["id"], create(agent, "fake")["id"]
-    quick, stays = create(agent, "quick")["id"], create(agent, "stays")["id"]
-    with agent.new_client(timeout=30) as client, client.stream("GET", "/events") as watch:
+    with agent.new_client() as client, client.stream("GET", "/events") as watch:
+        quick, idle, stays = (create(agent, language)["id"] for language in ("quick", "fake", "stays"))
+        busy = create(agent)["id"]
         sleeper = in_background(run, agent, "import time; time.sleep(2)", context=busy)
         culled = []
         for line in watch.iter_lines():
@@ -388,17 +389,17 @@ def test_idle_contexts_go_and_busy_ones_stay(start_execd, specs, tmp_path):
             if len(culled) == 3:
                 break
     assert culled == [quick, idle, busy]
-    assert sleeper.result(10)[-1]["type"] == "execution_complete"
+    assert sleeper.result(PATIENCE_S)[-1]["type"] == "execution_complete"
     assert ids(agent) == {stays}
     agent.stop()
 
 
 def test_a_context_with_a_client_is_not_idle(start_execd, specs):
-    agent = start_execd("--cull-idle", "300ms", "--cull-interval", "50ms", "--kernel-pool", "0",
+    agent = start_execd("--cull-idle", "1500ms", "--cull-interval", "50ms", "--kernel-pool", "0",
                         env={"JUPYTER_PATH": str(specs)})
     context = create(agent, "fake")["id"]
     with Channels(agent, context):
-        time.sleep(1)
+        time.sleep(2.5)
         assert ids(agent) == {context}
     eventually(lambda: ids(agent) == set())
     agent.stop()

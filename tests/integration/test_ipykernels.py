@@ -1,13 +1,13 @@
 """The oldest and the newest ipykernel that people have: Debian's with the machine's Python, and the package index's."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from harness.execd import BUILD, eventually, output_of
 from harness.kernels import error_of, in_background, results, run, write_spec
+from harness.patience import PATIENCE_S
 
 DEBIAN = BUILD.resolve() / "deps/ipykernel/usr/lib"
 KERNELS = {
@@ -37,10 +37,11 @@ def test_a_session_with_each(kernel):
     events = run(kernel, "import os; print('hi ü'); _ = os.system('echo out; echo err >&2'); x = 40")
     assert sorted(output_of(events).splitlines()) == ["hi ü", "out"] and output_of(events, "stderr") == "err\n"
     assert error_of(run(kernel, "1 / 0"))["ename"] == "ZeroDivisionError"
-    future = in_background(run, kernel, "import time\nwhile True: time.sleep(0.01)")
+    begun = kernel.folder / f"begun-{kernel.version}"
+    future = in_background(run, kernel, f"import time\nopen({str(begun)!r}, 'w').close()\nwhile True: time.sleep(0.01)")
     context = eventually(lambda: [row["id"] for row in kernel.client.get("/code/contexts").json() if row["state"] == "busy"])[0]
-    time.sleep(0.3)  # many at once, or one before the code runs, cost some ipykernels the reply
+    eventually(begun.exists)  # many at once, or one before the code runs, cost some ipykernels the reply
     assert kernel.client.delete("/code", params={"id": context}).status_code == 200
-    assert error_of(future.result(10))["ename"] == "KeyboardInterrupt"
+    assert error_of(future.result(PATIENCE_S))["ename"] == "KeyboardInterrupt"
     assert results(run(kernel, "x + 2"))[0]["text"] == "42"
     assert error_of(run(kernel, "os._exit(3)"))["evalue"].endswith("exit status 3")

@@ -8,6 +8,7 @@ import pytest
 from harness.channels import Channels, is_status
 from harness.execd import eventually, output_of, rss_kib, sse_events
 from harness.kernels import FAKE, create, error_of, in_background, results, run, write_spec
+from harness.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_an_interrupt_of_what_is_still_compiled_is_repeated_until_it_hits(start)
     future = in_background(run, agent, "compiles_first", "fake", context)
     eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
-    assert error_of(future.result(15))["ename"] == "Stopped"
+    assert error_of(future.result(PATIENCE_S))["ename"] == "Stopped"
     time.sleep(0.6)  # one more than that would come by now, and end the kernel
     assert run(agent, "ok", "fake", context)[-1]["type"] == "execution_complete"
 
@@ -111,7 +112,7 @@ def test_what_is_answered_on_control_meanwhile_neither_ends_nor_hides_a_cell(sta
     """An interrupt that waits until the cell is compiled hits that cell or nothing."""
     agent = start("compiles-first")
     context = create(agent, "fake")["id"]
-    with Channels(agent, context, limit_s=10) as client:
+    with Channels(agent, context) as client:
         sent = client.execute(cell)
         client.until(lambda m: m.parent == sent and is_status(m, "busy"))
         assert agent.client.post(f"/api/kernels/{context}/interrupt", content=b"{}").status_code == 204
@@ -126,7 +127,7 @@ def test_what_cannot_be_interrupted_is_killed_soon(start):
     future = in_background(run, agent, "dead_silence", "fake")
     context = wait_for_context(agent)
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
-    assert "did not react" in error_of(future.result(10))["evalue"]
+    assert "did not react" in error_of(future.result(PATIENCE_S))["evalue"]
 
 
 def wait_for_context(agent):

@@ -13,6 +13,7 @@ import pytest
 from harness import languages
 from harness.execd import eventually, output_of
 from harness.kernels import error_of, in_background, results, run
+from harness.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
 
@@ -170,7 +171,7 @@ def test_an_endless_loop_is_interrupted_and_variables_stay(agent, cell, context_
     eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
     time.sleep(0.3)  # busy in execd's eyes comes before busy in the kernel's
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
-    error = error_of(future.result(10))
+    error = error_of(future.result(PATIENCE_S))
     assert error["ename"].rpartition(".")[2] in language.interrupted, error
     assert context_of(language) == context
     assert results(ended(cell(language, use)))[0]["text"] == text
@@ -200,7 +201,7 @@ def test_a_pending_await_is_ended_soon_with_its_kernel(agent, cell, context_of):
     eventually(lambda: agent.client.get(f"/code/contexts/{context}").json()["state"] == "busy")
     time.sleep(0.3)
     assert agent.client.delete("/code", params={"id": context}).status_code == 200
-    assert "did not react to an interrupt" in error_of(future.result(10))["evalue"]
+    assert "did not react to an interrupt" in error_of(future.result(PATIENCE_S))["evalue"]
 
 
 def test_a_spec_dropped_into_the_folder_for_it_works_at_once(root, agent):

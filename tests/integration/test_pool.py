@@ -1,6 +1,5 @@
 """Kernels that wait ready: given to the next context with its folder and environment, and nobody can tell."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.execd import EXECD, children, eventually
+from harness.kernels import kernels
 from harness.python_kernels import create, printed, run, start_with_python
 
 
@@ -29,6 +29,12 @@ def agent(start_execd, tmp_path):
 def gauge(execd, name):
     text = execd.client.get("/metrics", headers={"Accept": "text/plain;version=0.0.4"}).text
     return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " ") or line.startswith(name + "_total ")), 0)
+
+
+def waiting(execd):
+    """The processes of kernels that are no context's."""
+    contexts = execd.client.get("/code/contexts").json()
+    return set(kernels(execd)) - {int(printed(execd, context, "import os; print(os.getpid())")) for context in contexts}
 
 
 def filled(execd, n=1):
@@ -88,14 +94,12 @@ def test_a_burst_takes_what_there_is_and_forks_the_rest(agent):
 
 def test_one_that_dies_while_it_waits_is_replaced(agent):
     execd = agent()
-    known = {pid for pid, _ in children(execd.pid)}
     filled(execd)
     taken = create(execd)
-    own = int(printed(execd, taken, "import os; print(os.getpid())"))
     eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1)
-    waiting = max(pid for pid, _ in children(execd.pid) if pid not in known and pid != own)
-    os.kill(waiting, signal.SIGKILL)
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 0)
+    (pid,) = waiting(execd)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: waiting(execd) - {pid})  # it is started when the death is known
     assert printed(execd, taken, "print('unharmed')") == "unharmed\n"
     eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1)
     assert create(execd)["start"] == "pool"
@@ -113,12 +117,9 @@ def test_installed_packages_are_not_missed(agent):
 def test_a_stopped_one_is_not_waited_for(agent):
     """It does not answer the request to take folder and environment over: another one starts instead."""
     execd = agent()
-    known = {pid for pid, _ in children(execd.pid)}
-    first = create(execd)
-    own = int(printed(execd, first, "import os; print(os.getpid())"))
-    eventually(lambda: gauge(execd, "execd_kernel_pool_ready") == 1)
-    waiting = max(pid for pid, _ in children(execd.pid) if pid not in known and pid != own)
-    os.kill(waiting, signal.SIGSTOP)
+    filled(execd)
+    (pid,) = waiting(execd)
+    os.kill(pid, signal.SIGSTOP)
     context = create(execd, envs={"A": "b"})
     assert context["start"] == "cold" and "no answer" in context["start_note"]
     assert printed(execd, context, "import os; print(os.environ['A'])") == "b\n"

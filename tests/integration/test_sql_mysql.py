@@ -14,6 +14,7 @@ import pytest
 
 from harness.execd import EXECD, Leaks, eventually, sse_events
 from harness.mariadb import PASSWORD, MariaDB, is_there
+from harness.patience import PATIENCE_S
 from harness.sql import error_of, notes, results, rows, run
 
 SECRET = quote(PASSWORD, safe="")
@@ -146,7 +147,7 @@ def test_an_interrupt_ends_the_statement_on_the_server(agent):
     run_id, future = start_long(agent, LONG + "; SELECT 'never'")
     eventually(lambda: statements(agent))
     assert agent.client.delete("/code", params={"id": run_id}).status_code == 200
-    events = future.result(20)
+    events = future.result(PATIENCE_S)
     assert "(70100)" in error_of(events)["evalue"] and events[-1]["receipt"]["reason"] == "cancelled"
     assert results(events) == []
     eventually(lambda: not statements(agent))
@@ -169,7 +170,7 @@ def test_the_death_of_the_server_is_an_error_and_its_return_is_enough(start_exec
         _, future = start_long(agent, LONG)
         eventually(lambda: statements(agent))
         server.kill()
-        error = error_of(future.result(20))
+        error = error_of(future.result(PATIENCE_S))
         assert error["ename"] == "DBQueryError" and error["evalue"].startswith("Error 2013 (HY000): Lost connection")
         error = error_of(run(agent, "SELECT 1"))
         assert error["ename"] == "DBInitError" and error["evalue"].startswith("Error 2003 (HY000): Can't connect")
@@ -199,7 +200,7 @@ def test_the_password_is_nowhere_to_be_read(start_execd, server):
     output = agent.client.post("/command", json={"command": "env"}).text
     assert SECRET not in output and "EXECD_SQL" not in output
     agent.client.delete("/code", params={"id": run_id})
-    future.result(20)
+    future.result(PATIENCE_S)
 
 
 @pytest.mark.parametrize("source", ["mysql://127.0.0.1/x", "mysql://user:secret@db.internal/x", "mysql://user:secret@/x",
@@ -367,4 +368,4 @@ def test_a_mute_server_is_given_up_at_an_interrupt(start_execd):
     agent = start_execd("--sql", f"mysql://user:secret@127.0.0.1:{fake.port}/x")
     run_id, future = start_long(agent)
     agent.client.delete("/code", params={"id": run_id})
-    assert future.result(20)[-1]["receipt"]["reason"] == "cancelled"
+    assert future.result(PATIENCE_S)[-1]["receipt"]["reason"] == "cancelled"

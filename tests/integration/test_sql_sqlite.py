@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from harness.execd import EXECD, Leaks, children, eventually, sse_events
+from harness.patience import PATIENCE_S
 from harness.sql import error_of, notes, post, results, rows, run
 from harness.stopped import stopped
 
@@ -151,7 +152,7 @@ def start_endless(agent, text=ENDLESS):
 def test_an_interrupt_ends_the_statement(agent):
     run_id, future = start_endless(agent, "CREATE TABLE t (a); INSERT INTO t VALUES (1);" + ENDLESS)
     assert agent.client.delete("/code", params={"id": run_id}).status_code == 200
-    events = future.result(20)
+    events = future.result(PATIENCE_S)
     assert error_of(events)["ename"] == "DBQueryError" and events[-1]["receipt"]["reason"] == "cancelled"
     again = agent.client.delete("/code", params={"id": run_id})
     assert (again.status_code, again.json()["code"]) == (500, "RUNTIME_ERROR")
@@ -191,7 +192,7 @@ def test_runs_are_parallel_and_bounded(agent):
     assert (refused.status_code, refused.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
     for run_id, _ in running:
         assert agent.client.delete("/code", params={"id": run_id}).status_code == 200
-    assert {future.result(20)[-1]["type"] for _, future in running} == {"error"}
+    assert {future.result(PATIENCE_S)[-1]["type"] for _, future in running} == {"error"}
     assert rows(agent, "SELECT 1") == [["1"]]
 
 
@@ -282,7 +283,7 @@ def test_nothing_is_left_behind(agent):
 def test_a_shutdown_ends_the_run(agent):
     _, future = start_endless(agent)
     os.kill(agent.pid, signal.SIGTERM)
-    events = future.result(20)
+    events = future.result(PATIENCE_S)
     assert events[-1]["type"] == "error" and events[-1]["receipt"]["reason"] == "agent_shutdown"
 
 

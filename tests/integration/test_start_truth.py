@@ -94,6 +94,7 @@ def note_with(agent, word, start):
 
 
 def warnings(agent):
+    """So far; all of them once it has stopped."""
     return [entry["reason"] for entry in agent.log if entry["level"] == "warn" and entry["module"] == "code"]
 
 
@@ -102,8 +103,8 @@ def test_modules_that_cannot_be_preloaded_are_told(start_execd, tmp_path):
     note = note_with(agent, "preload", "forked")
     assert note == "preload: no module named no_such_module; raises: RuntimeError: poison \\xfc"
     assert printed(agent, create_context(agent), "import sys; print('wave' in sys.modules)") == "True\n"
-    assert warnings(agent) == [note]
     agent.stop()
+    assert warnings(agent) == [note]
 
 
 def test_a_module_that_ends_the_warm_interpreter_is_told(start_execd, tmp_path):
@@ -112,8 +113,8 @@ def test_a_module_that_ends_the_warm_interpreter_is_told(start_execd, tmp_path):
     assert note == "no warm start: preload exits: exit status 9"
     for _ in range(4):  # more than it is tried
         assert note_with(agent, "exits", "cold") == note
-    assert warnings(agent) == [note]
     agent.stop()
+    assert warnings(agent) == [note]
 
 
 def test_last_words_and_the_end_that_come_at_once(start_execd, tmp_path):
@@ -131,7 +132,8 @@ def test_last_words_and_the_end_that_come_at_once(start_execd, tmp_path):
     agent.send_signal(signal.SIGCONT)
     wanted = "no warm start: preload exits: exit status 9"
     assert note_with(agent, "exits", "cold") == wanted
-    assert warnings(agent) == [wanted] and context["start"] == "cold"
+    eventually(lambda: warnings(agent) == [wanted])
+    assert context["start"] == "cold"
     agent.stop()
 
 
@@ -170,7 +172,7 @@ def test_a_broken_kernelspec_is_named(start_execd, tmp_path, text, why):
         return [entry["file"] for entry in agent.log if entry["msg"] == "a kernelspec is broken"]
 
     assert agent.client.post("/code/context", json={"language": "empty"}).status_code == 404
-    assert lines() == [str(file)]
+    eventually(lambda: lines() == [str(file)])
     file.write_text(text + " ")
     assert agent.client.get("/api/kernelspecs").status_code == 200
     eventually(lambda: lines() == [str(file)] * 2)
