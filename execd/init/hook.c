@@ -8,6 +8,7 @@
 #include "execd/proc/leaf.h"
 #include "execd/proc/reaper.h"
 #include "execd/proc/spawn.h"
+#include "proto/base/loop_delay.h"
 #include "proto/base/mem.h"
 
 #define KILL_EVERY_MS 20
@@ -16,6 +17,7 @@ struct hook {
     struct pidref process;
     struct leaf *leaf;   /* owned */
     struct event *timer; /* owned: the time limit, then the repeated KILL */
+    int64_t due_ms; /* of timer, loop_clock_ms: a pause of the whole sandbox uses none of it up */
     bool timed_out;
     hook_fn on_end;
     void *arg;
@@ -24,8 +26,11 @@ struct hook {
 static void arm(struct hook *hook, int64_t ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    if (event_add(hook->timer, &tv) < 0)
-        event_active(hook->timer, EV_TIMEOUT, 0); /* no memory for a limit: it ends now */
+    hook->due_ms = loop_clock_ms() + ms;
+    if (event_add(hook->timer, &tv) < 0) { /* no memory for a limit: it ends now */
+        hook->due_ms = 0;
+        event_active(hook->timer, EV_TIMEOUT, 0);
+    }
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -33,6 +38,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct hook *hook = arg;
     (void)fd;
     (void)what;
+    int64_t left_ms = hook->due_ms - loop_clock_ms();
+    if (left_ms > 0) {
+        arm(hook, left_ms);
+        return;
+    }
     if (!hook->timed_out && pidref_has_ended(&hook->process))
         return; /* in its time: on_reaped follows */
     hook->timed_out = true;

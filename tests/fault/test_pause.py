@@ -1,5 +1,6 @@
 """A long pause of execd: all its timers are due at once, while what they wait for has arrived."""
 
+import contextlib
 import json
 import os
 import select
@@ -19,13 +20,19 @@ EXECD = BUILD / "fault" / "execd"
 HOUR_S = 3600
 
 
-@pytest.fixture
-def agent(tmp_path):
-    faults = Faults(tmp_path)
-    env = {"FAULT_CONTROL": str(faults.path), "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0"}
-    with Execd(tmp_path, binary=EXECD, env=env) as running:
+@contextlib.contextmanager
+def started(folder, env=None, **keywords):
+    faults = Faults(folder)
+    env = {"FAULT_CONTROL": str(faults.path), "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0", **(env or {})}
+    with Execd(folder, binary=EXECD, env=env, **keywords) as running:
         running.stalls_matter = False
         running.faults = faults
+        yield running
+
+
+@pytest.fixture
+def agent(tmp_path):
+    with started(tmp_path) as running:
         yield running
 
 
@@ -106,3 +113,15 @@ def test_an_interrupt_is_answered_by_what_came_of_it(agent, gate, tmp_path):
         assert answer.result(PATIENCE_S).status_code == 200, answer.result().text
     status = agent.client.get(f"/command/status/{command}").json()
     assert status["exit_code"] == 4 and status["receipt"]["reason"] == "cancelled"
+
+
+def test_a_pause_is_no_part_of_a_hooks_time(tmp_path, gate):
+    script = f"echo waiting >&2; read x <{gate.path}"
+    hooks = {"preStart": {"command": ["sh", "-c", script], "timeoutSeconds": 60}}
+    program = ["sh", "-c", "echo begun >&2; sleep 1000"]
+    with started(tmp_path, {"OPENSANDBOX_LIFECYCLE": json.dumps(hooks)}, entrypoint=program) as agent:
+        eventually(lambda: "waiting" in agent.lines)
+        pause(agent)
+        gate.open()
+        eventually(lambda: "begun" in agent.lines)
+        assert agent.wait_log(msg="a hook has ended", hook="preStart")["code"] == "0"
