@@ -285,32 +285,6 @@ def test_B01_interrupt_ends_the_whole_tree(start_execd):
     eventually(lambda: not alive("321098"), message="a part of the tree outlives the interrupt")
 
 
-def test_repeated_interrupts_do_not_prolong_life(start_execd, tmp_path):
-    agent = start_execd()
-    ident, future = start_in_thread(agent, command=f"trap '' TERM; : >{tmp_path}/trapped; while :; do sleep 0.1; done")
-    eventually((tmp_path / "trapped").exists)
-    started = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        def later(delay):
-            time.sleep(delay)
-            with agent.new_client() as client:
-                return client.delete("/command", params={"id": ident}).status_code
-        assert set(pool.map(later, (0, 0.7, 1.4, 2))) == {200}
-    assert time.monotonic() - started < 4.9  # the last one's grace would end at 5
-    assert terminal(future.result(PATIENCE_S))["error"]["traceback"] == ["signal: killed", "interrupted"]
-
-
-def test_an_interrupt_does_not_undo_the_timeout(start_execd, tmp_path):
-    agent = start_execd()
-    started = time.monotonic()
-    ident, future = start_in_thread(agent, command=f"trap '' TERM; : >{tmp_path}/trapped; while :; do sleep 0.1; done",
-                                    timeout=600)
-    eventually((tmp_path / "trapped").exists)
-    agent.client.delete("/command", params={"id": ident})
-    assert terminal(future.result(PATIENCE_S))["error"]["traceback"][0] == "signal: killed"
-    assert time.monotonic() - started < 2.5
-
-
 def test_background_that_cannot_start_says_so(execd):
     events = execd.command(argv=["no-such-program-here"], background=True)
     assert [e["type"] for e in events] == ["init", "ping", "error"]

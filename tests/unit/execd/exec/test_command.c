@@ -288,6 +288,42 @@ static void test_interrupt(void **state)
     assert_int_equal(err.code, ERR_COMMAND_NOT_RUNNING);
 }
 
+static const char stubborn[] = "trap '' TERM; printf go; while :; do sleep 0.02; done";
+
+/* Asked for without a break: the first grace is the last. */
+static void test_repeated_interrupts_do_not_prolong_life(void **state)
+{
+    struct viewer v;
+    struct err err = {0};
+
+    (void)state;
+    struct command *c = start(&(struct command_request){.command = stubborn}, &v);
+    await_text(&v, "go");
+    for (int i = 0; i < TURNS && !v.over; i++) {
+        if (!c->done)
+            assert_int_equal(command_interrupt(c, NULL, NULL, &err), 0);
+        turn();
+    }
+    assert_int_equal(status_of(c).end, COMMAND_END_INTERRUPTED);
+    finish(&v, NULL);
+}
+
+static void test_an_interrupt_does_not_undo_the_timeout(void **state)
+{
+    const struct command_request request = {.command = stubborn, .timeout_ms = 2000};
+    struct viewer v;
+    struct err err = {0};
+
+    (void)state;
+    manager->config.interrupt_grace_ms = 1000000;
+    struct command *c = start(&request, &v);
+    await_text(&v, "go");
+    if (!c->done)
+        assert_int_equal(command_interrupt(c, NULL, NULL, &err), 0);
+    finish(&v, NULL); /* which waits less than that */
+    assert_int_not_equal(status_of(c).end, COMMAND_END_EXIT);
+}
+
 /* Told to end and left with a status of its own: the status is the truth. */
 static void test_interrupt_that_is_handled(void **state)
 {
@@ -502,6 +538,8 @@ int main(void)
         TEST(test_an_end_before_the_timeout_that_is_seen_behind_it),
         TEST(test_timeout),
         TEST(test_interrupt),
+        TEST(test_repeated_interrupts_do_not_prolong_life),
+        TEST(test_an_interrupt_does_not_undo_the_timeout),
         TEST(test_interrupt_that_is_handled),
         TEST(test_what_is_refused),
         TEST(test_limits),
