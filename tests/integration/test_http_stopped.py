@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 
 from harness.execd import eventually
 from harness.patience import PATIENCE_S
@@ -29,12 +30,20 @@ def test_a_head_that_came_in_time(harness):
 
 
 def test_a_request_and_its_half_close_with_a_stop_between(harness):
-    with harness.connect() as s:
-        send(s, harness.head("GET", "/wait?ms=1500"))
-        eventually(lambda: stats(harness)["unclosed"] == 1)
-        with stopped(harness.process.pid, 0.5):
-            s.shutdown(socket.SHUT_WR)
-        assert b" 200 OK" in drain(s)
+    for _ in range(20):
+        begun = time.monotonic()
+        with harness.connect() as s:
+            send(s, harness.head("GET", "/wait?ms=1500"))
+            eventually(lambda: stats(harness)["unclosed"] == 1)
+            with stopped(harness.process.pid, 0.5):
+                is_soon = time.monotonic() - begun < 0.2  # later it is no half-close, stop or not
+                s.shutdown(socket.SHUT_WR)
+            answer = drain(s)
+        if is_soon:
+            break
+        eventually(lambda: stats(harness)["unclosed"] == 0)
+    assert is_soon, "the machine is too slow for this test"
+    assert b" 200 OK" in answer
 
 
 def test_a_websocket_that_could_not_be_asked(harness):
