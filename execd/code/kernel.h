@@ -8,9 +8,10 @@
  *                     ▼ process reaped                                   ▼
  *                 SETTLING: tree killed, what it sent before its end is read ──► DEAD (on_dead, once)
  *
- * Ready needs three parts: the reply proves the request path, the iopub message the subscription (outputs of a
- * first cell would be lost otherwise), and stdin must be connected (its questions would be). Descriptors 1 and 2 of the process end in a pipe that is always drained;
- * its last 8 KiB explain a death. Some kernels let the user's own output go there: then it is delivered by on_iopub.
+ * Ready needs three parts: the reply proves the request path, the iopub message the subscription (outputs of a first
+ * cell would be lost otherwise), and stdin must be connected (its questions would be). Descriptors 1 and 2 of the process
+ * end in a pipe that is always drained; its last 8 KiB explain a death. Some kernels let the user's own output go there:
+ * then it is delivered by on_iopub.
  *
  * iopub has no back-pressure of its own: a slow subscriber loses messages silently. So everything is taken at
  * once, and the process is stopped (SIGSTOP) while a reader lags behind (kernel_hold) or execd itself does.
