@@ -226,7 +226,7 @@ objects.$(1) := $$(patsubst %,$$(obj.$(1))/%.o,$$(basename $$(sources) $$(unit_s
 	$$(llhttp:%=$$(obj.$(1))/llhttp/%.o)
 
 $$(obj.$(1))/.flags: FORCE | $$(obj.$(1))/
-	$$(call persist,$$@,$$(cc.$(1)) $$(cflags.$(1)) $$(cxx.$(1)) $$(cxxflags.$(1)))
+	$$(call persist,$$@,$$(cc.$(1)) $$(cflags.$(1)) $$(cxx.$(1)) $$(cxxflags.$(1)) small: $$(SMALL_ROOMS))
 
 $$(objects.$(1)): $$(obj.$(1))/.flags $$(deps_stamps) | $$$$(@D)/
 

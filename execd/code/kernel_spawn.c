@@ -246,8 +246,6 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_host *hos
                          const struct kernel_plan *plan, const char *connection_file,
                          kernel_started_fn on_started, void *arg, struct err *err)
 {
-    static unsigned long n_started;
-    char name[32];
     *p = KERNEL_PROCESS_UNSET;
     p->base = host->base;
     p->in_advance = plan->in_advance;
@@ -255,11 +253,10 @@ int kernel_process_start(struct kernel_process *p, const struct kernel_host *hos
     p->on_started = on_started;
     p->arg = arg;
     arena_init(&p->arena);
-    (void)snprintf(name, sizeof(name), "kernel-%lu", ++n_started); /* fits */
     int r = open_output(p, plan->spec, err);
     if (r >= 0)
-        r = plan->is_copy ? leaf_new_below(name, plan->copy_leaf, &p->leaf, err)
-                          : leaf_new(name, &p->leaf, err);
+        r = plan->is_copy ? leaf_new_below("kernel", plan->copy_leaf, &p->leaf, err)
+                          : leaf_new("kernel", &p->leaf, err);
     if (r >= 0 && plan->is_copy)
         return start_copy(p, plan, connection_file, err);
     if (r >= 0)

@@ -256,16 +256,6 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- runs ---- */
 
-/* A name of its own for each shell: the leaf of the one before it may still be under the knife. */
-static int make_leaf(struct session *s, struct err *err)
-{
-    static unsigned n_shells;
-    char name[ID_UUID_LEN + 16];
-
-    (void)snprintf(name, sizeof(name), "%s-%u", s->id, ++n_shells); /* fits */
-    return leaf_new(name, &s->leaf, err);
-}
-
 int session_start_shell(struct session *s, struct err *err)
 {
     struct shell_start start = {.wrap = s->wrap};
@@ -288,7 +278,7 @@ int session_start_shell(struct session *s, struct err *err)
         start.cwd =
             s->start_cwd; /* the last directory is gone; the first may be too: then exec says so */
     if (rc == 0)
-        rc = make_leaf(s, err);
+        rc = leaf_new(s->id, &s->leaf, err);
     start.leaf = s->leaf;
     if (rc == 0)
         rc = shell_driver_new(s->manager->base, &start, &shell_ops, s, &s->driver, err);

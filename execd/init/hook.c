@@ -63,23 +63,13 @@ static void on_reaped(void *arg, const struct exit_status *status)
     on_end(on_end_arg, code);
 }
 
-/* Each has a name of its own: several run at once, and the limit of one is not for the others. */
-static int make_leaf(struct hook *hook, struct err *err)
-{
-    static unsigned n_hooks;
-    char name[24];
-
-    (void)snprintf(name, sizeof(name), "hook-%u", ++n_hooks); /* fits */
-    return leaf_new(name, &hook->leaf, err);
-}
-
 static int spawn(struct hook *hook, const char *const *argv, struct err *err)
 {
     struct spawn_plan plan;
     struct arena arena;
     arena_init(&arena);
     int result = child_plan(argv, &arena, &plan, err);
-    if (result == 0 && (result = make_leaf(hook, err)) == 0) {
+    if (result == 0 && (result = leaf_new("hook", &hook->leaf, err)) == 0) {
         leaf_add_to_plan(hook->leaf, &plan);
         result = spawn_process(&plan, &hook->process, err);
     }

@@ -296,18 +296,19 @@ void leaf_teardown(void)
     leaves.has_work = false;
 }
 
-int leaf_new(const char *name, struct leaf **ret_leaf, struct err *err)
+int leaf_new(const char *kind, struct leaf **ret_leaf, struct err *err)
 {
+    static unsigned long n_leaves;
     retry_condemned();
     struct leaf *leaf = xnew(struct leaf);
-    leaf->name = xstrdup(name);
+    leaf->name = xasprintf("%s-%lu", kind, ++n_leaves);
     cgroup_dirs_init(&leaf->dirs);
     if (!leaves.has_work) {
         leaf->tag = tree_new_tag();
         *ret_leaf = leaf;
         return 0;
     }
-    int result = cgroup_dirs_make_child(&leaves.work, name, &leaf->dirs, err);
+    int result = cgroup_dirs_make_child(&leaves.work, leaf->name, &leaf->dirs, err);
     if (result == 0) {
         leaf->has_group = true;
         result = open_joins(leaf, err);
@@ -320,10 +321,10 @@ int leaf_new(const char *name, struct leaf **ret_leaf, struct err *err)
     return 0;
 }
 
-int leaf_new_below(const char *name, const struct leaf *origin, struct leaf **ret_leaf,
+int leaf_new_below(const char *kind, const struct leaf *origin, struct leaf **ret_leaf,
                    struct err *err)
 {
-    int result = leaf_new(name, ret_leaf, err);
+    int result = leaf_new(kind, ret_leaf, err);
     if (result == 0 && !(*ret_leaf)->has_group)
         (*ret_leaf)->tag = tree_new_tag_below(origin->tag);
     return result;

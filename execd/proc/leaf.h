@@ -25,9 +25,11 @@ bool leaf_has_groups(void);
 /* The sandbox's own cgroup as far as known: for metrics. All -1 when there is none. Borrowed. */
 const struct cgroup_dirs *leaf_root(void);
 
-int leaf_new(const char *name, struct leaf **ret_leaf, struct err *err) must_check;
+/* kind: what the group's name begins with; a number of its own makes it another one than that of a leaf before it, which
+ * may still be under the knife. */
+int leaf_new(const char *kind, struct leaf **ret_leaf, struct err *err) must_check;
 /* For a process that one of `origin` forks, not execd. */
-int leaf_new_below(const char *name, const struct leaf *origin, struct leaf **ret_leaf,
+int leaf_new_below(const char *kind, const struct leaf *origin, struct leaf **ret_leaf,
                    struct err *err) must_check;
 /* Adds the cgroup joins to a plan; descriptors stay owned by the leaf. */
 void leaf_add_to_plan(struct leaf *leaf, struct spawn_plan *plan);

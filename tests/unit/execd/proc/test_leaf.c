@@ -60,13 +60,12 @@ static void drop(const char *path)
 /* A run that leaves its group behind with something in it. */
 static void run_one(int i)
 {
-    char name[16], path[32];
+    char path[32];
     struct leaf *leaf;
     struct err err;
-    snprintf(name, sizeof(name), "n%d", i);
-    snprintf(path, sizeof(path), "work/%s", name);
+    snprintf(path, sizeof(path), "work/n-%d", i + 1); /* the name that it gets */
     make_group(path);
-    assert_int_equal(leaf_new(name, &leaf, &err), 0);
+    assert_int_equal(leaf_new("n", &leaf, &err), 0);
     leaf_free(leaf);
     assert_true(is_there(path));
 }
@@ -94,19 +93,19 @@ static void test_a_new_leaf_costs_no_more_with_many_left(void **state)
 
     /* What was busy goes with later ones, whichever they are. */
     for (int i = 1; i <= N; i += 2) {
-        snprintf(path, sizeof(path), "work/n%d/tasks", i);
+        snprintf(path, sizeof(path), "work/n-%d/tasks", i + 1);
         drop(path);
     }
     for (int i = N + 1; i < 2 * N; i++)
         run_one(i);
     for (int i = 1; i <= N; i += 2) {
-        snprintf(path, sizeof(path), "work/n%d", i);
+        snprintf(path, sizeof(path), "work/n-%d", i + 1);
         left += is_there(path);
     }
     assert_int_equal(left, 0);
 
     for (int i = 0; i < 2 * N; i++) {
-        snprintf(path, sizeof(path), "work/n%d/tasks", i);
+        snprintf(path, sizeof(path), "work/n-%d/tasks", i + 1);
         if (i % 2 == 0 || i > N)
             drop(path);
     }
