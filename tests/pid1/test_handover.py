@@ -100,7 +100,7 @@ def test_execd_makes_room_for_itself_and_its_children(tmp_path, sandbox_groups):
         for folder in sandbox_groups.values():
             assert members(folder) == []
             # The child begins in its parent's group and joins its own before the exec.
-            eventually(lambda folder=folder: members(folder / "work/entrypoint") == [child])
+            eventually(lambda folder=folder: members(folder / "work/entrypoint-1") == [child])
             assert members(folder / "init") == [agent.pid]
         memory = sandbox_groups.get("memory") or sandbox_groups["unified"]
         name = "memory.limit_in_bytes" if "memory" in sandbox_groups else "memory.max"
