@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "execd/api/api.h"
-#include "execd/code/patience.h"
+#include "proto/base/patience.h"
 #include "proto/api/errors.h"
 #include "proto/base/mem.h"
 #include "proto/http/resp.h"

@@ -12,7 +12,7 @@
 #include "execd/code/hold_budget.h"
 #include "execd/code/kernel.h"
 #include "execd/code/kernel_stats.h"
-#include "execd/code/patience.h"
+#include "proto/base/patience.h"
 #include "execd/code/run.h"
 #include "proto/base/ids.h"
 

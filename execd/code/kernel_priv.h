@@ -9,7 +9,7 @@
 #include "execd/code/connection.h"
 #include "execd/code/kernel.h"
 #include "execd/code/kernel_spawn.h"
-#include "execd/code/patience.h"
+#include "proto/base/patience.h"
 #include "execd/code/zsock.h"
 
 struct event;

@@ -8,7 +8,7 @@
 
 #include <event2/util.h>
 
-#include "execd/code/patience.h"
+#include "proto/base/patience.h"
 #include "execd/code/run.h"
 #include "execd/proc/leaf.h"
 #include "proto/base/str.h"

@@ -11,13 +11,13 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-/* The time without a CPU is read this often at most: a system call, and a round can be a microsecond. */
-#define SAMPLE_NS INT64_C(100000000)
 #define NS_PER_MS INT64_C(1000000)
-/* So long a stretch without a look is the way of any machine; the rest of a longer one is time away. */
+/* The times of the CPU are read this often at most: two microseconds, and a round can be one. */
+#define SAMPLE_NS (5 * NS_PER_MS)
+/* So long a stretch without a look is the way of any machine. */
 #define AWAY_MIN_NS (20 * NS_PER_MS)
-/* Nor does a wait outlast its limit by as much, unless the process stood still. */
-#define STOP_MIN_NS (100 * NS_PER_MS)
+/* A wait that outlasts its limit by as much is one in which the process stood still. */
+#define STOP_MIN_NS (80 * NS_PER_MS)
 
 const double loop_delay_bounds_s[LOOP_DELAY_BOUNDS] = {0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1};
 
@@ -32,7 +32,10 @@ static struct {
     int schedstat_fd; /* owned, for the life of the process; -1: the kernel does not tell */
     int64_t round_ns; /* when the round began; 0: none under way */
     struct work now, longest;
-    int64_t sampled_ns, waited_ns; /* when last read, and what it said */
+    int64_t sampled_ns; /* when cpu was read last */
+    struct cpu_times {
+        int64_t ran_ns, waited_ns; /* on a CPU, and ready to run without one */
+    } cpu;
     struct loop_delay sum;
 } loop = {.epoll_fd = -1, .schedstat_fd = -1};
 static int64_t wait_ns; /* when its wait began */
@@ -47,17 +50,16 @@ static int64_t now_ns(void)
     return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
 }
 
-/* Nanoseconds that this thread was ready to run and did not: the second number of schedstat. */
-static int64_t read_waited(void)
+/* As the kernel tells it, since the thread began; unchanged when it does not. */
+static void read_cpu(struct cpu_times *ret)
 {
     char text[96];
-    int64_t ran, waited;
-    ssize_t n = pread(loop.schedstat_fd, text, sizeof(text) - 1, 0);
+    ssize_t n = loop.schedstat_fd < 0 ? 0 : pread(loop.schedstat_fd, text, sizeof(text) - 1, 0);
 
     if (n <= 0)
-        return 0;
+        return;
     text[n] = '\0';
-    return sscanf(text, "%" SCNd64 " %" SCNd64, &ran, &waited) == 2 ? waited : 0;
+    (void)sscanf(text, "%" SCNd64 " %" SCNd64, &ret->ran_ns, &ret->waited_ns); /* ours otherwise */
 }
 
 void loop_delay_start(void)
@@ -71,10 +73,17 @@ void loop_delay_get(struct loop_delay *ret)
     *ret = loop.sum;
 }
 
-/* Of a stretch in which the loop did not look. */
+/* How much of a stretch in which the loop did not look the process stood still. Work and a lack of CPU are no pause: else
+ * who keeps the loop busy would prolong every deadline, its own too. */
 static int64_t away_of(int64_t ns)
 {
-    return MAX(ns - AWAY_MIN_NS, INT64_C(0));
+    struct cpu_times cpu = loop.cpu;
+
+    if (ns <= AWAY_MIN_NS || loop.schedstat_fd < 0)
+        return 0;
+    read_cpu(&cpu);
+    int64_t at_work = cpu.ran_ns - loop.cpu.ran_ns + cpu.waited_ns - loop.cpu.waited_ns;
+    return MAX(ns - at_work - AWAY_MIN_NS, INT64_C(0));
 }
 
 int64_t loop_clock_ms(void)
@@ -114,14 +123,16 @@ static void tell(int64_t ns)
 {
     char what[128], ms[24], longest[24], waited[24];
     const struct work *w = &loop.longest;
+    struct cpu_times cpu = loop.cpu;
 
     if (w->kind != NULL)
         (void)snprintf(what, sizeof(what), "%s %s", w->kind, w->name); /* ours: it fits */
     snprintf(ms, sizeof(ms), "%" PRId64, ns / NS_PER_MS);
     snprintf(longest, sizeof(longest), "%" PRId64, w->ns / NS_PER_MS);
     /* The last reading may be from before the round: what was waited then is not the round's. */
+    read_cpu(&cpu);
     snprintf(waited, sizeof(waited), "%" PRId64,
-             MIN(read_waited() - loop.waited_ns, ns) / NS_PER_MS);
+             MIN(cpu.waited_ns - loop.cpu.waited_ns, ns) / NS_PER_MS);
     log_event(LOG_LEVEL_WARN, "loop", "the loop was held up", "ms", ms, "longest",
               w->kind != NULL ? what : "a timer or a descriptor", "longest_ms", longest,
               "without_cpu_ms", loop.schedstat_fd >= 0 ? waited : NULL, NULL);
@@ -152,18 +163,25 @@ static void end_round(void)
 
 /* How much of a disturbed wait was a stop nobody knows: none of it counts. One that began when something had just
  * arrived interrupts nothing, and shows by the limit of the wait alone. */
+static int64_t away_of_wait(int64_t waited, bool interrupted, int timeout_ms)
+{
+    int64_t limit = interrupted ? 0 : timeout_ms < 0 ? waited : timeout_ms * NS_PER_MS;
+    int64_t away = away_of(waited - limit);
+
+    return away > STOP_MIN_NS ? away + limit : away;
+}
+
 static void begin_round(bool interrupted, int timeout_ms)
 {
-    int64_t now = now_ns(), waited = now - wait_ns;
-    int64_t late = timeout_ms < 0 ? 0 : waited - timeout_ms * NS_PER_MS;
+    int64_t now = now_ns();
 
-    away_ns += away_of(interrupted || late > STOP_MIN_NS ? waited : late);
+    away_ns += away_of_wait(now - wait_ns, interrupted, timeout_ms);
     loop.round_ns = now;
     loop.now = (struct work){.ns = now};
     loop.longest = (struct work){0};
-    if (loop.schedstat_fd >= 0 && now - loop.sampled_ns >= SAMPLE_NS) {
+    if (now - loop.sampled_ns >= SAMPLE_NS) {
         loop.sampled_ns = now;
-        loop.waited_ns = read_waited();
+        read_cpu(&loop.cpu);
     }
 }
 

@@ -30,9 +30,10 @@ extern const double loop_delay_bounds_s[LOOP_DELAY_BOUNDS];
 void loop_delay_start(void);
 void loop_delay_get(struct loop_delay *ret);
 
-/* The monotonic clock without the time in which the calling thread's loop could not look: a stop or a freeze of the
- * process, a long round, a wake-up that came late. For deadlines of peers: one that ends while nobody looks would be
- * missed although what it waits for has arrived. Timers may fire before it: whoever uses it looks, and arms again. */
+/* The monotonic clock without the time in which the process of the calling thread's loop stood still: a stop or a freeze,
+ * or a call that slept. For deadlines: one that ends while nobody looks would be missed although what it waits for has
+ * arrived. Work and a lack of CPU count in full (where the kernel does not tell, all does): a deadline comes however busy
+ * the loop is. Timers may fire before it: whoever uses it looks, and arms again. */
 int64_t loop_clock_ms(void);
 
 /* What the rest of this block does, for the log: LOOP_WORK("POST", "/command"). Both texts borrowed, valid until the

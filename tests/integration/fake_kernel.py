@@ -26,6 +26,11 @@ import zmq
 SESSION = uuid.uuid4().hex
 
 
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 class Kernel:
     def __init__(self, path):
         with open(path, encoding="utf-8") as file:
@@ -126,10 +131,7 @@ def reply_to_a_stopped_agent(kernel, ident, parent):
     kernel.state("busy", parent)
     kernel.state("idle", parent)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with open(f"/proc/{os.getppid()}/stat", encoding="utf-8", errors="replace") as stat:
-            if stat.read().rpartition(")")[2].split()[0] == "T":
-                break
+    while time.monotonic() < deadline and state_of(os.getppid()) != "T":
         time.sleep(0.005)
     kernel.text("before\n", parent)
     kernel.reply(ident, OK, parent)
@@ -510,8 +512,12 @@ def late_result(kernel, ident, parent):
 
 
 def stop_execd():
-    """What is said from now on lies unread until the test lets it go on."""
-    os.kill(os.getppid(), signal.SIGSTOP)
+    """What is said from now on lies unread until the test lets it go on. In its wait: of a stop just behind one it could not
+    tell how long it was."""
+    execd = os.getppid()
+    while state_of(execd) != "S":
+        time.sleep(0.001)
+    os.kill(execd, signal.SIGSTOP)
 
 
 def fails_unread(kernel, ident, parent):

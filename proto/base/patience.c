@@ -1,4 +1,4 @@
-#include "execd/code/patience.h"
+#include "proto/base/patience.h"
 
 #include "proto/base/loop_delay.h"
 
