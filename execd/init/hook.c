@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
 
 #include "execd/init/child_plan.h"
 #include "execd/proc/leaf.h"
