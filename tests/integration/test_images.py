@@ -71,9 +71,9 @@ def built():
     subprocess.run([ROOT / "images/build-all", IMAGES], check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def unpacked(built):
-    """unpacked(name): the image, unpacked once for all tests."""
+    """unpacked(name): the image, unpacked once for all tests here. Its removal takes a while: it is within their limit."""
     images = {}
 
     def get(name):
