@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from harness.execd import Execd, children, eventually
+from harness.hung import HungFileSystem
 
 # As in a container: root, but nothing that looks into other processes or mounts.
 DROPPED_CAPS = "-sys_ptrace,-sys_admin,-sys_resource,-dac_read_search,-sys_nice,-perfmon"
@@ -55,3 +56,14 @@ def strace():
     if path is None:
         pytest.skip("strace is not installed")
     return path
+
+
+@pytest.fixture
+def hung(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    folder = tmp_path / "hung"
+    folder.mkdir()
+    made = HungFileSystem(folder)
+    yield made
+    made.end()

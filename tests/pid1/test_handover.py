@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from harness.execd import Execd, children, eventually, output_of, sse_events
-from harness.hung import HungFileSystem
 from harness.kernels import create, error_of, make_specs, results, run
 
 V1 = ("memory", "pids", "freezer", "cpuacct")
@@ -237,15 +236,6 @@ def test_out_of_memory_is_counted_and_told(tmp_path, sandbox_groups):
 
 
 # ---- leaves that are not empty yet
-
-
-@pytest.fixture
-def hung(tmp_path):
-    folder = tmp_path / "hung"
-    folder.mkdir()
-    made = HungFileSystem(folder)
-    yield made
-    made.end()
 
 
 def await_hung(hung):

@@ -5,23 +5,10 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from harness.channels import Channels, reply_of, types
 from harness.execd import eventually, output_of, sse_events
-from harness.hung import HungFileSystem
 from harness.kernels import make_specs, write_spec
 from harness.patience import PATIENCE_S
-
-@pytest.fixture
-def hung(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    folder = tmp_path / "hung"
-    folder.mkdir()
-    made = HungFileSystem(folder)
-    yield made
-    made.end()
 
 
 def states(agent):
